@@ -1,0 +1,335 @@
+//! How a container starts dockerd: what its command line says, and whether more can be said.
+
+use crate::pod::{Container, Str};
+
+/// Programs that are dockerd, or exec it with the arguments they get.
+const DOCKERD: [&str; 3] = ["dockerd", "dockerd-entrypoint.sh", "dockerd-rootless.sh"];
+const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
+
+/// Flags that may be given many times, with the short forms and the keys of daemon.json that say
+/// the same.
+const LIST_FLAGS: [&str; 7] = [
+    "registry-mirror",
+    "insecure-registry",
+    "log-opt",
+    "storage-opt",
+    "host",
+    "label",
+    "dns",
+];
+
+/// The command line of a container, as far as dockerd is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandLine<'p> {
+    /// dockerd with these arguments, which can be added to: the container's own, or none where
+    /// the image's entrypoint starts dockerd.
+    Arguments(Vec<&'p str>),
+    /// A shell script, or something else that cannot be added to.
+    Script(Vec<&'p str>),
+}
+
+/// An image reference, in parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image<'p> {
+    /// The name without registry, repository path, tag and digest.
+    pub base: &'p str,
+    /// The tag.
+    pub tag: Option<&'p str>,
+}
+
+impl<'p> Image<'p> {
+    /// The parts of `reference`: `[registry[:port]/][path/]base[:tag][@digest]`.
+    #[must_use]
+    pub fn parse(reference: &'p str) -> Self {
+        let name = reference.split('@').next().unwrap_or_default();
+        let last = name.rsplit('/').next().unwrap_or_default();
+        match last.split_once(':') {
+            Some((base, tag)) => Self {
+                base,
+                tag: Some(tag),
+            },
+            None => Self {
+                base: last,
+                tag: None,
+            },
+        }
+    }
+
+    /// Whether it is docker's image with a daemon, or one named like it: `…docker:…dind…`.
+    #[must_use]
+    pub fn is_dind(&self) -> bool {
+        self.base.ends_with("docker") && self.tag.is_some_and(|tag| tag.contains("dind"))
+    }
+
+    /// Whether dockerd runs rootless in it, with its data-root in a home directory.
+    #[must_use]
+    pub fn is_rootless(&self) -> bool {
+        self.base.contains("rootless") || self.tag.is_some_and(|tag| tag.contains("rootless"))
+    }
+
+    /// The major version of Docker that the tag names; `None` for moving tags.
+    #[must_use]
+    pub fn docker_major(&self) -> Option<u32> {
+        let tag = self.tag?;
+        let digits = tag.split(['.', '-']).next()?;
+        digits.parse().ok()
+    }
+
+    /// Whether the tag follows the newest release, as `dind` and `latest` do.
+    #[must_use]
+    pub fn is_newest(&self) -> bool {
+        let first = self.tag.and_then(|tag| tag.split('-').next());
+        matches!(first, None | Some("dind" | "latest" | "stable" | ""))
+    }
+}
+
+/// Whether the container runs dockerd, by its command line and image.
+#[must_use]
+pub fn runs_dockerd(container: &Container<'_>) -> bool {
+    let image = container.image.as_deref().unwrap_or_default();
+    let by_image = Image::parse(image).is_dind();
+    let words = words(container);
+    match words.first() {
+        None => by_image,
+        Some(first) if is_program(first, &DOCKERD) => true,
+        Some(first) if first.starts_with('-') => by_image && no_command(container),
+        Some(first) if is_program(first, &SHELLS) => {
+            by_image && words.iter().any(|word| word.contains("dockerd"))
+        }
+        Some(_) => false,
+    }
+}
+
+impl<'p> CommandLine<'p> {
+    /// The command line of a container that runs dockerd.
+    #[must_use]
+    pub fn of(container: &'p Container<'_>) -> Self {
+        let words = words(container);
+        match words.first() {
+            None => Self::Arguments(words),
+            Some(first) if is_program(first, &DOCKERD) => {
+                Self::Arguments(words.into_iter().skip(1).collect())
+            }
+            Some(first) if first.starts_with('-') && no_command(container) => {
+                Self::Arguments(words)
+            }
+            Some(_) => Self::Script(words),
+        }
+    }
+
+    /// Whether arguments can be added.
+    #[must_use]
+    pub fn can_grow(&self) -> bool {
+        matches!(self, Self::Arguments(_))
+    }
+
+    /// The values of `--flag`, in order; an empty one for a flag without a value.
+    #[must_use]
+    pub fn values(&self, flag: &str) -> Vec<&'p str> {
+        let Self::Arguments(words) = self else {
+            return Vec::new();
+        };
+        let mut values = Vec::new();
+        let mut rest = words.iter().peekable();
+        while let Some(word) = rest.next() {
+            let Some((name, value)) = split_flag(word) else {
+                continue;
+            };
+            if name != flag {
+                continue;
+            }
+            values.push(match value {
+                Some(value) => value,
+                None => rest
+                    .next_if(|next| !next.starts_with('-'))
+                    .copied()
+                    .unwrap_or_default(),
+            });
+        }
+        values
+    }
+
+    /// Whether `--flag`, or a script's text that looks like it, is there.
+    #[must_use]
+    pub fn sets(&self, flag: &str) -> bool {
+        match self {
+            Self::Arguments(words) => words
+                .iter()
+                .filter_map(|word| split_flag(word))
+                .any(|(name, _)| name == flag),
+            Self::Script(words) => words.iter().any(|text| mentions(text, flag)),
+        }
+    }
+
+    /// Whether a key of daemon.json is set by flag already: dockerd refuses both.
+    #[must_use]
+    pub fn sets_key(&self, key: &str) -> bool {
+        let singular = match key {
+            "registry-mirrors" => "registry-mirror",
+            "insecure-registries" => "insecure-registry",
+            "log-opts" => "log-opt",
+            "storage-opts" => "storage-opt",
+            "hosts" => "host",
+            "labels" => "label",
+            "runtimes" => "add-runtime",
+            "default-network-opts" => "default-network-opt",
+            "default-ulimits" => "default-ulimit",
+            "default-address-pools" => "default-address-pool",
+            "dns-opts" => "dns-opt",
+            other => other,
+        };
+        self.sets(singular)
+    }
+}
+
+/// Whether `flag` adds to a list, so that its values stand side by side.
+#[must_use]
+pub fn is_list_flag(flag: &str) -> bool {
+    LIST_FLAGS.contains(&flag)
+}
+
+/// `--name=value`, `--name` or dockerd's short forms as `(name, value)`.
+#[must_use]
+pub fn split_flag(word: &str) -> Option<(&str, Option<&str>)> {
+    let long = word.strip_prefix("--");
+    let (name, value) = match long.or_else(|| word.strip_prefix('-'))?.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (long.or_else(|| word.strip_prefix('-'))?, None),
+    };
+    let name = match (long.is_some(), name) {
+        (false, "H") => "host",
+        (false, "G") => "group",
+        (false, "D") => "debug",
+        (false, "l") => "log-level",
+        (false, "s") => "storage-driver",
+        (false, "g") | (true, "graph") => "data-root",
+        (_, name) => name,
+    };
+    (!name.is_empty()).then_some((name, value))
+}
+
+/// Whether a script's text names `--flag` as a whole word.
+fn mentions(text: &str, flag: &str) -> bool {
+    text.match_indices("--").any(|(at, _)| {
+        text.get(at + 2..)
+            .and_then(|rest| rest.strip_prefix(flag))
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
+    })
+}
+
+fn words<'p>(container: &'p Container<'_>) -> Vec<&'p str> {
+    let command = container.command.iter().flatten();
+    let args = container.args.iter().flatten();
+    command.chain(args).map(Str::as_str).collect()
+}
+
+fn no_command(container: &Container<'_>) -> bool {
+    container.command.iter().flatten().next().is_none()
+}
+
+fn is_program(word: &str, programs: &[&str]) -> bool {
+    word.rsplit('/')
+        .next()
+        .is_some_and(|base| programs.contains(&base))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn with<T>(container: &serde_json::Value, look: impl FnOnce(&Container<'_>) -> T) -> T {
+        let text = container.to_string();
+        look(&serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn dockerd_is_told_by_image_or_command() {
+        for (container, expected) in [
+            (json!({"name": "a", "image": "docker:dind"}), true),
+            (
+                json!({"name": "a", "image": "reg.example:5000/x/docker:27.3-dind@sha256:00"}),
+                true,
+            ),
+            (json!({"name": "a", "image": "docker:27-cli"}), false),
+            (
+                json!({"name": "a", "image": "docker:dind", "args": ["--mtu=1400"]}),
+                true,
+            ),
+            (
+                json!({"name": "a", "image": "x", "args": ["--mtu=1400"]}),
+                false,
+            ),
+            (
+                json!({"name": "a", "image": "x", "args": ["dockerd", "--mtu=1400"]}),
+                true,
+            ),
+            (
+                json!({"name": "a", "image": "x", "command": ["/usr/local/bin/dockerd-entrypoint.sh"]}),
+                true,
+            ),
+            (
+                json!({"name": "a", "image": "docker:dind", "command": ["sleep", "1d"]}),
+                false,
+            ),
+            (
+                json!({"name": "a", "image": "docker:dind", "command": ["sh", "-c", "exec dockerd"]}),
+                true,
+            ),
+            (
+                json!({"name": "a", "image": "docker:dind", "command": ["sh", "-c", "docker build ."]}),
+                false,
+            ),
+            (json!({"name": "a"}), false),
+        ] {
+            assert_eq!(with(&container, runs_dockerd), expected, "{container}");
+        }
+    }
+
+    #[test]
+    fn flags_are_found_in_every_spelling() {
+        let container = json!({"name": "a", "args": ["dockerd", "-H", "unix:///x", "--mtu", "1400",
+            "--registry-mirror=https://a", "--registry-mirror", "https://b", "--debug", "-g=/data"]});
+        with(&container, |container| {
+            let line = CommandLine::of(container);
+            assert!(line.can_grow());
+            assert_eq!(line.values("mtu"), ["1400"]);
+            assert_eq!(line.values("registry-mirror"), ["https://a", "https://b"]);
+            assert_eq!(line.values("data-root"), ["/data"]);
+            assert!(line.sets("host") && line.sets("debug") && !line.sets("log-opt"));
+            assert!(line.sets_key("registry-mirrors") && line.sets_key("hosts"));
+        });
+    }
+
+    #[test]
+    fn a_script_cannot_grow_but_its_flags_are_seen() {
+        let container = json!({"name": "a", "image": "docker:dind",
+            "command": ["sh", "-c"], "args": ["dockerd --mtu 1400 --storage-driver=vfs"]});
+        with(&container, |container| {
+            let line = CommandLine::of(container);
+            assert!(!line.can_grow());
+            assert!(line.sets("mtu") && line.sets("storage-driver") && !line.sets("storage"));
+        });
+    }
+
+    #[test]
+    fn versions_are_read_from_tags() {
+        for (image, major, newest) in [
+            ("docker:27.3.1-dind", Some(27), false),
+            ("docker:20.10-dind", Some(20), false),
+            ("docker:dind", None, true),
+            ("docker:dind-rootless", None, true),
+            ("docker@sha256:00", None, true),
+            ("docker:edge-dind", None, false),
+        ] {
+            let image = Image::parse(image);
+            assert_eq!(
+                (image.docker_major(), image.is_newest()),
+                (major, newest),
+                "{image:?}"
+            );
+        }
+        assert!(Image::parse("docker:27-dind-rootless").is_rootless());
+    }
+}

@@ -1,0 +1,3 @@
+//! Manifests: where the pods are in the documents that people write.
+
+pub mod arc;

@@ -1,0 +1,184 @@
+//! Borrowed JSON primitives: strings and maps that point into the request's bytes.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+
+/// A JSON string, borrowed from the input unless it holds an escape.
+///
+/// `&str` would fail on escaped strings, and a bare `Cow` inside an `Option` or a map always
+/// allocates, because serde borrows only fields that are marked so: hence this wrapper.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct Str<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Str<'_> {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Str<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Str<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PartialEq<&str> for Str<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+/// A JSON string or number, kept as its text: Kubernetes quantities may be written either way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scalar<'a>(Cow<'a, str>);
+
+impl Scalar<'_> {
+    /// The text of the string, or the number as it prints.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a number")
+            }
+
+            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
+                Ok(Scalar(Cow::Borrowed(v)))
+            }
+
+            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
+                Ok(Scalar(Cow::Owned(v.to_owned())))
+            }
+
+            fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
+                Ok(Scalar(Cow::Owned(v.to_string())))
+            }
+
+            fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
+                Ok(Scalar(Cow::Owned(v.to_string())))
+            }
+
+            fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
+                Ok(Scalar(Cow::Owned(v.to_string())))
+            }
+        }
+
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// A JSON object with borrowed keys, in the order of the input.
+///
+/// Pods have few labels and annotations: a linear look-up in a vector beats hashing them. As in
+/// the API server's decoder, the last of two equal keys counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Map<'a, V>(Vec<(Str<'a>, V)>);
+
+impl<V> Default for Map<'_, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<V> Map<'_, V> {
+    /// The value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&V> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(k, _)| k.as_str() == key)
+            .map(|(_, v)| v)
+    }
+
+    /// All entries, in the order of the input.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
+        self.0.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor<'a, V>(PhantomData<Map<'a, V>>);
+
+        impl<'de: 'a, 'a, V: Deserialize<'de>> Visitor<'de> for EntriesVisitor<'a, V> {
+            type Value = Map<'a, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Map(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_strings_are_borrowed_and_escaped_ones_are_owned() {
+        let plain: Option<Str<'_>> = serde_json::from_str(r#""abc""#).unwrap();
+        assert!(matches!(plain.unwrap().0, Cow::Borrowed("abc")));
+        let escaped: Str<'_> = serde_json::from_str(r#""a\nb""#).unwrap();
+        assert_eq!(escaped.as_str(), "a\nb");
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts() {
+        let map: Map<'_, Str<'_>> = serde_json::from_str(r#"{"a":"1","a":"2"}"#).unwrap();
+        assert_eq!(map.get("a").unwrap().as_str(), "2");
+    }
+
+    #[test]
+    fn map_values_are_borrowed_too() {
+        let map: Map<'_, Str<'_>> = serde_json::from_str(r#"{"a":"1"}"#).unwrap();
+        assert!(matches!(map.get("a").unwrap().0, Cow::Borrowed("1")));
+    }
+
+    #[test]
+    fn numbers_and_strings_are_scalars() {
+        let map: Map<'_, Scalar<'_>> = serde_json::from_str(r#"{"a":2,"b":"1Gi"}"#).unwrap();
+        assert_eq!(map.get("a").unwrap().as_str(), "2");
+        assert_eq!(map.get("b").unwrap().as_str(), "1Gi");
+    }
+}

@@ -1,0 +1,352 @@
+//! What a policy must fulfil beyond the form of its single values.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{DEFAULT_PROFILE, Dind, PolicyError, PolicyFile, Profile, Recogniser, recogniser};
+
+/// The largest daemon.json that a profile may ask for: it travels in an annotation, of which a pod
+/// may have 256 KiB in all.
+const MAX_DAEMON_CONFIG_BYTES: usize = 32 * 1024;
+
+/// Keys of daemon.json that have a setting of their own or that Slipway must know to place volumes.
+const OWN_SETTINGS: [(&str, &str); 11] = [
+    ("registry-mirrors", "use dind.registryMirrors"),
+    ("mtu", "use dind.mtu"),
+    ("storage-driver", "use dind.storageDriver"),
+    ("log-opts", "use dind.logOpts"),
+    ("builder", "use buildkit.gc"),
+    ("data-root", "the cache volume is mounted there"),
+    (
+        "hosts",
+        "runner pods set it as a flag, and dockerd refuses both",
+    ),
+    (
+        "group",
+        "runner pods set it as a flag, and dockerd refuses both",
+    ),
+    (
+        "insecure-registries",
+        "plain HTTP mirrors are added as flags, and dockerd refuses both",
+    ),
+    (
+        "exec-root",
+        "it would leave the volume that the runner shares",
+    ),
+    (
+        "pidfile",
+        "docker's image removes stale ones at the default place only",
+    ),
+];
+
+/// Checks what spans several keys.
+pub(super) fn check(file: &PolicyFile) -> Result<(), PolicyError> {
+    for (name, profile) in &file.profiles {
+        check_profile(&format!("profiles.{name}"), profile)?;
+    }
+    for (i, rule) in file.namespaces.iter().enumerate() {
+        let known = rule.profile == DEFAULT_PROFILE || file.profiles.contains_key(&rule.profile);
+        if !known {
+            let names: Vec<&str> = file.profiles.keys().map(String::as_str).collect();
+            return Err(PolicyError::key(
+                format!("namespaces[{i}].profile"),
+                format!(
+                    "there is no profile `{}`; known: {DEFAULT_PROFILE}, {}",
+                    rule.profile,
+                    names.join(", ")
+                ),
+            ));
+        }
+        if rule.names.is_empty() {
+            return Err(PolicyError::key(
+                format!("namespaces[{i}].names"),
+                "it names no namespace",
+            ));
+        }
+    }
+    check_recognisers(&file.recognisers)
+}
+
+fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
+    let error = |key: &str, message: &str| Err(PolicyError::key(format!("{path}.{key}"), message));
+    if matches!(
+        profile.containerd.namespace.as_str(),
+        "k8s.io" | "moby" | ""
+    ) {
+        return error(
+            "containerd.namespace",
+            "it must be a namespace of its own: a builder may delete what it finds there",
+        );
+    }
+    check_dind(path, &profile.dind)?;
+    for (name, settings) in [
+        ("dind.resources", Some(&profile.dind.resources)),
+        (
+            "containerd.buildkitd.resources",
+            profile.containerd.buildkitd.as_ref().map(|b| &b.resources),
+        ),
+    ] {
+        for (resource, request) in settings.iter().flat_map(|s| &s.requests) {
+            let limit = settings.and_then(|s| s.limits.get(resource));
+            if limit.is_some_and(|limit| request > limit) {
+                return error(
+                    &format!("{name}.requests.{resource}"),
+                    "the request exceeds the limit",
+                );
+            }
+        }
+    }
+    let envs = [
+        ("dind.env", &profile.dind.env),
+        ("buildkit.env", &profile.buildkit.env),
+    ];
+    for (key, env) in envs {
+        for name in env.keys() {
+            let bad = name.is_empty() || name.contains('=') || name.chars().any(char::is_control);
+            if bad {
+                return error(key, &format!("`{name}` is no name of a variable"));
+            }
+        }
+    }
+    if let Some(size) = &profile.buildkit.gc.keep_storage
+        && !is_docker_size(size)
+    {
+        return error(
+            "buildkit.gc.keepStorage",
+            &format!("`{size}` is no size: expected a number and a unit, such as 20GB"),
+        );
+    }
+    Ok(())
+}
+
+fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
+    let error =
+        |key: String, message: String| Err(PolicyError::key(format!("{path}.dind.{key}"), message));
+    if dind.mtu.is_some_and(|mtu| mtu < 576) {
+        return error(
+            "mtu".to_owned(),
+            "an IPv4 network needs at least 576 bytes (RFC 791)".to_owned(),
+        );
+    }
+    for (key, why) in OWN_SETTINGS {
+        if dind.daemon_config.contains_key(key) {
+            return error(format!("daemonConfig.{key}"), why.to_owned());
+        }
+    }
+    if serde_json::to_string(&dind.daemon_config).map_or(0, |json| json.len())
+        > MAX_DAEMON_CONFIG_BYTES
+    {
+        return error(
+            "daemonConfig".to_owned(),
+            format!("it is larger than {MAX_DAEMON_CONFIG_BYTES} bytes"),
+        );
+    }
+    if let Some(Value::String(driver)) = dind.daemon_config.get("log-driver")
+        && driver != "json-file"
+        && !dind.log_opts.is_empty()
+    {
+        return error(
+            "daemonConfig.log-driver".to_owned(),
+            format!("dind.logOpts are for json-file, not for {driver}: set logOpts to {{}}"),
+        );
+    }
+    Ok(())
+}
+
+fn check_recognisers(recognisers: &[Recogniser]) -> Result<(), PolicyError> {
+    let mut seen = BTreeSet::new();
+    for (i, recogniser) in recognisers.iter().enumerate() {
+        let error = |key: &str, message: &str| {
+            Err(PolicyError::key(format!("recognisers[{i}].{key}"), message))
+        };
+        if !seen.insert(&recogniser.name) {
+            return error("name", &format!("`{}` stands there twice", recogniser.name));
+        }
+        if recogniser.name.is_empty() {
+            return error("name", "it is empty");
+        }
+        let only_switch = recogniser.any_of.is_empty();
+        if only_switch && !recogniser::is_built_in(&recogniser.name) {
+            return error(
+                "anyOf",
+                "it recognises nothing: name a label, a variable or an image",
+            );
+        }
+        if recogniser.any_of.iter().any(super::Mark::is_empty) {
+            return error("anyOf", "an empty mark would match every pod");
+        }
+        if !only_switch && recogniser.runner_containers.is_empty() {
+            return error("runnerContainers", "name the containers in which jobs run");
+        }
+    }
+    Ok(())
+}
+
+/// A size as dockerd reads it: `512`, `10GB`, `1.5g`, `20GiB`.
+fn is_docker_size(text: &str) -> bool {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default().to_lowercase();
+    digits
+        .parse::<f64>()
+        .is_ok_and(|n| n.is_finite() && n >= 0.0)
+        && matches!(
+            unit.as_str(),
+            "" | "b"
+                | "k"
+                | "kb"
+                | "kib"
+                | "m"
+                | "mb"
+                | "mib"
+                | "g"
+                | "gb"
+                | "gib"
+                | "t"
+                | "tb"
+                | "tib"
+        )
+}
+
+/// Settings that do not do what their names say.
+pub(super) fn warnings(file: &PolicyFile) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (name, profile) in &file.profiles {
+        let clients = &profile.buildkit.env;
+        if clients.contains_key("BUILDKIT_CACHE_MOUNT_NAMESPACE") {
+            warnings.push(format!(
+                "profiles.{name}.buildkit.env.BUILDKIT_CACHE_MOUNT_NAMESPACE: nothing reads this variable; \
+                 the build argument is BUILDKIT_CACHE_MOUNT_NS"
+            ));
+        }
+        for inert in ["DOCKER_STORAGE_DRIVER", "DOCKERD_ROOTLESS"] {
+            if profile.dind.env.contains_key(inert) {
+                warnings.push(format!(
+                    "profiles.{name}.dind.env.{inert}: dockerd does not read this variable"
+                ));
+            }
+        }
+        for client in ["DOCKER_BUILDKIT", "BUILDKIT_PROGRESS"] {
+            if profile.dind.env.contains_key(client) {
+                warnings.push(format!(
+                    "profiles.{name}.dind.env.{client}: the docker client reads it, dockerd does not; \
+                     move it to buildkit.env"
+                ));
+            }
+        }
+        if let Some(cpu) = profile.dind.resources.limits.get("cpu") {
+            warnings.push(format!(
+                "profiles.{name}.dind.resources.limits.cpu: builds run inside this limit; {cpu} CPU \
+                 throttles them"
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Policy;
+
+    fn refusal(yaml: &str) -> String {
+        Policy::parse(yaml).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
+        assert_eq!(
+            refusal("profiles:\n  default:\n    dind:\n      mtuu: 1400\n"),
+            "line 4, column 7: unknown key `mtuu`; did you mean `mtu`?"
+        );
+    }
+
+    #[test]
+    fn bad_values_are_refused_where_they_stand() {
+        for (yaml, line, word) in [
+            ("profiles:\n  a:\n    strategy: fastest\n", 3, "auto"),
+            (
+                "profiles:\n  a:\n    dind:\n      resources: {requests: {cpu: lots}}\n",
+                4,
+                "quantity",
+            ),
+            (
+                "profiles:\n  a:\n    dind:\n      registryMirrors: [mirror.gcr.io]\n",
+                4,
+                "https://",
+            ),
+            (
+                "profiles:\n  a:\n    containerd: {socketPath: run/x.sock}\n",
+                3,
+                "start with `/`",
+            ),
+            ("profiles:\n  a:\n    hostAccess: maybe\n", 3, "bool"),
+            ("profiles:\n  a:\n    dind: {mtu: auto}\n", 3, "u16"),
+            ("profiles: [\n", 1, "mapping"),
+            ("profiles: b: c\n", 1, "mapping"),
+        ] {
+            let message = refusal(yaml);
+            assert!(message.contains(&format!("line {line}")), "{yaml}{message}");
+            assert!(message.contains(word), "{yaml}{message}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_the_path_of_the_key() {
+        for (yaml, path) in [
+            ("profiles: {a: {dind: {mtu: 100}}}", "profiles.a.dind.mtu"),
+            (
+                "profiles: {a: {dind: {daemonConfig: {mtu: 1400}}}}",
+                "profiles.a.dind.daemonConfig.mtu",
+            ),
+            (
+                "profiles: {a: {dind: {daemonConfig: {log-driver: journald}}}}",
+                "daemonConfig.log-driver",
+            ),
+            (
+                "profiles: {a: {containerd: {namespace: k8s.io}}}",
+                "profiles.a.containerd.namespace",
+            ),
+            (
+                "profiles: {a: {dind: {resources: {requests: {cpu: 2}, limits: {cpu: 1}}}}}",
+                "requests.cpu",
+            ),
+            (
+                "profiles: {a: {buildkit: {gc: {keepStorage: much}}}}",
+                "gc.keepStorage",
+            ),
+            (
+                "profiles: {a: {buildkit: {env: {'A=B': x}}}}",
+                "buildkit.env",
+            ),
+            (
+                "namespaces: [{names: [x], profile: nowhere}]",
+                "namespaces[0].profile",
+            ),
+            (
+                "namespaces: [{names: [], profile: default}]",
+                "namespaces[0].names",
+            ),
+            ("recognisers: [{name: mine}]", "recognisers[0].anyOf"),
+            (
+                "recognisers: [{name: mine, anyOf: [{}]}]",
+                "recognisers[0].anyOf",
+            ),
+            (
+                "recognisers: [{name: gitlab, enabled: false}, {name: gitlab}]",
+                "recognisers[1].name",
+            ),
+        ] {
+            let message = refusal(yaml);
+            assert!(message.contains(path), "{yaml}\n{message}");
+        }
+    }
+
+    #[test]
+    fn settings_that_nobody_reads_are_warned_of() {
+        let policy = Policy::parse(
+            "profiles: {a: {buildkit: {env: {BUILDKIT_CACHE_MOUNT_NAMESPACE: x}}, dind: {env: {DOCKERD_ROOTLESS: '1'}, resources: {limits: {cpu: 500m}}}}}",
+        )
+        .unwrap();
+        assert_eq!(policy.warnings().len(), 3, "{:?}", policy.warnings());
+    }
+}

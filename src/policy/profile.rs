@@ -1,0 +1,362 @@
+//! A profile: what is done to the runner pods of the namespaces that select it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::values::{AbsolutePath, Glob, ImageRef, MirrorUrl, ObjectName, SocketPath};
+use crate::quantity::Quantity;
+
+/// Settings by name; a namespace selects one profile. A key that is left out has the built-in
+/// default's value.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Profile {
+    /// The build path to prepare: `auto` takes the fastest safe one.
+    pub strategy: StrategyChoice,
+    /// What to do when the nodes that could run the pod differ in runtime or socket.
+    pub when_mixed: WhenMixed,
+    /// What to do when no known node could run the pod, as with a pool scaled to zero.
+    pub when_no_nodes: WhenNoNodes,
+    /// Whether host sockets, hostPath volumes and privileged containers may be injected at all.
+    pub host_access: bool,
+    /// Whether a namespace may select this profile with the label `slipway.io/profile`; `false`
+    /// keeps it for the namespaces that the policy file lists.
+    pub selectable: bool,
+    /// Whether a dockerd sidecar is taken out when a host socket serves in its place.
+    pub replace_dockerd: bool,
+    /// Whether values that a pod sets may be replaced.
+    pub overwrite: Overwrite,
+    /// The strategy `containerd`.
+    pub containerd: Containerd,
+    /// The strategy `docker-socket`.
+    pub docker_socket: DockerSocket,
+    /// The strategy `dind`.
+    pub dind: Dind,
+    /// The build client's environment and cache.
+    pub buildkit: Buildkit,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            strategy: StrategyChoice::Auto,
+            when_mixed: WhenMixed::Dind,
+            when_no_nodes: WhenNoNodes::Dind,
+            host_access: true,
+            selectable: true,
+            replace_dockerd: false,
+            overwrite: Overwrite::Never,
+            containerd: Containerd::default(),
+            docker_socket: DockerSocket::default(),
+            dind: Dind::default(),
+            buildkit: Buildkit::default(),
+        }
+    }
+}
+
+/// What a profile asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyChoice {
+    /// The fastest safe path for each pod.
+    Auto,
+    /// The node's containerd socket.
+    Containerd,
+    /// The node's Docker Engine socket.
+    DockerSocket,
+    /// Docker-in-Docker, optimised.
+    Dind,
+    /// Leave pods alone.
+    None,
+}
+
+/// What to do when candidate nodes disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenMixed {
+    /// No host socket: Docker-in-Docker.
+    Dind,
+    /// Tie the pod to the nodes with the wanted runtime, if a label tells them apart.
+    Pin,
+    /// Leave the pod alone.
+    None,
+}
+
+/// What to do when there is no candidate node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenNoNodes {
+    /// No host socket: Docker-in-Docker.
+    Dind,
+    /// Leave the pod alone.
+    None,
+}
+
+/// Which values of a pod may be replaced.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum Overwrite {
+    /// None: what the pod sets stands.
+    Never,
+    /// The resources of the dockerd container.
+    DockerdResources,
+    /// Resources, environment variables and dockerd flags that the profile sets.
+    All,
+}
+
+/// The node's containerd socket.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Containerd {
+    /// The socket on the node: `auto` or an absolute path.
+    pub socket_path: SocketPath,
+    /// `CONTAINERD_NAMESPACE`. Never the kubelet's own `k8s.io`.
+    pub namespace: String,
+    /// Groups added to the pod, so that a non-root runner may open the socket (root:root 0660).
+    pub supplemental_groups: Vec<i64>,
+    /// A buildkitd sidecar as the way to build; `null` for none, `{}` for one with defaults.
+    pub buildkitd: Option<Buildkitd>,
+}
+
+impl Default for Containerd {
+    fn default() -> Self {
+        Self {
+            socket_path: SocketPath::Auto,
+            namespace: "ci".to_owned(),
+            supplemental_groups: vec![0],
+            buildkitd: None,
+        }
+    }
+}
+
+/// The buildkitd sidecar of the strategy `containerd`: its own OCI worker and cache.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Buildkitd {
+    /// Its image.
+    pub image: ImageRef,
+    /// Its resources.
+    pub resources: ResourceSettings,
+    /// The volume on its state directory, `/var/lib/buildkit`.
+    pub cache: Cache,
+}
+
+impl Default for Buildkitd {
+    fn default() -> Self {
+        Self {
+            image: ImageRef::built_in("moby/buildkit:buildx-stable-1"),
+            resources: ResourceSettings::small_requests(),
+            cache: Cache::EmptyDir { size_limit: None },
+        }
+    }
+}
+
+/// The node's Docker Engine socket.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DockerSocket {
+    /// The socket on the node: `auto` or an absolute path.
+    pub socket_path: SocketPath,
+    /// Groups added to the pod, so that a non-root runner may open the socket. The group of
+    /// `docker.sock` differs from distribution to distribution.
+    pub supplemental_groups: Vec<i64>,
+}
+
+/// Docker-in-Docker.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Dind {
+    /// Pull-through mirrors of Docker Hub, tried in order. No other registry is mirrored.
+    pub registry_mirrors: Vec<MirrorUrl>,
+    /// The MTU of the networks that dockerd makes, in bytes; `null` leaves dockerd's 1500.
+    #[schemars(range(min = 576, max = 65535))]
+    pub mtu: Option<u16>,
+    /// The storage driver; `null` lets dockerd choose. A pinned `overlay2` makes dockerd exit
+    /// where its data-root is itself an overlay.
+    pub storage_driver: Option<String>,
+    /// Options of the default log driver, `json-file`.
+    pub log_opts: BTreeMap<String, String>,
+    /// Further keys of daemon.json.
+    pub daemon_config: BTreeMap<String, Value>,
+    /// Resources of the dockerd container. A CPU limit throttles the builds inside it.
+    pub resources: ResourceSettings,
+    /// Variables of the dockerd container.
+    pub env: BTreeMap<String, String>,
+    /// The image that replaces a stock `docker:dind`; also that of an added sidecar.
+    pub image: Option<ImageRef>,
+    /// Images that hold no daemon.json of their own and may be given dockerd flags.
+    pub stock_images: Vec<Glob>,
+    /// Whether a runner pod without dockerd gets one.
+    pub inject: InjectDind,
+    /// Seconds that a runner waits for dockerd, where its image knows such a variable.
+    pub wait_seconds: u32,
+    /// The volume on dockerd's data-root.
+    pub cache: Cache,
+}
+
+impl Default for Dind {
+    fn default() -> Self {
+        let opts = [("max-size", "10m"), ("max-file", "3")];
+        Self {
+            registry_mirrors: vec![MirrorUrl::built_in("https://mirror.gcr.io")],
+            mtu: None,
+            storage_driver: None,
+            log_opts: opts.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            daemon_config: BTreeMap::new(),
+            resources: ResourceSettings::small_requests(),
+            env: BTreeMap::new(),
+            image: None,
+            stock_images: vec![Glob::new("docker:*dind*"), Glob::new("*/docker:*dind*")],
+            inject: InjectDind::Never,
+            wait_seconds: 120,
+            cache: Cache::EmptyDir { size_limit: None },
+        }
+    }
+}
+
+/// Whether a dockerd is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum InjectDind {
+    /// Never.
+    Never,
+    /// To a runner pod that has none: a privileged sidecar.
+    IfMissing,
+}
+
+/// Requests and limits, by resource name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ResourceSettings {
+    /// What the scheduler reserves.
+    pub requests: BTreeMap<String, Quantity>,
+    /// What the kernel enforces.
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+impl ResourceSettings {
+    /// 100m CPU and 256Mi memory, requested and not limited.
+    fn small_requests() -> Self {
+        let requests = [("cpu", "100m"), ("memory", "256Mi")];
+        Self {
+            requests: requests
+                .into_iter()
+                .filter_map(|(k, v)| Some((k.to_owned(), v.parse().ok()?)))
+                .collect(),
+            limits: BTreeMap::new(),
+        }
+    }
+}
+
+/// The volume behind a data-root. A data-root belongs to one daemon at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type", deny_unknown_fields)]
+pub enum Cache {
+    /// One named claim. Only `ReadWriteOncePod` keeps a second runner off it.
+    #[serde(rename_all = "camelCase")]
+    Pvc {
+        /// The claim, in the pod's namespace.
+        claim_name: ObjectName,
+        /// The claim's access mode.
+        #[serde(default)]
+        access_mode: AccessMode,
+    },
+    /// A generic ephemeral volume: a claim that lives as long as the pod.
+    #[serde(rename_all = "camelCase")]
+    Ephemeral {
+        /// Its storage class; the cluster's default when left out.
+        #[serde(default)]
+        storage_class: Option<ObjectName>,
+        /// Its size.
+        size: Quantity,
+    },
+    /// A directory of the node that lives as long as the pod.
+    #[serde(rename_all = "camelCase")]
+    EmptyDir {
+        /// The size beyond which the kubelet evicts the pod.
+        #[serde(default)]
+        size_limit: Option<Quantity>,
+    },
+    /// No volume.
+    None {},
+}
+
+/// The access mode of a claim.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AccessMode {
+    /// Many pods of one node may use it.
+    #[default]
+    ReadWriteOnce,
+    /// One pod may use it.
+    ReadWriteOncePod,
+    /// Many pods may use it.
+    ReadWriteMany,
+}
+
+/// The build client.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Buildkit {
+    /// Variables of the runner container: the docker client reads them, dockerd does not.
+    pub env: BTreeMap<String, String>,
+    /// A directory for `--cache-to`/`--cache-from type=local` on the runner container.
+    pub local_cache: LocalCache,
+    /// Garbage collection of dockerd's builder.
+    pub gc: BuilderGc,
+}
+
+impl Default for Buildkit {
+    fn default() -> Self {
+        let env = [("DOCKER_BUILDKIT", "1"), ("BUILDKIT_PROGRESS", "plain")];
+        Self {
+            env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            local_cache: LocalCache::None {},
+            gc: BuilderGc::default(),
+        }
+    }
+}
+
+/// The volume for a client-side BuildKit cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type", deny_unknown_fields)]
+pub enum LocalCache {
+    /// A directory of the node, one a namespace: `path` is where it is mounted, and the parent of
+    /// the namespaces' directories on the node.
+    #[serde(rename_all = "camelCase")]
+    HostPath {
+        /// The directory.
+        path: AbsolutePath,
+    },
+    /// One named claim.
+    #[serde(rename_all = "camelCase")]
+    Pvc {
+        /// The claim, in the pod's namespace.
+        claim_name: ObjectName,
+        /// Where it is mounted.
+        path: AbsolutePath,
+    },
+    /// A directory that lives as long as the pod.
+    #[serde(rename_all = "camelCase")]
+    EmptyDir {
+        /// Where it is mounted.
+        path: AbsolutePath,
+        /// The size beyond which the kubelet evicts the pod.
+        #[serde(default)]
+        size_limit: Option<Quantity>,
+    },
+    /// No volume.
+    None {},
+}
+
+/// `builder.gc` of daemon.json.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BuilderGc {
+    /// The size that the build cache is pruned to, such as `20GB`; `null` leaves dockerd's rule.
+    pub keep_storage: Option<String>,
+}

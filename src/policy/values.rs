@@ -1,0 +1,271 @@
+//! Values of the policy file that are valid by construction, each refused with a reason where it
+//! stands in the file.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// Declares a string type that is checked when it is read.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "pattern": $pattern})
+            }
+        }
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// A built-in value; a test checks that each one would be accepted from a file.
+            #[allow(dead_code, reason = "not every type has a built-in value")]
+            pub(super) fn built_in(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                $check(&text).map(|()| Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// An absolute path without `..`, `:` or control characters, and not the root.
+    AbsolutePath, check_path, r"^/[^:\x00-\x1f]+$"
+}
+
+checked_text! {
+    /// The URL of a pull-through mirror of Docker Hub: `http(s)://host[:port][/]`.
+    ///
+    /// dockerd refuses to start on a mirror without a scheme or with a query, fragment or user;
+    /// versions before 28 refuse one with a path too.
+    MirrorUrl, check_mirror, r"^https?://[^/?#@\s]+/?$"
+}
+
+checked_text! {
+    /// An RFC 1123 subdomain: the name of a Kubernetes object.
+    ObjectName, check_object_name, r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+}
+
+checked_text! {
+    /// A container image reference.
+    ImageRef, check_image, r"^\S+$"
+}
+
+impl MirrorUrl {
+    /// `host[:port]`.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or(self.as_str(), |(_, r)| r);
+        rest.trim_end_matches('/')
+    }
+
+    /// Whether it is plain HTTP, which BuildKit ignores unless the host is also an insecure registry.
+    #[must_use]
+    pub fn is_plain_http(&self) -> bool {
+        self.0.starts_with("http://")
+    }
+}
+
+fn check_path(text: &str) -> Result<(), String> {
+    let problem = if !text.starts_with('/') {
+        "it must start with `/`"
+    } else if text.split('/').any(|step| step == "..") {
+        "it must not hold `..`"
+    } else if text.contains(':') || text.chars().any(char::is_control) {
+        "it must not hold `:` or control characters"
+    } else if text.trim_matches('/').is_empty() {
+        "it must not be the root"
+    } else {
+        return Ok(());
+    };
+    Err(format!("`{text}` is no usable path: {problem}"))
+}
+
+fn check_mirror(text: &str) -> Result<(), String> {
+    let problem = match text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+    {
+        None => "it must start with `https://` or `http://` (dockerd refuses to start otherwise)",
+        Some(host) if host.trim_end_matches('/').is_empty() => "it names no host",
+        Some(host) if host.contains('@') => "it must not hold credentials",
+        Some(host) if host.contains(['?', '#']) => "it must not hold a query or a fragment",
+        Some(host) if host.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+            "it must not hold white space"
+        }
+        Some(host) if host.trim_end_matches('/').contains('/') => {
+            "it must not have a path (dockerd before version 28 refuses to start)"
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(format!("`{text}` is no registry mirror: {problem}"))
+}
+
+fn check_object_name(text: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let ok = text.len() <= 253
+        && text.chars().all(allowed)
+        && ends(text.chars().next())
+        && ends(text.chars().last());
+    ok.then_some(()).ok_or_else(|| {
+        format!("`{text}` is no object name: expected lower-case letters, digits, `-` and `.`")
+    })
+}
+
+fn check_image(text: &str) -> Result<(), String> {
+    (!text.is_empty() && !text.chars().any(char::is_whitespace))
+        .then_some(())
+        .ok_or_else(|| format!("`{text}` is no image reference"))
+}
+
+/// A path that is found from the node's facts, or given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum SocketPath {
+    /// From what the nodes say.
+    #[default]
+    Auto,
+    /// This path on every node.
+    At(AbsolutePath),
+}
+
+impl TryFrom<String> for SocketPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "auto" => Ok(Self::Auto),
+            _ => AbsolutePath::try_from(text).map(Self::At),
+        }
+    }
+}
+
+impl From<SocketPath> for String {
+    fn from(path: SocketPath) -> Self {
+        match path {
+            SocketPath::Auto => "auto".to_owned(),
+            SocketPath::At(path) => path.into(),
+        }
+    }
+}
+
+/// A name with `*` for any run of characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Glob(String);
+
+impl Glob {
+    /// The pattern `pattern`.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
+        Self(pattern.to_owned())
+    }
+
+    /// Whether the whole of `text` matches.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+            return false;
+        };
+        let Some(last) = parts.next_back() else {
+            return rest.is_empty();
+        };
+        // Leftmost matches of the middle parts leave the most room for the last one.
+        for part in parts {
+            match rest.find(part).and_then(|at| rest.get(at + part.len()..)) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (pattern, yes, no) in [
+            ("ci-*", "ci-a", "xci-a"),
+            ("*", "", "\u{0}never"),
+            ("svc-*", "svc-0", "svc"),
+            ("a*b*c", "aXbYbZc", "aXbYbZ"),
+            ("build", "build", "build2"),
+            (
+                "*/docker:*dind*",
+                "reg/x/docker:27-dind-alpine",
+                "reg/docker:27",
+            ),
+        ] {
+            assert!(Glob::new(pattern).matches(yes), "{pattern} {yes}");
+            assert!(
+                pattern == "*" || !Glob::new(pattern).matches(no),
+                "{pattern} {no}"
+            );
+        }
+        assert!(!Glob::new("ab*ba").matches("aba"));
+    }
+
+    #[test]
+    fn mirrors_that_stop_dockerd_are_refused() {
+        for bad in [
+            "mirror.gcr.io",
+            "ftp://m",
+            "https://",
+            "https://u:p@m",
+            "https://m/?x",
+            "https://m/path",
+            "https://m m",
+        ] {
+            assert!(MirrorUrl::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+        let mirror = MirrorUrl::try_from("http://mirror.ci.svc:5000/".to_owned()).unwrap();
+        assert_eq!(mirror.host(), "mirror.ci.svc:5000");
+        assert!(mirror.is_plain_http());
+    }
+
+    #[test]
+    fn relative_and_climbing_paths_are_refused() {
+        for bad in ["tmp", "", "/", "//", "/a/../b", "/a:b", "/a\nb"] {
+            assert!(AbsolutePath::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+        assert!(AbsolutePath::try_from("/tmp/x".to_owned()).is_ok());
+    }
+}

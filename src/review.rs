@@ -1,0 +1,262 @@
+//! AdmissionReview in and out
+//! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>).
+//!
+//! The usual review is read in one pass with the Pod borrowed from its bytes. Only when that fails
+//! is it read again, loosely, to say what is wrong and still to echo the uid.
+
+use std::collections::BTreeMap;
+
+use json_patch::Patch;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::pod::{Pod, Str};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+/// The API server cuts a longer warning.
+const MAX_WARNING_CHARS: usize = 256;
+
+/// Why a request body is answered with HTTP 400.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// It is not JSON.
+    #[error("the body is not JSON: {0}")]
+    NotJson(serde_json::Error),
+    /// It is JSON, but no AdmissionReview.
+    #[error(
+        "the body is not an AdmissionReview: expected apiVersion {API_VERSION} and kind {KIND}, found {0}"
+    )]
+    NotAReview(String),
+    /// It is an AdmissionReview of another version.
+    #[error(
+        "AdmissionReview version {0} is not served: set `admissionReviewVersions: [v1]` in the webhook configuration"
+    )]
+    Version(String),
+    /// It holds no request.
+    #[error("the AdmissionReview has no `request`: a response, or an empty review, was sent")]
+    NoRequest,
+    /// The request has no uid to answer to.
+    #[error("the AdmissionReview's request has no `uid`")]
+    NoUid,
+}
+
+/// A request, as far as it was understood.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// To be echoed.
+    pub uid: Str<'a>,
+    /// The namespace of the object; empty for none.
+    pub namespace: Str<'a>,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// What is asked about.
+    pub subject: Subject<'a>,
+}
+
+/// What a request is about.
+#[derive(Debug)]
+pub enum Subject<'a> {
+    /// The creation of a Pod.
+    NewPod(Box<Pod<'a>>),
+    /// Something that Slipway should not have been asked about, and why.
+    NotForUs(String),
+    /// The creation of a Pod that cannot be read, and why.
+    Unreadable(String),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, O> {
+    #[serde(borrow, default)]
+    api_version: Str<'a>,
+    #[serde(borrow, default)]
+    kind: Str<'a>,
+    #[serde(bound(deserialize = "O: Deserialize<'de>"))]
+    request: Option<RequestBody<'a, O>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestBody<'a, O> {
+    #[serde(borrow, default)]
+    uid: Str<'a>,
+    #[serde(borrow, default)]
+    kind: Kind<'a>,
+    #[serde(borrow, rename = "subResource")]
+    subresource: Option<Str<'a>>,
+    #[serde(borrow)]
+    namespace: Option<Str<'a>>,
+    #[serde(borrow)]
+    operation: Option<Str<'a>>,
+    dry_run: Option<bool>,
+    #[serde(bound(deserialize = "O: Deserialize<'de>"))]
+    object: Option<O>,
+}
+
+#[derive(Deserialize, Default)]
+struct Kind<'a> {
+    #[serde(borrow, default)]
+    group: Str<'a>,
+    #[serde(borrow, default)]
+    version: Str<'a>,
+    #[serde(borrow, default)]
+    kind: Str<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads an AdmissionReview.
+    ///
+    /// # Errors
+    /// When there is no request to answer: not JSON, not an AdmissionReview `v1`, no uid.
+    pub fn parse(body: &'a [u8]) -> Result<Self, ReviewError> {
+        match serde_json::from_slice::<Envelope<'a, Pod<'a>>>(body) {
+            Ok(envelope) => Self::from_envelope(envelope, |pod| Ok(Box::new(pod))),
+            Err(first) => Self::parse_loosely(body, first),
+        }
+    }
+
+    /// The second reading of a body whose Pod, or whose envelope, has a wrong type somewhere.
+    fn parse_loosely(body: &'a [u8], first: serde_json::Error) -> Result<Self, ReviewError> {
+        if !matches!(first.classify(), serde_json::error::Category::Data) {
+            return Err(ReviewError::NotJson(first));
+        }
+        let envelope = serde_json::from_slice::<Envelope<'a, &'a RawValue>>(body)
+            .map_err(|error| ReviewError::NotAReview(error.to_string()))?;
+        Self::from_envelope(envelope, |raw| {
+            serde_json::from_str(raw.get())
+                .map(Box::new)
+                .map_err(|error| format!("the Pod cannot be read: {error} (counted from its `{{`)"))
+        })
+    }
+
+    fn from_envelope<O>(
+        envelope: Envelope<'a, O>,
+        read: impl FnOnce(O) -> Result<Box<Pod<'a>>, String>,
+    ) -> Result<Self, ReviewError> {
+        if let Some(version) = envelope.api_version.strip_prefix("admission.k8s.io/")
+            && version != "v1"
+        {
+            return Err(ReviewError::Version(version.to_owned()));
+        }
+        if envelope.api_version != API_VERSION || envelope.kind != KIND {
+            return Err(ReviewError::NotAReview(format!(
+                "apiVersion `{}` and kind `{}`",
+                envelope.api_version, envelope.kind
+            )));
+        }
+        let request = envelope.request.ok_or(ReviewError::NoRequest)?;
+        if request.uid.is_empty() {
+            return Err(ReviewError::NoUid);
+        }
+        let subject = match request.not_for_us() {
+            Some(why) => Subject::NotForUs(why),
+            None => match request.object {
+                None => Subject::Unreadable("the request holds no object".to_owned()),
+                Some(object) => read(object).map_or_else(Subject::Unreadable, Subject::NewPod),
+            },
+        };
+        Ok(Self {
+            uid: request.uid,
+            namespace: request.namespace.unwrap_or_default(),
+            dry_run: request.dry_run.unwrap_or_default(),
+            subject,
+        })
+    }
+}
+
+impl<O> RequestBody<'_, O> {
+    fn not_for_us(&self) -> Option<String> {
+        let kind = &self.kind;
+        if !kind.group.is_empty() || kind.kind != "Pod" {
+            let group_version = match kind.group.as_str() {
+                "" => kind.version.to_string(),
+                group => format!("{group}/{}", kind.version),
+            };
+            return Some(format!(
+                "only Pods are changed, and this is `{}` of `{group_version}`",
+                kind.kind
+            ));
+        }
+        match (self.operation.as_deref(), self.subresource.as_deref()) {
+            (Some("CREATE"), None | Some("")) => None,
+            (Some("CREATE"), Some(sub)) => Some(format!(
+                "only Pods themselves are changed, and this is their `{sub}`"
+            )),
+            // A patch on UPDATE would make every later change of the pod fail.
+            (operation, _) => Some(format!(
+                "only new Pods are changed, and this is `{}`: register the webhook for CREATE alone",
+                operation.unwrap_or_default()
+            )),
+        }
+    }
+}
+
+/// A response: always `allowed`.
+#[derive(Debug, Default)]
+pub struct Response {
+    /// What to change; empty for nothing.
+    pub patch: Patch,
+    /// Shown to whoever created the pod.
+    pub warnings: Vec<String>,
+    /// Written to the API server's audit log.
+    pub audit_annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReviewOut<'r> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: ResponseOut<'r>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResponseOut<'r> {
+    uid: &'r str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: &'r BTreeMap<&'static str, String>,
+}
+
+impl Response {
+    /// The AdmissionReview that answers the request `uid`, as JSON.
+    #[must_use]
+    pub fn to_json(&self, uid: &str) -> Vec<u8> {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+
+        // The API server rejects a patchType without a patch, and pays for an empty patch.
+        let patch = (!self.patch.0.is_empty())
+            .then(|| serde_json::to_vec(&self.patch).ok())
+            .flatten()
+            .map(|json| STANDARD.encode(json));
+        let review = ReviewOut {
+            api_version: API_VERSION,
+            kind: KIND,
+            response: ResponseOut {
+                uid,
+                allowed: true,
+                patch_type: patch.as_ref().map(|_| "JSONPatch"),
+                patch,
+                warnings: self.warnings.iter().map(|w| bounded_warning(w)).collect(),
+                audit_annotations: &self.audit_annotations,
+            },
+        };
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
+}
+
+fn bounded_warning(text: &str) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    format!("slipway: {}", printable.collect::<String>())
+        .chars()
+        .take(MAX_WARNING_CHARS)
+        .collect()
+}
