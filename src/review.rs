@@ -73,12 +73,12 @@ struct Envelope<'a, O> {
     #[serde(borrow, default)]
     kind: Str<'a>,
     #[serde(bound(deserialize = "O: Deserialize<'de>"))]
-    request: Option<RequestBody<'a, O>>,
+    request: Option<AdmissionRequest<'a, O>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RequestBody<'a, O> {
+struct AdmissionRequest<'a, O> {
     #[serde(borrow, default)]
     uid: Str<'a>,
     #[serde(borrow, default)]
@@ -165,7 +165,7 @@ impl<'a> Request<'a> {
     }
 }
 
-impl<O> RequestBody<'_, O> {
+impl<O> AdmissionRequest<'_, O> {
     fn not_for_us(&self) -> Option<String> {
         let kind = &self.kind;
         if !kind.group.is_empty() || kind.kind != "Pod" {
