@@ -231,3 +231,125 @@ fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        namespace::{INJECT, Namespace, Namespaces},
+        nodes::Snapshot,
+        policy::Policy,
+    };
+
+    fn answer(pod: &Value) -> (Value, Record) {
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {"uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "operation": "CREATE", "namespace": "ci", "object": pod}});
+        let namespaces = Namespaces::new([Namespace {
+            name: "ci".to_owned(),
+            labels: [(INJECT.to_owned(), "enabled".to_owned())].into(),
+            limits: Vec::new(),
+        }]);
+        let cluster = Cluster {
+            nodes: Some(&Snapshot::default()),
+            namespaces: &namespaces,
+            policy: &Policy::parse("profiles: {default: {buildkit: {gc: {keepStorage: 20GB}}}}")
+                .unwrap(),
+            dead_mirrors: &[],
+        };
+        let answer = admit(review.to_string().as_bytes(), cluster).unwrap();
+        (serde_json::from_slice(&answer.body).unwrap(), answer.record)
+    }
+
+    fn runner_pod(annotations: Value, others: usize) -> Value {
+        let mut containers = vec![
+            json!({"name": "runner", "image": "x"}),
+            json!({"name": "dind", "image": "docker:dind"}),
+        ];
+        containers.extend((0..others).map(|i| json!({"name": format!("c{i}"), "image": "x"})));
+        json!({"metadata": {"name": "p", "labels": {"actions-ephemeral-runner": "True"}, "annotations": annotations},
+            "spec": {"containers": containers}})
+    }
+
+    fn patched(pod: &Value, answer: &Value) -> Value {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let patch = STANDARD
+            .decode(answer["response"]["patch"].as_str().unwrap())
+            .unwrap();
+        let patch: Patch = serde_json::from_slice(&patch).unwrap();
+        let mut pod = pod.clone();
+        json_patch::patch(&mut pod, &patch).unwrap();
+        pod
+    }
+
+    #[test]
+    fn the_status_annotation_and_the_audit_log_say_what_was_done() {
+        let pod = runner_pod(json!(null), 0);
+        let (answer, record) = answer(&pod);
+        assert_eq!(record.strategy, Strategy::Dind);
+        assert_eq!(answer["response"]["auditAnnotations"]["strategy"], "dind");
+        let patched = patched(&pod, &answer);
+        let status: Value =
+            serde_json::from_str(patched["metadata"]["annotations"][STATUS].as_str().unwrap())
+                .unwrap();
+        assert_eq!(
+            (&status["strategy"], &status["profile"]),
+            (&json!("dind"), &json!("default"))
+        );
+    }
+
+    #[test]
+    fn a_pod_of_two_thousand_containers_is_answered() {
+        let pod = runner_pod(json!({}), 2_000);
+        let (answer, record) = answer(&pod);
+        assert_eq!(record.strategy, Strategy::Dind);
+        patched(&pod, &answer);
+    }
+
+    #[test]
+    fn annotations_that_are_nearly_full_are_not_overfilled() {
+        let pod = runner_pod(json!({"a": "x".repeat(256 * 1024 - 150)}), 0);
+        let (answer, _) = answer(&pod);
+        let annotations = patched(&pod, &answer)["metadata"]["annotations"].clone();
+        assert_eq!(
+            annotations.as_object().unwrap().len(),
+            1,
+            "no room for daemon.json and status"
+        );
+        let warnings = answer["response"]["warnings"].to_string();
+        assert!(warnings.contains("no room left"), "{warnings}");
+    }
+
+    #[test]
+    fn a_megabyte_of_annotations_is_answered() {
+        let (_, record) = answer(&runner_pod(json!({"a": "x".repeat(1 << 20)}), 0));
+        assert_eq!(record.strategy, Strategy::Dind);
+    }
+
+    #[test]
+    fn odd_names_are_escaped_and_survive() {
+        let mut pod = runner_pod(json!({"a/b~c": "\u{1F980} \"quoted\" \n"}), 0);
+        pod["metadata"]["labels"]["x/~1"] = json!("\u{2603}");
+        let (answer, _) = answer(&pod);
+        let patched = patched(&pod, &answer);
+        assert_eq!(
+            patched["metadata"]["annotations"]["a/b~c"],
+            pod["metadata"]["annotations"]["a/b~c"]
+        );
+    }
+
+    #[test]
+    fn duplicate_volume_names_are_not_our_business() {
+        let mut pod = runner_pod(json!(null), 0);
+        pod["spec"]["volumes"] =
+            json!([{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]);
+        let (answer, _) = answer(&pod);
+        assert_eq!(
+            patched(&pod, &answer)["spec"]["volumes"]
+                .as_array()
+                .unwrap()
+                .len(),
+            4
+        );
+    }
+}

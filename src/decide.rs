@@ -429,6 +429,9 @@ impl<'a> Choice<'a, '_> {
             }
             Dockerd::Absent => {
                 self.host_access()?;
+                if self.speaks_to_another_docker() {
+                    return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
+                }
                 self.supports(Strategy::Dind, Reason::DockerdAdded);
                 DockerdPlan::Add
             }
@@ -437,6 +440,14 @@ impl<'a> Choice<'a, '_> {
             self.supports(Strategy::Dind, Reason::PodBringsDockerd);
         }
         Ok(self.plan(Strategy::Dind, dockerd, host_access))
+    }
+
+    /// Whether a client is pointed at a docker somewhere else already.
+    fn speaks_to_another_docker(&self) -> bool {
+        let clients = self.runner.clients.iter();
+        clients
+            .filter_map(|place| self.pod.container(*place))
+            .any(|client| client.env_var("DOCKER_HOST").is_some())
     }
 
     fn plan(&self, strategy: Strategy, dockerd: DockerdPlan, host_access: bool) -> Plan<'a> {

@@ -11,6 +11,9 @@ pub const RUNNER_CONTAINER: &str = "slipway.io/runner-container";
 /// Annotation that names the container in which dockerd runs.
 pub const DOCKERD_CONTAINER: &str = "slipway.io/dockerd-container";
 
+/// Names that Slipway gives to the containers that it adds: never containers in which jobs run.
+const OWN_CONTAINERS: &str = "slipway-";
+
 /// The system's name when annotations name the containers.
 const BY_ANNOTATION: &str = "annotation";
 
@@ -78,6 +81,7 @@ fn by_name<'r>(pod: &Pod<'_>, recogniser: &'r Recogniser) -> Option<RunnerPod<'r
         |c: &Container<'_>| any(&recogniser.dockerd_containers, &c.name) || runs_dockerd(c);
     let matching = |with_helpers: bool| -> Vec<ContainerRef> {
         pod.long_lived()
+            .filter(|(_, c)| !c.name.starts_with(OWN_CONTAINERS))
             .filter(|(_, c)| !is_dockerd(c) && any(&recogniser.runner_containers, &c.name))
             .filter(|(_, c)| with_helpers || !any(&recogniser.helper_containers, &c.name))
             .map(|(place, _)| place)

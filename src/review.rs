@@ -112,17 +112,19 @@ impl<'a> Request<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, ReviewError> {
         match serde_json::from_slice::<Envelope<'a, Pod<'a>>>(body) {
             Ok(envelope) => Self::from_envelope(envelope, |pod| Ok(Box::new(pod))),
-            Err(first) => Self::parse_loosely(body, first),
+            Err(_) => Self::parse_loosely(body),
         }
     }
 
     /// The second reading of a body whose Pod, or whose envelope, has a wrong type somewhere.
-    fn parse_loosely(body: &'a [u8], first: serde_json::Error) -> Result<Self, ReviewError> {
-        if !matches!(first.classify(), serde_json::error::Category::Data) {
-            return Err(ReviewError::NotJson(first));
-        }
-        let envelope = serde_json::from_slice::<Envelope<'a, &'a RawValue>>(body)
-            .map_err(|error| ReviewError::NotAReview(error.to_string()))?;
+    fn parse_loosely(body: &'a [u8]) -> Result<Self, ReviewError> {
+        let envelope =
+            serde_json::from_slice::<Envelope<'a, &'a RawValue>>(body).map_err(|error| {
+                match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+                    Ok(_) => ReviewError::NotAReview(error.to_string()),
+                    Err(error) => ReviewError::NotJson(error),
+                }
+            })?;
         Self::from_envelope(envelope, |raw| {
             serde_json::from_str(raw.get())
                 .map(Box::new)
@@ -259,4 +261,114 @@ fn bounded_warning(text: &str) -> String {
         .chars()
         .take(MAX_WARNING_CHARS)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn review(request: &Value) -> String {
+        json!({"apiVersion": API_VERSION, "kind": KIND, "request": request}).to_string()
+    }
+
+    fn request(change: impl FnOnce(&mut Value)) -> String {
+        let mut request = json!({"uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "operation": "CREATE", "namespace": "ci", "object": {"metadata": {"name": "p"}}});
+        change(&mut request);
+        review(&request)
+    }
+
+    #[test]
+    fn a_new_pod_is_read() {
+        let text = request(|_| {});
+        let request = Request::parse(text.as_bytes()).unwrap();
+        assert_eq!(
+            (request.uid.as_str(), request.namespace.as_str()),
+            ("u-1", "ci")
+        );
+        assert!(matches!(request.subject, Subject::NewPod(pod) if pod.display_name() == "p"));
+    }
+
+    #[test]
+    fn what_is_no_review_is_refused_in_one_sentence() {
+        for (body, word) in [
+            ("".to_owned(), "not JSON"),
+            ("{".to_owned(), "not JSON"),
+            ("<html>".to_owned(), "not JSON"),
+            ("[1]".to_owned(), "not an AdmissionReview"),
+            ("{}".to_owned(), "not an AdmissionReview"),
+            (
+                json!({"kind": "Pod", "apiVersion": "v1"}).to_string(),
+                "kind `Pod`",
+            ),
+            (json!({"kind": 7}).to_string(), "not an AdmissionReview"),
+            (
+                json!({"kind": KIND, "apiVersion": "admission.k8s.io/v1beta1"}).to_string(),
+                "v1beta1",
+            ),
+            (
+                json!({"kind": KIND, "apiVersion": API_VERSION}).to_string(),
+                "no `request`",
+            ),
+            (review(&Value::Null), "no `request`"),
+            (request(|r| r["uid"] = Value::Null), "AdmissionReview"),
+            (request(|r| r["uid"] = json!("")), "no `uid`"),
+        ] {
+            let message = Request::parse(body.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(word), "{body}: {message}");
+        }
+    }
+
+    #[test]
+    fn other_operations_and_kinds_are_let_through() {
+        let changes: [fn(&mut Value); 5] = [
+            |r| r["operation"] = json!("UPDATE"),
+            |r| r["operation"] = json!("DELETE"),
+            |r| r["operation"] = Value::Null,
+            |r| r["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"}),
+            |r| r["subResource"] = json!("eviction"),
+        ];
+        for change in changes {
+            let text = request(change);
+            let request = Request::parse(text.as_bytes()).unwrap();
+            assert!(matches!(request.subject, Subject::NotForUs(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pod_of_the_wrong_form_is_let_through_with_its_uid() {
+        for object in [
+            Value::Null,
+            json!([{}, {}, null]),
+            json!("pod"),
+            json!({"spec": {"containers": [null]}}),
+            json!({"spec": {"containers": {"a": 1}}}),
+            json!({"metadata": {"labels": {"a": 1}}}),
+        ] {
+            let text = request(|r| r["object"] = object);
+            let request = Request::parse(text.as_bytes()).unwrap();
+            assert_eq!(request.uid.as_str(), "u-1");
+            assert!(matches!(request.subject, Subject::Unreadable(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_a_patch_has_no_patch_type() {
+        let json: Value = serde_json::from_slice(&Response::default().to_json("u")).unwrap();
+        assert_eq!(json["response"], json!({"uid": "u", "allowed": true}));
+    }
+
+    #[test]
+    fn warnings_are_cut_and_hold_no_control_characters() {
+        let response = Response {
+            warnings: vec!["a\nb\u{1b}".to_owned() + &"x".repeat(500)],
+            ..Response::default()
+        };
+        let json: Value = serde_json::from_slice(&response.to_json("u")).unwrap();
+        let warning = json["response"]["warnings"][0].as_str().unwrap();
+        assert!(warning.starts_with("slipway: a b x"));
+        assert_eq!(warning.chars().count(), MAX_WARNING_CHARS);
+    }
 }

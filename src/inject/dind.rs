@@ -27,10 +27,10 @@ pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
     let line = CommandLine::of(container);
     let reference = container.image.as_deref().unwrap_or_default();
     let dind = &builder.plan.profile.dind;
-    let stock = dind.stock_images.iter().any(|glob| glob.matches(reference));
-    let image = replace_image(builder, place, reference, stock);
+    let is_stock = |image: &str| dind.stock_images.iter().any(|glob| glob.matches(image));
+    let image = replace_image(builder, place, reference, is_stock(reference));
 
-    configure(builder, place, container, &line, image, stock);
+    configure(builder, place, container, &line, image, is_stock(image));
     for (name, value) in &dind.env {
         builder.env(place, name, value);
     }
@@ -42,7 +42,6 @@ pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
     } else {
         builder.note(Reason::PodSets("data-root".to_owned()));
     }
-    wait_for_docker(builder);
 }
 
 /// dockerd inside the runner container: ARC's entrypoint reads variables and writes daemon.json
@@ -77,7 +76,6 @@ pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
     } else {
         cache::data_root(builder, place, DATA_ROOT);
     }
-    wait_for_docker(builder);
 }
 
 fn runner_variables(builder: &mut Builder<'_>, place: ContainerRef) {
@@ -337,7 +335,7 @@ fn data_root<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
 }
 
 /// The runner waits until docker answers, where its image knows how.
-fn wait_for_docker(builder: &mut Builder<'_>) {
+pub(super) fn wait_for_docker(builder: &mut Builder<'_>) {
     let plan = builder.plan;
     let variable = WAIT_VARIABLES
         .iter()

@@ -221,6 +221,12 @@ pub fn inject(pod: &Pod<'_>, plan: &Plan<'_>) -> Injections {
         DockerdPlan::Remove(place) => dind::take_out(&mut builder, place),
         DockerdPlan::Absent => {}
     }
+    if matches!(
+        plan.dockerd,
+        DockerdPlan::Sidecar(_) | DockerdPlan::InRunner(_) | DockerdPlan::Add
+    ) {
+        dind::wait_for_docker(&mut builder);
+    }
     buildkit::client(&mut builder);
     if let Some(pin) = &plan.pin {
         builder.pin(pin);

@@ -43,7 +43,7 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
             "slipway-docker-run",
             &json!({"emptyDir": {}}),
         );
-        builder.set_env(*client, "DOCKER_HOST", &socket);
+        builder.env(*client, "DOCKER_HOST", &socket);
     }
     builder.supplemental_group(SOCKET_GROUP);
 
