@@ -193,6 +193,8 @@ fn configure(
         builder.note(Reason::ImageNotStock(names()));
     } else if has_own_config(builder, container, line) {
         builder.note(Reason::OwnDaemonConfig(names()));
+    } else if !line.is_readable() {
+        builder.note(Reason::CommandIsScript(names()));
     } else {
         if line.can_grow() {
             add_arguments(builder, place, container, &wanted);
