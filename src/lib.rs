@@ -1,7 +1,9 @@
 //! Slipway: a Kubernetes mutating admission webhook that gives CI runner pods a fast build path.
 pub mod admit;
+pub mod commands;
 pub mod decide;
 pub mod dockerd;
+pub mod fleet;
 pub mod inject;
 pub mod manifest;
 pub mod namespace;
@@ -13,3 +15,4 @@ pub mod quantity;
 pub mod reason;
 pub mod recognise;
 pub mod review;
+pub mod server;
