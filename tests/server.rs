@@ -122,6 +122,21 @@ impl Running {
         self.send(post("/mutate", body)).await
     }
 
+    /// A request whose body the server waits for.
+    async fn begin_mutate(&self) -> TlsStream<TcpStream> {
+        let mut stream = self.tls("localhost", b"http/1.1").await.unwrap();
+        let head = format!(
+            "POST /mutate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            REVIEW.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is answered so once its handler asks for the body.
+        let mut asked = [0; 25];
+        within(stream.read_exact(&mut asked)).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
+    }
+
     /// From the metrics' port.
     async fn get(&self, path: &str) -> (StatusCode, String) {
         let stream = TcpStream::connect(self.metrics).await.unwrap();
@@ -469,17 +484,7 @@ async fn without_nodes_it_is_not_ready_but_answers() {
 async fn shutting_down_finishes_what_is_in_flight() {
     let server = start();
     assert_eq!(server.get("/readyz").await.0, StatusCode::OK);
-    let mut stream = server.tls("localhost", b"http/1.1").await.unwrap();
-    let head = format!(
-        "POST /mutate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
-        REVIEW.len()
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // The server asks for the body: the request is in flight.
-    let mut asked = [0; 25];
-    within(stream.read_exact(&mut asked)).await.unwrap();
-    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
-
+    let mut stream = server.begin_mutate().await;
     server.shutdown.begin();
     let (status, body) = server.get("/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -497,11 +502,7 @@ async fn shutting_down_finishes_what_is_in_flight() {
 #[tokio::test]
 async fn a_client_that_never_finishes_does_not_outlast_the_drain() {
     let server = start_with(|config| config.drain_timeout = Duration::from_millis(20));
-    let mut stream = server.tls("localhost", b"http/1.1").await.unwrap();
-    stream
-        .write_all(b"POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
-        .await
-        .unwrap();
+    let stream = server.begin_mutate().await;
     server.end().await;
     drop(stream);
 }

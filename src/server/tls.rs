@@ -14,7 +14,7 @@ use rcgen::{
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 
 /// The names that a serving certificate always has.
@@ -66,7 +66,7 @@ impl Identity {
             all.push(address.to_string());
         }
         for name in names {
-            CertificateParams::new([name.clone()]).map_err(|_| TlsError::Name(name.clone()))?;
+            ServerName::try_from(name.as_str()).map_err(|_| TlsError::Name(name.clone()))?;
         }
         all.extend_from_slice(names);
         all.sort();
@@ -119,4 +119,25 @@ fn server_config(
         )?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn only_dns_names_and_addresses_become_names_of_the_certificate() {
+        let with = |name: &str| Identity::generate(&[name.to_owned()], Ipv4Addr::LOCALHOST.into());
+        for good in ["ci.example", "10.0.0.1", "fd00::1", "localhost"] {
+            assert!(with(good).is_ok(), "{good}");
+        }
+        for bad in ["two words", "", "https://ci.example", "a:443", "ci.exämple"] {
+            assert!(
+                matches!(with(bad), Err(TlsError::Name(name)) if name == bad),
+                "{bad}"
+            );
+        }
+    }
 }
