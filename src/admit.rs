@@ -1,10 +1,13 @@
 //! The whole way of a request, pure: AdmissionReview bytes in, AdmissionReview bytes out.
 
+use std::collections::BTreeMap;
+
 use json_patch::Patch;
+use serde_json::{Value, json};
 
 use crate::{
     decide::{Cluster, Decision, Outcome, Strategy, decide},
-    inject::{Injection, inject},
+    inject::{Injection, Injections, STATUS, annotations_fit, inject},
     patch::operations,
     pod::Pod,
     reason::Reason,
@@ -62,19 +65,110 @@ pub struct Answer {
 #[must_use]
 pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> Evaluation<'a> {
     let decision = decide(pod, namespace, cluster);
-    let (injections, notes) = match &decision.outcome {
-        Outcome::Leave(_) => (Vec::new(), Vec::new()),
-        Outcome::Apply(plan) => {
-            let injections = inject(pod, plan);
-            (injections.list, injections.notes)
-        }
+    let Injections { mut list, notes } = match &decision.outcome {
+        Outcome::Leave(_) => Injections::default(),
+        Outcome::Apply(plan) => inject(pod, plan),
     };
-    let patch = operations(pod, &injections);
+    // A pod that has everything already gets no patch: that is what reinvocation needs, and what
+    // spares the API server the work.
+    if !list.is_empty() {
+        let value = status(&decision);
+        if annotations_fit(pod, &list, STATUS, &value) {
+            list.push(Injection::Annotation { key: STATUS, value });
+        }
+    }
+    let patch = operations(pod, &list);
     Evaluation {
         decision,
-        injections,
+        injections: list,
         notes,
         patch,
+    }
+}
+
+/// The value of the status annotation, compact JSON.
+fn status(decision: &Decision<'_>) -> String {
+    json!({
+        "strategy": decision.strategy().as_str(),
+        "profile": decision.profile,
+        "version": env!("CARGO_PKG_VERSION"),
+        "reasons": codes(decision),
+    })
+    .to_string()
+}
+
+/// The codes of what speaks for the chosen strategy and against better ones, each once.
+fn codes(decision: &Decision<'_>) -> Vec<&'static str> {
+    let mut codes: Vec<&'static str> = Vec::new();
+    let left = match &decision.outcome {
+        Outcome::Leave(reason) => Some(reason.code()),
+        Outcome::Apply(_) => None,
+    };
+    let found = decision
+        .findings
+        .iter()
+        .map(|finding| finding.reason.code());
+    for code in left.into_iter().chain(found) {
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+    }
+    codes
+}
+
+impl Evaluation<'_> {
+    /// What the owner of the pod or of its namespace could mend.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let left = match &self.decision.outcome {
+            Outcome::Leave(reason) => Some(reason),
+            Outcome::Apply(_) => None,
+        };
+        let findings = self.decision.findings.iter().map(|finding| &finding.reason);
+        left.into_iter()
+            .chain(findings)
+            .chain(&self.notes)
+            .filter(|reason| reason.is_actionable())
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// For the API server's audit log: what was decided, and each path of the host and each
+    /// privileged container that was granted.
+    #[must_use]
+    pub fn audit_annotations(&self) -> BTreeMap<&'static str, String> {
+        let mut audit = BTreeMap::new();
+        let decision = &self.decision;
+        if decision.system.is_none() {
+            return audit;
+        }
+        audit.insert("strategy", decision.strategy().as_str().to_owned());
+        audit.insert("reasons", codes(decision).join(","));
+        if let Some(profile) = decision.profile {
+            audit.insert("profile", profile.to_owned());
+        }
+        let granted: Vec<String> = self.injections.iter().filter_map(granted).collect();
+        if !granted.is_empty() {
+            audit.insert("host-access", granted.join(","));
+        }
+        audit
+    }
+}
+
+/// The host access that an injection grants, if any.
+fn granted(injection: &Injection) -> Option<String> {
+    let text = |value: &Value, pointer: &str| {
+        let found = value.pointer(pointer).and_then(Value::as_str);
+        found.map(str::to_owned)
+    };
+    match injection {
+        Injection::Volume { source, .. } => text(source, "/hostPath/path"),
+        Injection::AddContainer { container, .. } => {
+            let privileged = container.pointer("/securityContext/privileged");
+            let name = text(container, "/name")?;
+            (privileged == Some(&Value::Bool(true))).then(|| format!("privileged:{name}"))
+        }
+        _ => None,
     }
 }
 
@@ -93,10 +187,11 @@ pub fn admit(body: &[u8], cluster: Cluster<'_>) -> Result<Answer, ReviewError> {
 fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Answer {
     let evaluation = evaluate(pod, &request.namespace, cluster);
     let decision = &evaluation.decision;
+    let operations = evaluation.patch.0.len();
     let response = Response {
-        patch: evaluation.patch.clone(),
-        warnings: Vec::new(),
-        audit_annotations: [].into(),
+        warnings: evaluation.warnings(),
+        audit_annotations: evaluation.audit_annotations(),
+        patch: evaluation.patch,
     };
     Answer {
         body: response.to_json(&request.uid),
@@ -109,7 +204,7 @@ fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Ans
             profile: decision.profile.map(str::to_owned),
             strategy: decision.strategy(),
             reason: decision.main_reason().map_or("none", Reason::code),
-            operations: evaluation.patch.0.len(),
+            operations,
             problem: None,
         },
     }

@@ -111,6 +111,8 @@ pub enum Outcome<'a> {
 pub struct Plan<'a> {
     /// The chosen strategy: never `None`.
     pub strategy: Strategy,
+    /// The CI system.
+    pub system: &'a str,
     /// The profile.
     pub profile: &'a Profile,
     /// The containers in which jobs run.
@@ -441,6 +443,7 @@ impl<'a> Choice<'a, '_> {
         let minor = self.candidates.as_ref().and_then(Candidates::kubelet_minor);
         Plan {
             strategy,
+            system: self.runner.system,
             profile: self.profile,
             clients: self.runner.clients.clone(),
             dockerd,

@@ -109,8 +109,8 @@ pub enum Reason {
     SidecarOnly(String),
     /// dockerd in the runner takes one mirror.
     OneMirrorOnly,
-    /// dockerd runs rootless: its data-root is elsewhere.
-    Rootless,
+    /// dockerd runs rootless: its files are elsewhere.
+    Rootless(String),
     /// The container's file system is mounted there already.
     MountTaken(String),
     /// Host paths may not be used here.
@@ -177,7 +177,7 @@ impl Reason {
             Self::DockerTooOld(_) => "docker-too-old",
             Self::SidecarOnly(_) => "sidecar-only",
             Self::OneMirrorOnly => "one-mirror-only",
-            Self::Rootless => "rootless",
+            Self::Rootless(_) => "rootless",
             Self::MountTaken(_) => "mount-taken",
             Self::NoHostPath(_) => "no-host-path",
             Self::NoPrivileged(_) => "no-privileged",
@@ -321,8 +321,8 @@ impl fmt::Display for Reason {
             Self::OneMirrorOnly => {
                 f.write_str("registry mirrors: dockerd in the runner takes the first one only")
             }
-            Self::Rootless => {
-                f.write_str("cache volume: dockerd runs rootless, with its data-root in a home directory")
+            Self::Rootless(what) => {
+                write!(f, "{what}: dockerd runs rootless, with its files in a home directory")
             }
             Self::MountTaken(path) => write!(f, "{path}: kept, the pod mounts a volume there"),
             Self::NoHostPath(what) => write!(f, "{what}: host paths are not admissible here"),

@@ -82,7 +82,7 @@ struct AdmissionRequest<'a, O> {
     #[serde(borrow, default)]
     uid: Str<'a>,
     #[serde(borrow, default)]
-    kind: Kind<'a>,
+    kind: GroupVersionKind<'a>,
     #[serde(borrow, rename = "subResource")]
     subresource: Option<Str<'a>>,
     #[serde(borrow)]
@@ -95,7 +95,7 @@ struct AdmissionRequest<'a, O> {
 }
 
 #[derive(Deserialize, Default)]
-struct Kind<'a> {
+struct GroupVersionKind<'a> {
     #[serde(borrow, default)]
     group: Str<'a>,
     #[serde(borrow, default)]

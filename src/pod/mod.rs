@@ -284,6 +284,9 @@ pub struct VolumeMount<'a> {
     /// Where it stands in the container.
     #[serde(borrow)]
     pub mount_path: Str<'a>,
+    /// The part of the volume that is mounted, if not all of it.
+    #[serde(borrow)]
+    pub sub_path: Option<Str<'a>>,
 }
 
 /// Parts of a container's `securityContext`.

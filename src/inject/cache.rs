@@ -1,0 +1,150 @@
+//! Volumes that keep layers: dockerd's data-root and the client's BuildKit cache.
+
+use serde_json::{Value, json};
+
+use super::{Injection, builder::Builder, resources};
+use crate::{
+    pod::{Container, ContainerRef},
+    policy::{AccessMode, Cache, LocalCache},
+    reason::Reason,
+};
+
+const CACHE_VOLUME: &str = "slipway-docker-cache";
+const LOCAL_CACHE_VOLUME: &str = "slipway-buildkit-cache";
+const PERMISSIONS_CONTAINER: &str = "slipway-cache-permissions";
+
+/// The volume on dockerd's data-root. Without one, on a node whose file system is an overlay,
+/// dockerd falls back to the driver `vfs`, which copies every layer.
+pub(super) fn data_root(builder: &mut Builder<'_>, place: ContainerRef, path: &str) {
+    let cache = &builder.plan.profile.dind.cache;
+    let Some(source) = source(builder, cache) else {
+        return;
+    };
+    if builder.mount(place, path, CACHE_VOLUME, &source) {
+        warn_of_sharing(builder, cache);
+    }
+}
+
+/// The volume source for a cache; `None` for no volume.
+pub(super) fn source(builder: &mut Builder<'_>, cache: &Cache) -> Option<Value> {
+    match cache {
+        Cache::Pvc { claim_name, .. } => {
+            Some(json!({"persistentVolumeClaim": {"claimName": claim_name}}))
+        }
+        Cache::Ephemeral {
+            storage_class,
+            size,
+        } => {
+            let size = resources::claim_size(builder, size);
+            let mut spec = json!({
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": size}}
+            });
+            if let (Some(class), Some(spec)) = (storage_class, spec.as_object_mut()) {
+                spec.insert("storageClassName".to_owned(), json!(class));
+            }
+            Some(json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}))
+        }
+        Cache::EmptyDir { size_limit: None } => Some(json!({"emptyDir": {}})),
+        Cache::EmptyDir {
+            size_limit: Some(size),
+        } => Some(json!({"emptyDir": {"sizeLimit": size}})),
+        Cache::None {} => None,
+    }
+}
+
+/// Two dockerds on one data-root: the second is refused, and its job is lost.
+pub(super) fn warn_of_sharing(builder: &mut Builder<'_>, cache: &Cache) {
+    if let Cache::Pvc {
+        claim_name,
+        access_mode,
+    } = cache
+        && *access_mode != AccessMode::ReadWriteOncePod
+    {
+        builder.note(Reason::ClaimMayBeShared(claim_name.to_string()));
+    }
+}
+
+/// The directory for `--cache-to type=local` on the clients.
+pub(super) fn local(builder: &mut Builder<'_>) {
+    let plan = builder.plan;
+    let (path, source) = match &plan.profile.buildkit.local_cache {
+        LocalCache::None {} => return,
+        LocalCache::Pvc { claim_name, path } => (
+            path,
+            json!({"persistentVolumeClaim": {"claimName": claim_name}}),
+        ),
+        LocalCache::EmptyDir { path, size_limit } => {
+            let cache = Cache::EmptyDir {
+                size_limit: size_limit.clone(),
+            };
+            (path, self::source(builder, &cache).unwrap_or_default())
+        }
+        LocalCache::HostPath { path } => {
+            if !plan.host_access || !is_dns_label(plan.namespace) {
+                builder.note(Reason::NoHostPath(format!("BuildKit cache {path}")));
+                return;
+            }
+            // One directory a namespace, so that no team writes what another one builds from.
+            let own = format!("{}/{}", path.as_str().trim_end_matches('/'), plan.namespace);
+            (
+                path,
+                json!({"hostPath": {"path": own, "type": "DirectoryOrCreate"}}),
+            )
+        }
+    };
+    let on_host = source.get("hostPath").is_some();
+    for place in &plan.clients {
+        let mounted = builder.mount(*place, path.as_str(), LOCAL_CACHE_VOLUME, &source);
+        if mounted && on_host {
+            make_writable(builder, *place, path.as_str(), &source);
+        }
+    }
+}
+
+/// The kubelet makes the directory `root:root 0755`, and `fsGroup` does not apply to host paths:
+/// an init container opens it to a runner that is not root. It never fails the pod.
+fn make_writable(builder: &mut Builder<'_>, place: ContainerRef, path: &str, source: &Value) {
+    let Some(client) = builder.container(place) else {
+        return;
+    };
+    let Some(image) = client.image.as_deref() else {
+        return;
+    };
+    if runs_as_root(builder, client) || builder.has_container(PERMISSIONS_CONTAINER) {
+        return;
+    }
+    let already = Reason::MadeWritable(path.to_owned());
+    if builder.has_note(&already) {
+        return;
+    }
+    let volume = builder.volume(LOCAL_CACHE_VOLUME, source);
+    let container = json!({
+        "name": PERMISSIONS_CONTAINER,
+        "image": image,
+        "command": ["sh", "-c", "chmod 1777 \"$0\" || true", path],
+        "securityContext": {"runAsUser": 0, "runAsNonRoot": false},
+        "resources": resources::of_helper(builder),
+        "volumeMounts": [{"name": volume, "mountPath": path}],
+    });
+    builder.push(Injection::AddContainer {
+        init: true,
+        container,
+    });
+    builder.note(already);
+}
+
+fn runs_as_root(builder: &Builder<'_>, container: &Container<'_>) -> bool {
+    let own = container
+        .security_context
+        .as_ref()
+        .and_then(|c| c.run_as_user);
+    let of_pod = builder.pod.spec.security_context.as_ref();
+    own.or_else(|| of_pod.and_then(|c| c.run_as_user)) == Some(0)
+}
+
+/// RFC 1123 label, as the API server demands of namespaces; anything else never becomes a path.
+fn is_dns_label(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.len() <= 63 && text.chars().all(allowed)
+}

@@ -1,0 +1,235 @@
+//! Sidecars that Slipway adds: dockerd where a pod has none, and buildkitd beside containerd.
+
+use serde_json::{Map, Value, json};
+
+use super::{Injection, builder::Builder, cache, resources, settings};
+use crate::{
+    dockerd::Image,
+    pod::{Container, is_within},
+    policy::{Buildkitd, Cache},
+    reason::Reason,
+};
+
+const DOCKERD: &str = "slipway-dind";
+const BUILDKITD: &str = "slipway-buildkitd";
+const STOCK_IMAGE: &str = "docker:dind";
+/// The directory of dockerd's socket, in both containers.
+const DOCKER_RUN: &str = "/opt/slipway/docker";
+const BUILDKIT_RUN: &str = "/opt/slipway/buildkit";
+/// The group of the added dockerd's socket: no image's user is in it, so the pod gets it.
+const SOCKET_GROUP: i64 = 2375;
+/// Annotation that delivers buildkitd.toml with the pod.
+const BUILDKITD_TOML: &str = "slipway.io/buildkitd.toml";
+const BUILDKITD_TOML_VOLUME: &str = "slipway-buildkitd-toml";
+
+/// A privileged dockerd for a runner pod that has none.
+pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
+    if builder.has_container(DOCKERD) {
+        return;
+    }
+    let plan = builder.plan;
+    let dind = &plan.profile.dind;
+    let image = dind
+        .image
+        .as_ref()
+        .map_or(STOCK_IMAGE, |image| image.as_str());
+    let socket = format!("unix://{DOCKER_RUN}/docker.sock");
+
+    let run = builder.volume("slipway-docker-run", &json!({"emptyDir": {}}));
+    for client in &plan.clients {
+        builder.mount(
+            *client,
+            DOCKER_RUN,
+            "slipway-docker-run",
+            &json!({"emptyDir": {}}),
+        );
+        builder.set_env(*client, "DOCKER_HOST", &socket);
+    }
+    builder.supplemental_group(SOCKET_GROUP);
+
+    let mut mounts = shared_mounts(builder);
+    if mounts.is_empty() {
+        builder.note(Reason::NothingToShare);
+    }
+    mounts.push(json!({"name": run, "mountPath": DOCKER_RUN}));
+    if let Some(source) = cache::source(builder, &dind.cache) {
+        let volume = builder.volume("slipway-docker-cache", &source);
+        mounts.push(json!({"name": volume, "mountPath": "/var/lib/docker"}));
+        cache::warn_of_sharing(builder, &dind.cache);
+    }
+    if let Some(mount) = daemon_json(builder) {
+        mounts.push(mount);
+    }
+    let mut args = vec![
+        "dockerd".to_owned(),
+        format!("--host={socket}"),
+        format!("--group={SOCKET_GROUP}"),
+    ];
+    let mut wanted = settings::with_flags(dind, plan.dead_mirrors);
+    wanted.extend(
+        dind.mtu
+            .and_then(|mtu| settings::network_mtu(mtu, Image::parse(image))),
+    );
+    args.extend(wanted.iter().flat_map(settings::Setting::args));
+    let env: Vec<Value> = dind
+        .env
+        .iter()
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect();
+    let container = json!({
+        "name": DOCKERD,
+        "image": image,
+        "args": args,
+        "env": env,
+        "resources": resources::of_added(builder, &dind.resources),
+        "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false},
+        "startupProbe": probe(&["docker", "--host", &socket, "info"]),
+        "volumeMounts": mounts,
+    });
+    add(builder, container);
+}
+
+/// daemon.json for keys without a flag, as a mount of the added container.
+fn daemon_json(builder: &mut Builder<'_>) -> Option<Value> {
+    let file = settings::without_flags(builder.plan.profile);
+    if file.is_empty() {
+        return None;
+    }
+    let content = Value::Object(file).to_string();
+    let volume = builder.file_volume(
+        super::DAEMON_JSON,
+        "slipway-daemon-json",
+        "daemon.json",
+        content,
+    )?;
+    Some(json!({
+        "name": volume, "mountPath": "/etc/docker/daemon.json", "subPath": "daemon.json", "readOnly": true
+    }))
+}
+
+/// The runner's own volumes, at the same paths, so that `docker run -v $PWD:…` finds its files.
+fn shared_mounts(builder: &Builder<'_>) -> Vec<Value> {
+    let pod = builder.pod;
+    let is_scratch = |name: &str| {
+        pod.volumes()
+            .iter()
+            .any(|v| v.name == name && v.empty_dir.is_some())
+    };
+    let mut mounts: Vec<Value> = Vec::new();
+    let clients = builder
+        .plan
+        .clients
+        .iter()
+        .filter_map(|c| pod.container(*c));
+    for mount in clients.flat_map(Container::mounts) {
+        let of_dockerd = ["/run", "/var/lib/docker", "/etc/docker", DOCKER_RUN]
+            .iter()
+            .any(|path| is_within(&mount.mount_path, path) || is_within(path, &mount.mount_path));
+        let known = mounts
+            .iter()
+            .any(|m| m.get("mountPath").and_then(Value::as_str) == Some(&mount.mount_path));
+        if is_scratch(&mount.name) && !of_dockerd && !known && mount.sub_path.is_none() {
+            mounts.push(json!({"name": &*mount.name, "mountPath": &*mount.mount_path}));
+        }
+    }
+    mounts
+}
+
+/// buildkitd with its OCI worker and a cache of its own: it needs nothing of the node's runtime.
+pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
+    if builder.has_container(BUILDKITD) {
+        return;
+    }
+    let plan = builder.plan;
+    let address = format!("unix://{BUILDKIT_RUN}/buildkitd.sock");
+    let run = builder.volume("slipway-buildkit-run", &json!({"emptyDir": {}}));
+    for client in &plan.clients {
+        builder.mount(
+            *client,
+            BUILDKIT_RUN,
+            "slipway-buildkit-run",
+            &json!({"emptyDir": {}}),
+        );
+        builder.env(*client, "BUILDKIT_HOST", &address);
+    }
+    let mut mounts = vec![json!({"name": run, "mountPath": BUILDKIT_RUN})];
+    if let Some(source) = cache::source(builder, &settings.cache) {
+        let volume = builder.volume("slipway-buildkitd-cache", &source);
+        mounts.push(json!({"name": volume, "mountPath": "/var/lib/buildkit"}));
+        if matches!(settings.cache, Cache::Pvc { .. }) {
+            cache::warn_of_sharing(builder, &settings.cache);
+        }
+    }
+    if let Some(mount) = buildkitd_toml(builder) {
+        mounts.push(mount);
+    }
+    let mut args = vec![
+        "--addr".to_owned(),
+        address.clone(),
+        "--oci-worker=true".to_owned(),
+        "--containerd-worker=false".to_owned(),
+    ];
+    if let Some(group) = plan.profile.containerd.supplemental_groups.first() {
+        args.extend(["--group".to_owned(), group.to_string()]);
+    }
+    let container = json!({
+        "name": BUILDKITD,
+        "image": settings.image,
+        "args": args,
+        "resources": resources::of_added(builder, &settings.resources),
+        "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false},
+        "startupProbe": probe(&["buildctl", "--addr", &address, "debug", "workers"]),
+        "volumeMounts": mounts,
+    });
+    add(builder, container);
+}
+
+/// buildkitd.toml with the mirrors of Docker Hub: buildkitd reads no dockerd flag.
+fn buildkitd_toml(builder: &mut Builder<'_>) -> Option<Value> {
+    let plan = builder.plan;
+    let mirrors = settings::live_mirrors(&plan.profile.dind, plan.dead_mirrors);
+    if mirrors.is_empty() {
+        return None;
+    }
+    let hosts: Vec<&str> = mirrors.iter().map(|mirror| mirror.host()).collect();
+    let plain_http = mirrors
+        .iter()
+        .filter(|mirror| mirror.is_plain_http())
+        .map(|mirror| format!("[registry.\"{}\"]\n  http = true\n", mirror.host()));
+    let hub = format!("[registry.\"docker.io\"]\n  mirrors = {}\n", json!(hosts));
+    let toml: String = std::iter::once(hub).chain(plain_http).collect();
+    let volume = builder.file_volume(
+        BUILDKITD_TOML,
+        BUILDKITD_TOML_VOLUME,
+        "buildkitd.toml",
+        toml,
+    )?;
+    Some(json!({
+        "name": volume, "mountPath": "/etc/buildkit/buildkitd.toml",
+        "subPath": "buildkitd.toml", "readOnly": true
+    }))
+}
+
+fn probe(command: &[&str]) -> Value {
+    json!({"exec": {"command": command}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 120})
+}
+
+/// Adds a sidecar that starts before the runner where the cluster knows native sidecars.
+fn add(builder: &mut Builder<'_>, container: Value) {
+    let init = builder.plan.native_sidecars;
+    let container = match container {
+        Value::Object(mut fields) => {
+            if init {
+                fields.insert("restartPolicy".to_owned(), json!("Always"));
+            }
+            fields.retain(|_, value| !is_empty(value));
+            Value::Object(fields)
+        }
+        other => other,
+    };
+    builder.push(Injection::AddContainer { init, container });
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+}
