@@ -1,4 +1,11 @@
 //! The server over real sockets: TLS on loopback, with a client that trusts the CA file alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy knows test functions, not their helpers"
+)]
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -221,6 +228,8 @@ async fn a_review_is_answered_over_http_1_and_over_http_2() {
     let (status, body) = read(response).await;
     assert_eq!(status, StatusCode::OK);
     let over_http_1 = allowed(&body);
+    assert_eq!(over_http_1["patchType"], "JSONPatch");
+    assert!(over_http_1["patch"].is_string(), "{body}");
 
     let mut client = server.http2().await;
     let request = post("/mutate?timeout=30s", REVIEW);

@@ -197,7 +197,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         request_timeout: args.request_timeout,
         drain_delay: args.drain_delay,
         drain_timeout: args.drain_timeout,
-    })?;
+    })
+    .context("failed to start; --listen and --metrics-listen choose other addresses")?;
     // Only now: a second server that finds the ports taken leaves the first one's CA alone.
     fs::create_dir_all(&args.tls_dir)
         .with_context(|| format!("failed to make the directory {}", args.tls_dir.display()))?;
