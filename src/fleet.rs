@@ -321,9 +321,8 @@ mod tests {
 
     #[test]
     fn ten_thousand_nodes_are_not_too_many() {
-        let text: String = (0..10_000)
-            .map(|i| format!("---\n{}", NODE.replace("n1", &format!("n{i}"))))
-            .collect();
+        let nth = |i: usize| format!("---\n{}", NODE.replace("n1", &format!("n{i}")));
+        let text = (0..10_000).map(nth).collect::<Vec<_>>().concat();
         assert_eq!(nodes(&text, "f").unwrap().len(), 10_000);
     }
 

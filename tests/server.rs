@@ -309,7 +309,7 @@ async fn what_is_not_for_us_is_allowed_without_a_patch() {
     for body in [
         review(|r| r["request"]["operation"] = json!("UPDATE")),
         review(|r| {
-            r["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+            r["request"]["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
         }),
     ] {
         let (status, answer) = server.mutate(body).await;
@@ -337,10 +337,10 @@ async fn a_body_over_the_limit_is_read_to_its_end_and_answered_with_413() {
     let mut stream = server.tls("localhost", b"http/1.1").await.unwrap();
     let head = format!(
         "POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
-        LIMIT + 1
+        2 * LIMIT
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    within(stream.write_all(&vec![b' '; LIMIT + 1]))
+    within(stream.write_all(&vec![b' '; 2 * LIMIT]))
         .await
         .unwrap();
     stream
@@ -369,6 +369,18 @@ async fn a_body_over_the_limit_is_read_to_its_end_and_answered_with_413() {
     );
     let problem = "slipway_admission_problems_total{problem=\"too-large\"}";
     assert_eq!(server.metric(problem).await, Some(2.0));
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_cut_off() {
+    let server = start();
+    let mut stream = server.tls("localhost", b"http/1.1").await.unwrap();
+    let head = "POST /mutate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("100000\r\n{}\r\n", " ".repeat(1 << 20));
+    within(async { while stream.write_all(chunk.as_bytes()).await.is_ok() {} }).await;
+    let problem = "slipway_admission_problems_total{problem=\"too-large\"}";
+    assert_eq!(server.metric(problem).await, Some(1.0));
 }
 
 #[tokio::test]
