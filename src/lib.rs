@@ -2,6 +2,7 @@
 pub mod admit;
 pub mod decide;
 pub mod dockerd;
+pub mod fleet;
 pub mod inject;
 pub mod manifest;
 pub mod namespace;
