@@ -1,3 +1,8 @@
 //! Manifests: where the pods are in the documents that people write.
 
 pub mod arc;
+pub mod documents;
+mod position;
+pub mod workload;
+
+pub use position::Position;
