@@ -3,6 +3,7 @@
 pub mod arc;
 pub mod documents;
 mod position;
+pub mod type_error;
 pub mod workload;
 
 pub use position::Position;
