@@ -1,5 +1,6 @@
 //! Slipway: a Kubernetes mutating admission webhook that gives CI runner pods a fast build path.
 pub mod admit;
+pub mod commands;
 pub mod decide;
 pub mod dockerd;
 pub mod fleet;

@@ -300,9 +300,9 @@ impl PodPlace {
         let mut operations = Vec::with_capacity(patch.0.len());
         for operation in &patch.0 {
             let operation = prefixed(&self.pod, operation);
-            let path = operation.path().to_string();
+            let target = operation.path().to_string();
             missing.retain(|part| {
-                let needed = path
+                let needed = target
                     .strip_prefix(part.as_str())
                     .is_some_and(|p| p.starts_with('/'));
                 if needed {
@@ -311,7 +311,7 @@ impl PodPlace {
                         value: json!({}),
                     }));
                 }
-                !needed && path != *part
+                !needed && target != *part
             });
             operations.push(operation);
         }
@@ -383,7 +383,7 @@ pub fn dotted(pointer: &str) -> String {
     let mut path = String::new();
     for token in pointer.split('/').skip(1) {
         if !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit()) {
-            path.push_str(&format!("[{token}]"));
+            path.extend(["[", token, "]"]);
             continue;
         }
         if !path.is_empty() {
@@ -395,7 +395,8 @@ pub fn dotted(pointer: &str) -> String {
 }
 
 /// The other way; keys that hold a dot lead to their parent.
-fn pointer_of(path: &str) -> String {
+#[must_use]
+pub fn pointer_of(path: &str) -> String {
     path.split(['.', '[', ']'])
         .filter(|token| !token.is_empty())
         .flat_map(|token| ["/".to_owned(), token.replace('~', "~0").replace('/', "~1")])
