@@ -30,12 +30,15 @@ impl Position {
         Self { line, column }
     }
 
-    /// The place behind `text`.
+    /// Where a text begins.
+    pub const START: Self = Self { line: 1, column: 1 };
+
+    /// The place behind `text`, which begins here.
     #[must_use]
-    pub fn after(text: &str) -> Self {
+    pub fn after(self, text: &str) -> Self {
         let lines = text.matches('\n').count();
         let last = text.rsplit('\n').next().unwrap_or_default();
-        Self::new(lines as u64 + 1, last.chars().count() as u64 + 1)
+        self.of(Self::new(lines as u64 + 1, last.chars().count() as u64 + 1))
     }
 
     /// The place of `inner`, counted from here.
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_from_where_a_document_starts() {
-        let start = Position::after("a\nbc");
+        let start = Position::START.after("a\nbc");
         assert_eq!(start, Position::new(2, 3));
         assert_eq!(start.of(Position::new(1, 4)), Position::new(2, 6));
         assert_eq!(start.of(Position::new(3, 4)), Position::new(4, 4));
