@@ -1,5 +1,7 @@
 //! The program as people run it: files in, text and exit codes out.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail tests")]
+
 use std::{
     fs,
     io::Write,
