@@ -339,7 +339,9 @@ mod tests {
             json!(["sh", "-c", ". /flags && exec dockerd-entrypoint.sh"]),
         ] {
             let container = json!({"name": "a", "image": "docker:dind", "command": command});
-            with(&container, |c| assert!(!CommandLine::of(c).is_readable(), "{command}"));
+            with(&container, |c| {
+                assert!(!CommandLine::of(c).is_readable(), "{command}");
+            });
         }
     }
 

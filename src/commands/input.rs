@@ -194,7 +194,7 @@ impl InputArgs {
             let (name, text) = read_text(path)?;
             fleet::nodes(&text, &name).map_err(|error| BadInput(error.to_string()))?
         } else {
-            let nodes = fleet::example_nodes();
+            let nodes = fleet::example_nodes().map_err(|error| BadInput(error.to_string()))?;
             if !names.is_empty() {
                 let nodes = count(nodes.len(), "node");
                 note(&format!(
