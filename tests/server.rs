@@ -137,6 +137,7 @@ impl Running {
             REVIEW.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
         // It is answered so once its handler asks for the body.
         let mut asked = [0; 25];
         within(stream.read_exact(&mut asked)).await.unwrap();
@@ -347,6 +348,7 @@ async fn a_body_over_the_limit_is_read_to_its_end_and_answered_with_413() {
         .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await
         .unwrap();
+    stream.flush().await.unwrap();
     let mut answers = String::new();
     within(stream.read_to_string(&mut answers)).await.unwrap();
     assert!(answers.starts_with("HTTP/1.1 413 "), "{answers}");
@@ -413,6 +415,7 @@ async fn a_body_that_does_not_come_is_answered_with_408() {
     let mut stream = server.tls("localhost", b"http/1.1").await.unwrap();
     let head = "POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -426,6 +429,7 @@ async fn the_api_servers_shorter_timeout_counts() {
     let mut stream = server.tls("localhost", b"http/1.1").await.unwrap();
     let head = "POST /mutate?timeout=20ms HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -512,6 +516,7 @@ async fn shutting_down_finishes_what_is_in_flight() {
     assert!(body.contains("shutting down"), "{body}");
 
     stream.write_all(REVIEW.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     let mut answer = String::new();
     within(stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
