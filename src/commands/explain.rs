@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{
-    EXIT_CODES,
+    EXIT_CODES, inject,
     input::{InputArgs, note_caveats},
     output::{Color, print},
 };
@@ -15,7 +15,7 @@ use report::Report;
 
 const AFTER_HELP: &str = "\
 Examples:
-  slipway explain -f runners.yaml
+  slipway explain -f runners.yaml --diff
   slipway explain -f runners.yaml -n team-a --nodes nodes.yaml --namespaces namespaces.yaml
   slipway explain -f runners.yaml -o json | jq -r '.pods[] | .name + \" \" + .strategy'
 
@@ -48,6 +48,10 @@ pub(super) struct ExplainArgs {
     #[arg(short, long, value_enum, default_value_t, env = "SLIPWAY_OUTPUT")]
     output: Output,
 
+    /// Print the change itself too, as a unified diff after the text
+    #[arg(long)]
+    diff: bool,
+
     /// When to colour the text
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -79,7 +83,12 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         Output::Text => {
             let paint = args.color.paint();
             let texts: Vec<String> = reports.iter().map(|r| text::render(r, paint)).collect();
-            texts.join("\n")
+            let mut text = texts.join("\n");
+            if args.diff {
+                text.push('\n');
+                text.push_str(&inject::changes(&items, &facts, paint)?);
+            }
+            text
         }
     };
     print(&text)?;

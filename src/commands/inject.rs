@@ -8,7 +8,7 @@ use similar::TextDiff;
 
 use super::{
     EXIT_CODES,
-    input::{InputArgs, Item, Subject, note_caveats},
+    input::{Facts, InputArgs, Item, Subject, note_caveats},
     output::{Color, Paint, count, note, print},
 };
 use crate::{admit::Evaluation, decide::Outcome, manifest::documents::to_yaml};
@@ -70,19 +70,9 @@ pub(super) fn run(args: &InjectArgs) -> anyhow::Result<()> {
     let items = args.input.items(&sources)?;
     let facts = args.input.facts(&items)?;
     note_caveats(&items);
-    let mut documents = Vec::with_capacity(items.len());
-    for item in &items {
-        let mut injected = Injected::new(item);
-        for subject in &item.subjects {
-            let evaluation = facts.look(subject)?.evaluation;
-            let title = format!("{}: {}", item.file, subject.title());
-            injected.apply(subject, &evaluation.patch).with_context(|| {
-                format!("{title}: failed to apply the patch, which should never happen; please report it")
-            })?;
-            note(&format!("{title}: {}", summary(&evaluation)));
-        }
-        documents.push(injected);
-    }
+    let documents = inject_all(&items, &facts, |title, evaluation| {
+        note(&format!("{title}: {}", summary(evaluation)));
+    })?;
     let text = match args.output {
         Output::Yaml => yaml(&documents),
         Output::Json => as_json(&documents)?,
@@ -91,6 +81,33 @@ pub(super) fn run(args: &InjectArgs) -> anyhow::Result<()> {
     };
     print(&text)?;
     Ok(())
+}
+
+/// Patches the pods of all documents; `looked` is told of each.
+fn inject_all<'i>(
+    items: &'i [Item<'i>],
+    facts: &Facts,
+    looked: impl Fn(&str, &Evaluation<'_>),
+) -> anyhow::Result<Vec<Injected<'i>>> {
+    let mut documents = Vec::with_capacity(items.len());
+    for item in items {
+        let mut injected = Injected::new(item);
+        for subject in &item.subjects {
+            let evaluation = facts.look(subject)?.evaluation;
+            let title = format!("{}: {}", item.file, subject.title());
+            injected.apply(subject, &evaluation.patch).with_context(|| {
+                format!("{title}: failed to apply the patch, which should never happen; please report it")
+            })?;
+            looked(&title, &evaluation);
+        }
+        documents.push(injected);
+    }
+    Ok(documents)
+}
+
+/// The changes of all documents as a unified diff.
+pub(super) fn changes(items: &[Item<'_>], facts: &Facts, paint: Paint) -> anyhow::Result<String> {
+    Ok(diff(&inject_all(items, facts, |_, _| ())?, paint))
 }
 
 /// What was decided, in a line.
