@@ -40,11 +40,21 @@ fn walk_schema(root: &Value, node: &Value, at: &str, paths: &mut BTreeSet<String
         walk_schema(root, target.unwrap(), at, paths);
     }
     for key in ["oneOf", "anyOf", "allOf"] {
-        for variant in node.get(key).and_then(Value::as_array).into_iter().flatten() {
+        for variant in node
+            .get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             walk_schema(root, variant, at, paths);
         }
     }
-    for (key, value) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in node
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         let path = join(at, key);
         walk_schema(root, value, &path, paths);
         paths.insert(path);
@@ -112,7 +122,10 @@ fn only_the_example_with_a_cpu_limit_is_warned_of() {
         let warnings = policy.warnings();
         if path.ends_with("restricted.yaml") {
             assert_eq!(warnings.len(), 1, "{warnings:?}");
-            assert!(warnings[0].contains("dind.resources.limits.cpu"), "{warnings:?}");
+            assert!(
+                warnings[0].contains("dind.resources.limits.cpu"),
+                "{warnings:?}"
+            );
         } else {
             assert!(warnings.is_empty(), "{}: {warnings:?}", path.display());
         }
@@ -132,7 +145,9 @@ fn everything_yaml_holds_every_key() {
 /// Whether a document has something at a path of the schema.
 fn holds(value: &Value, path: &str) -> bool {
     let (step, rest) = path.split_once('.').unwrap_or((path, ""));
-    let (key, is_list) = step.strip_suffix("[]").map_or((step, false), |key| (key, true));
+    let (key, is_list) = step
+        .strip_suffix("[]")
+        .map_or((step, false), |key| (key, true));
     let object = value.as_object();
     let found: Vec<&Value> = match (object, key) {
         (None, _) => return false,
@@ -140,11 +155,17 @@ fn holds(value: &Value, path: &str) -> bool {
         (Some(object), key) => object.get(key).into_iter().collect(),
     };
     let found: Vec<&Value> = if is_list {
-        found.into_iter().filter_map(Value::as_array).flatten().collect()
+        found
+            .into_iter()
+            .filter_map(Value::as_array)
+            .flatten()
+            .collect()
     } else {
         found
     };
-    found.iter().any(|value| rest.is_empty() || holds(value, rest))
+    found
+        .iter()
+        .any(|value| rest.is_empty() || holds(value, rest))
 }
 
 #[test]
@@ -152,11 +173,17 @@ fn the_reference_names_every_key_and_no_other() {
     let documented: BTreeSet<String> = documented_keys().into_keys().collect();
     let known = schema_paths();
     assert!(known.len() > 60, "only {} keys in the schema", known.len());
-    assert!(known.contains("profiles.*.dind.cache.claimName"), "{known:?}");
+    assert!(
+        known.contains("profiles.*.dind.cache.claimName"),
+        "{known:?}"
+    );
     let missing: Vec<_> = known.difference(&documented).collect();
     let stale: Vec<_> = documented.difference(&known).collect();
     assert!(missing.is_empty(), "not in docs/policy.md: {missing:#?}");
-    assert!(stale.is_empty(), "no keys, but in docs/policy.md: {stale:#?}");
+    assert!(
+        stale.is_empty(),
+        "no keys, but in docs/policy.md: {stale:#?}"
+    );
 }
 
 #[test]
@@ -168,37 +195,95 @@ fn the_reference_gives_the_built_in_defaults() {
         let Some(rest) = path.strip_prefix("profiles.*.") else {
             continue;
         };
-        let is_leaf = !keys.keys().any(|other| other.starts_with(&format!("{path}.")));
+        let is_leaf = !keys
+            .keys()
+            .any(|other| other.starts_with(&format!("{path}.")));
         let value = profile.pointer(&format!("/{}", rest.replace('.', "/")));
         let (true, Some(value)) = (is_leaf, value) else {
             continue;
         };
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        assert_eq!(cells[1], format!("`{shown}`"), "the default of {path} in docs/policy.md");
+        let shown = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        assert_eq!(
+            cells[1],
+            format!("`{shown}`"),
+            "the default of {path} in docs/policy.md"
+        );
         compared += 1;
     }
     assert!(compared > 25, "only {compared} defaults compared");
 }
 
-#[test]
-fn every_reason_code_is_explained_and_no_other() {
+/// The text of a function of src/reason.rs, to its closing brace.
+fn function_of_reason(head: &str) -> String {
     let source = read("src/reason.rs");
-    let (_, rest) = source.split_once("fn code(&self)").unwrap();
-    let body = rest.split("\n    }\n").next().unwrap();
-    let codes: BTreeSet<String> = body
-        .lines()
-        .filter_map(|line| line.split_once("=> \""))
-        .map(|(_, code)| code.split('"').next().unwrap().to_owned())
+    let (_, rest) = source.split_once(head).unwrap();
+    rest.split("\n    }\n").next().unwrap().to_owned()
+}
+
+/// The codes of all reasons, by the name of the variant.
+fn reason_codes() -> BTreeMap<String, String> {
+    let body = function_of_reason("fn code(&self)");
+    let arms = body.lines().filter_map(|line| line.split_once("=> \""));
+    let codes: BTreeMap<_, _> = arms
+        .map(|(variant, code)| {
+            (
+                variant_name(variant),
+                code.split('"').next().unwrap().to_owned(),
+            )
+        })
         .collect();
     assert!(codes.len() > 40, "only {} codes found", codes.len());
+    codes
+}
+
+/// `Name` of `Self::Name(_)` and the like.
+fn variant_name(text: &str) -> String {
+    let (_, name) = text.split_once("Self::").unwrap();
+    name.chars().take_while(|c| c.is_alphanumeric()).collect()
+}
+
+#[test]
+fn every_actionable_reason_is_marked_as_a_warning_and_no_other() {
+    let codes = reason_codes();
+    let body = function_of_reason("fn is_actionable(&self)");
+    let actionable: BTreeSet<&String> = body
+        .lines()
+        .filter(|line| line.contains("Self::"))
+        .map(|line| &codes[&variant_name(line)])
+        .collect();
+    let rows = rows(&read("docs/reasons.md"));
+    let marked: BTreeSet<&String> = rows
+        .iter()
+        .filter(|(_, cells)| cells[0].starts_with("**warning**"))
+        .map(|(code, _)| code)
+        .collect();
+    assert!(actionable.len() > 5, "{actionable:?}");
+    assert_eq!(marked, actionable);
+}
+
+#[test]
+fn every_reason_code_is_explained_and_no_other() {
+    let codes: BTreeSet<String> = reason_codes().into_values().collect();
     let rows = rows(&read("docs/reasons.md"));
     let documented: BTreeSet<String> = rows.iter().map(|(code, _)| code.clone()).collect();
-    assert_eq!(documented.len(), rows.len(), "a code stands twice in docs/reasons.md");
+    assert_eq!(
+        documented.len(),
+        rows.len(),
+        "a code stands twice in docs/reasons.md"
+    );
     let missing: Vec<_> = codes.difference(&documented).collect();
     let stale: Vec<_> = documented.difference(&codes).collect();
     assert!(missing.is_empty(), "not in docs/reasons.md: {missing:?}");
-    assert!(stale.is_empty(), "no codes, but in docs/reasons.md: {stale:?}");
-    for (code, cells) in rows {
-        assert!(cells.iter().all(|cell| !cell.is_empty()), "an empty cell for {code}");
+    assert!(
+        stale.is_empty(),
+        "no codes, but in docs/reasons.md: {stale:?}"
+    );
+    for (code, cells) in &rows {
+        assert!(
+            cells.iter().all(|cell| !cell.is_empty()),
+            "an empty cell for {code}"
+        );
     }
 }
