@@ -261,7 +261,7 @@ mod tests {
         (serde_json::from_slice(&answer.body).unwrap(), answer.record)
     }
 
-    fn runner_pod(annotations: Value, others: usize) -> Value {
+    fn runner_pod(annotations: &Value, others: usize) -> Value {
         let mut containers = vec![
             json!({"name": "runner", "image": "x"}),
             json!({"name": "dind", "image": "docker:dind"}),
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_status_annotation_and_the_audit_log_say_what_was_done() {
-        let pod = runner_pod(json!(null), 0);
+        let pod = runner_pod(&json!(null), 0);
         let (answer, record) = answer(&pod);
         assert_eq!(record.strategy, Strategy::Dind);
         assert_eq!(answer["response"]["auditAnnotations"]["strategy"], "dind");
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_pod_of_two_thousand_containers_is_answered() {
-        let pod = runner_pod(json!({}), 2_000);
+        let pod = runner_pod(&json!({}), 2_000);
         let (answer, record) = answer(&pod);
         assert_eq!(record.strategy, Strategy::Dind);
         patched(&pod, &answer);
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn annotations_that_are_nearly_full_are_not_overfilled() {
-        let pod = runner_pod(json!({"a": "x".repeat(256 * 1024 - 150)}), 0);
+        let pod = runner_pod(&json!({"a": "x".repeat(256 * 1024 - 60)}), 0);
         let (answer, _) = answer(&pod);
         let annotations = patched(&pod, &answer)["metadata"]["annotations"].clone();
         assert_eq!(
@@ -322,13 +322,13 @@ mod tests {
 
     #[test]
     fn a_megabyte_of_annotations_is_answered() {
-        let (_, record) = answer(&runner_pod(json!({"a": "x".repeat(1 << 20)}), 0));
+        let (_, record) = answer(&runner_pod(&json!({"a": "x".repeat(1 << 20)}), 0));
         assert_eq!(record.strategy, Strategy::Dind);
     }
 
     #[test]
     fn odd_names_are_escaped_and_survive() {
-        let mut pod = runner_pod(json!({"a/b~c": "\u{1F980} \"quoted\" \n"}), 0);
+        let mut pod = runner_pod(&json!({"a/b~c": "\u{1F980} \"quoted\" \n"}), 0);
         pod["metadata"]["labels"]["x/~1"] = json!("\u{2603}");
         let (answer, _) = answer(&pod);
         let patched = patched(&pod, &answer);
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn duplicate_volume_names_are_not_our_business() {
-        let mut pod = runner_pod(json!(null), 0);
+        let mut pod = runner_pod(&json!(null), 0);
         pod["spec"]["volumes"] =
             json!([{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]);
         let (answer, _) = answer(&pod);

@@ -123,6 +123,23 @@ impl<'p> CommandLine<'p> {
         matches!(self, Self::Arguments(_))
     }
 
+    /// Whether all flags are in sight: arguments always are; a script only when its text starts
+    /// dockerd itself, with no shell variable that could hold more.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        match self {
+            Self::Arguments(_) => true,
+            Self::Script(words) => {
+                let text = words.iter().find(|word| word.contains("dockerd "));
+                // `$(NAME)` is the kubelet's own syntax, replaced by one word.
+                text.is_some_and(|text| {
+                    text.match_indices('$')
+                        .all(|(at, _)| text.get(at + 1..).is_some_and(|rest| rest.starts_with('(')))
+                })
+            }
+        }
+    }
+
     /// The values of `--flag`, in order; an empty one for a flag without a value.
     #[must_use]
     pub fn values(&self, flag: &str) -> Vec<&'p str> {
@@ -310,7 +327,22 @@ mod tests {
             let line = CommandLine::of(container);
             assert!(!line.can_grow());
             assert!(line.sets("mtu") && line.sets("storage-driver") && !line.sets("storage"));
+            assert!(line.is_readable());
         });
+    }
+
+    #[test]
+    fn a_script_that_hides_its_flags_is_not_readable() {
+        for command in [
+            json!(["/start.sh"]),
+            json!(["sh", "-c", "dockerd $OPTS"]),
+            json!(["sh", "-c", ". /flags && exec dockerd-entrypoint.sh"]),
+        ] {
+            let container = json!({"name": "a", "image": "docker:dind", "command": command});
+            with(&container, |c| {
+                assert!(!CommandLine::of(c).is_readable(), "{command}");
+            });
+        }
     }
 
     #[test]

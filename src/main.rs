@@ -1,3 +1,7 @@
-//! The binary `slipway`.
+//! The `slipway` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    slipway::commands::main()
+}

@@ -97,7 +97,7 @@ pub enum Reason {
     // What was not injected, or changed on the way.
     /// The pod sets it itself.
     PodSets(String),
-    /// dockerd's command is a script: no flag can be added.
+    /// dockerd is started by a script that cannot be read: what it sets is not known.
     CommandIsScript(String),
     /// The pod brings its own daemon.json, so that a flag could contradict it.
     OwnDaemonConfig(String),
@@ -115,12 +115,8 @@ pub enum Reason {
     MountTaken(String),
     /// Host paths may not be used here.
     NoHostPath(String),
-    /// Privileged containers may not be added here.
-    NoPrivileged(String),
     /// A claim that several pods could use at once.
     ClaimMayBeShared(String),
-    /// A live pod uses the claim.
-    ClaimInUse(String),
     /// The runner may be unable to write there.
     MadeWritable(String),
     /// A LimitRange or the container's own values changed a resource.
@@ -180,9 +176,7 @@ impl Reason {
             Self::Rootless(_) => "rootless",
             Self::MountTaken(_) => "mount-taken",
             Self::NoHostPath(_) => "no-host-path",
-            Self::NoPrivileged(_) => "no-privileged",
             Self::ClaimMayBeShared(_) => "claim-may-be-shared",
-            Self::ClaimInUse(_) => "claim-in-use",
             Self::MadeWritable(_) => "made-writable",
             Self::Clamped(_) => "clamped",
             Self::MirrorDead(_) => "mirror-dead",
@@ -201,7 +195,6 @@ impl Reason {
                 | Self::PodAskRefused(_)
                 | Self::CommandIsScript(_)
                 | Self::ClaimMayBeShared(_)
-                | Self::ClaimInUse(_)
                 | Self::AnnotationsFull(_)
                 | Self::DockerTooOld(_)
         )
@@ -304,7 +297,7 @@ impl fmt::Display for Reason {
             Self::PodSets(what) => write!(f, "{what}: kept as the pod sets it"),
             Self::CommandIsScript(what) => write!(
                 f,
-                "{what}: dockerd's command is a script, to which no argument can be added"
+                "{what}: dockerd is started by a script, and what that sets is not known"
             ),
             Self::OwnDaemonConfig(what) => write!(
                 f,
@@ -326,14 +319,10 @@ impl fmt::Display for Reason {
             }
             Self::MountTaken(path) => write!(f, "{path}: kept, the pod mounts a volume there"),
             Self::NoHostPath(what) => write!(f, "{what}: host paths are not admissible here"),
-            Self::NoPrivileged(what) => {
-                write!(f, "{what}: privileged containers are not admissible here")
-            }
             Self::ClaimMayBeShared(claim) => write!(
                 f,
                 "claim `{claim}`: two runners on it at once would break the second one's dockerd; use ReadWriteOncePod"
             ),
-            Self::ClaimInUse(claim) => write!(f, "claim `{claim}`: another pod uses it"),
             Self::MadeWritable(path) => write!(
                 f,
                 "{path}: an init container opens it, because the kubelet makes it root's and the runner is not root"

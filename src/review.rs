@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn what_is_no_review_is_refused_in_one_sentence() {
         for (body, word) in [
-            ("".to_owned(), "not JSON"),
+            (String::new(), "not JSON"),
             ("{".to_owned(), "not JSON"),
             ("<html>".to_owned(), "not JSON"),
             ("[1]".to_owned(), "not an AdmissionReview"),

@@ -3,6 +3,14 @@
 //!
 //! `SLIPWAY_BLESS=1 cargo test --test golden` rewrites what is expected; read the diff.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};

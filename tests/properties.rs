@@ -1,5 +1,13 @@
 //! Invariants over generated pods, nodes and policies.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+
 use proptest::{
     collection::vec,
     option,

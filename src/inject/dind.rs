@@ -13,10 +13,11 @@ use crate::{
 /// dockerd's data-root where nothing says otherwise.
 const DATA_ROOT: &str = "/var/lib/docker";
 const CONFIG_DIR: &str = "/etc/docker";
-/// The variable that holds back each generation of ARC's runner until docker answers.
-const WAIT_VARIABLES: [(&str, &str); 2] = [
-    ("arc-scale-set", "RUNNER_WAIT_FOR_DOCKER_IN_SECONDS"),
-    ("arc-legacy", "WAIT_FOR_DOCKER_SECONDS"),
+/// The variable that holds back each generation of ARC's runner until docker answers, and the
+/// seconds for which its image waits without it.
+const WAIT_VARIABLES: [(&str, &str, u32); 2] = [
+    ("arc-scale-set", "RUNNER_WAIT_FOR_DOCKER_IN_SECONDS", 0),
+    ("arc-legacy", "WAIT_FOR_DOCKER_SECONDS", 120),
 ];
 
 /// dockerd in a container of its own.
@@ -193,6 +194,8 @@ fn configure(
         builder.note(Reason::ImageNotStock(names()));
     } else if has_own_config(builder, container, line) {
         builder.note(Reason::OwnDaemonConfig(names()));
+    } else if !line.is_readable() {
+        builder.note(Reason::CommandIsScript(names()));
     } else {
         if line.can_grow() {
             add_arguments(builder, place, container, &wanted);
@@ -337,11 +340,14 @@ fn data_root<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
 /// The runner waits until docker answers, where its image knows how.
 pub(super) fn wait_for_docker(builder: &mut Builder<'_>) {
     let plan = builder.plan;
-    let variable = WAIT_VARIABLES
+    let seconds = plan.profile.dind.wait_seconds;
+    let wait = WAIT_VARIABLES
         .iter()
-        .find(|(system, _)| *system == plan.system);
-    if let Some((_, variable)) = variable {
-        builder.default_client_env(variable, &plan.profile.dind.wait_seconds.to_string());
+        .find(|(system, _, _)| *system == plan.system);
+    if let Some((_, variable, by_default)) = wait
+        && *by_default != seconds
+    {
+        builder.default_client_env(variable, &seconds.to_string());
     }
 }
 

@@ -1,0 +1,111 @@
+//! The command line: each command is a thin shell around the core.
+//!
+//! What a command prints is made whole before a byte of it is written, so that bad input never
+//! leaves half a manifest in a pipe.
+
+mod explain;
+mod inject;
+mod input;
+mod output;
+mod policy;
+pub mod serve;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use input::BadInput;
+
+/// The exit code for input that cannot be used; clap's own for arguments that cannot.
+const BAD_INPUT: u8 = 2;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something went wrong that the input is not to blame for
+  2  the arguments or a file cannot be used; the message says which file, line and column";
+
+/// Gives CI runner pods on Kubernetes the fastest safe build path that their nodes allow.
+///
+/// Slipway is a mutating admission webhook. The commands `inject` and `explain` show what it would do
+/// to a manifest, without a cluster; `policy` checks its policy file; `serve` is the webhook itself.
+#[derive(Debug, Parser)]
+#[command(name = "slipway", version, after_long_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inject(inject::InjectArgs),
+    Explain(explain::ExplainArgs),
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    Serve(Box<serve::ServeArgs>),
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a standard error there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            if error.is::<BadInput>() {
+                ExitCode::from(BAD_INPUT)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Inject(args) => inject::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Policy(command) => policy::run(&command),
+        Command::Serve(args) => serve::start(*args),
+    }
+}
+
+/// Whether the reader of our output has seen enough, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_can_come_from_the_environment() {
+        let cli = Cli::command();
+        for command in ["inject", "explain"] {
+            let command = cli.find_subcommand(command).unwrap();
+            for name in ["nodes", "namespaces", "policy", "namespace", "output"] {
+                let option = command
+                    .get_arguments()
+                    .find(|a| a.get_id() == name)
+                    .unwrap();
+                let variable = format!("SLIPWAY_{}", name.to_uppercase());
+                assert_eq!(option.get_env().unwrap(), variable.as_str());
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What commands print: colours where a person looks, and one write.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+};
+
+use clap::ValueEnum;
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The paint for standard output.
+    pub(super) fn paint(self) -> Paint {
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        Paint {
+            on: match self {
+                Self::Always => true,
+                Self::Never => false,
+                Self::Auto => {
+                    set("NO_COLOR").is_none()
+                        && set("TERM").is_none_or(|term| term != "dumb")
+                        && io::stdout().is_terminal()
+                }
+            },
+        }
+    }
+}
+
+/// Colours, or none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    #[cfg(test)]
+    pub(super) const NONE: Self = Self { on: false };
+
+    pub(super) fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    pub(super) fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    pub(super) fn red(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    pub(super) fn green(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    pub(super) fn cyan(self, text: &str) -> String {
+        self.with("36", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        if self.on && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// A unified diff, line by line.
+    pub(super) fn diff(self, diff: &str) -> String {
+        if !self.on {
+            return diff.to_owned();
+        }
+        let mut painted = String::with_capacity(diff.len() * 2);
+        for (i, line) in diff.lines().enumerate() {
+            let line = match line.as_bytes().first() {
+                _ if i < 2 => self.bold(line),
+                Some(b'@') => self.cyan(line),
+                Some(b'+') => self.green(line),
+                Some(b'-') => self.red(line),
+                _ => line.to_owned(),
+            };
+            painted.push_str(&line);
+            painted.push('\n');
+        }
+        painted
+    }
+}
+
+/// Writes to standard output.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// Says something beside the output.
+pub(super) fn note(text: &str) {
+    // Without a standard error there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// `1 change`, `2 changes`, `no changes`.
+pub(super) fn count(n: usize, thing: &str) -> String {
+    match n {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_is_painted_by_line() {
+        let diff = "--- a\n+++ b\n@@ -1 +1 @@\n-x\n+y\n z\n";
+        assert_eq!(Paint::NONE.diff(diff), diff);
+        assert_eq!(
+            Paint { on: true }.diff(diff),
+            "\x1b[1m--- a\x1b[0m\n\x1b[1m+++ b\x1b[0m\n\x1b[36m@@ -1 +1 @@\x1b[0m\n\x1b[31m-x\x1b[0m\n\x1b[32m+y\x1b[0m\n z\n"
+        );
+    }
+}

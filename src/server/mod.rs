@@ -1,0 +1,302 @@
+//! The webhook as a server: TLS, connections, routes, metrics. It knows nothing of decisions; it
+//! passes bytes to [`admit`](crate::admit::admit) and facts with them.
+
+mod connections;
+pub mod duration;
+mod metrics;
+mod routes;
+pub mod tls;
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum_server::{
+    Handle,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
+use tokio::sync::Notify;
+use tracing::debug;
+
+use crate::{
+    admit::Answer, decide::Cluster, namespace::Namespaces, nodes::Snapshot, policy::Policy,
+    review::ReviewError,
+};
+use connections::Gate;
+use metrics::{Metrics, Port};
+
+/// A TLS handshake, and then the head of the first request, take no longer.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle HTTP/1.1 connection is closed after this: later than clients written in Go close their
+/// side (90 s), or a request could cross the close on its way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often an HTTP/2 connection is asked whether it still lives …
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// … and how long it may think about that.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_STREAMS: u32 = 256;
+const MAX_HEADERS: u32 = 16 << 10;
+/// Scrapers and kubelets.
+const METRICS_CONNECTIONS: usize = 64;
+/// What is left of a scrape when everything else is done.
+const METRICS_DRAIN: Duration = Duration::from_secs(1);
+
+/// What answers a request body: [`admit`](crate::admit::admit), or what a test puts in its place.
+pub type Evaluate = fn(&[u8], Cluster<'_>) -> Result<Answer, ReviewError>;
+
+/// What is known of the cluster: immutable, replaced whole.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The nodes; `None` before the first list arrived.
+    pub nodes: Option<Snapshot>,
+    /// The namespaces.
+    pub namespaces: Namespaces,
+    /// The policy.
+    pub policy: Policy,
+    /// Registry mirrors that did not answer when they were last probed.
+    pub dead_mirrors: Vec<String>,
+}
+
+impl Facts {
+    fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            nodes: self.nodes.as_ref(),
+            namespaces: &self.namespaces,
+            policy: &self.policy,
+            dead_mirrors: &self.dead_mirrors,
+        }
+    }
+}
+
+/// How a server is to run.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the webhook listens (HTTPS); port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where metrics and probes are (HTTP); port 0 takes a free one.
+    pub metrics_listen: SocketAddr,
+    /// The certificate that is shown.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// What is known of the cluster.
+    pub facts: Facts,
+    /// What answers.
+    pub evaluate: Evaluate,
+    /// Connections beyond this are closed at once.
+    pub max_connections: usize,
+    /// How long a request may take to arrive.
+    pub request_timeout: Duration,
+    /// How long to serve on, unready, after the shutdown began.
+    pub drain_delay: Duration,
+    /// How long requests may then still take.
+    pub drain_timeout: Duration,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be had.
+    #[error("failed to listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What all requests share.
+struct App {
+    facts: Facts,
+    evaluate: Evaluate,
+    metrics: Arc<Metrics>,
+    request_timeout: Duration,
+    shutdown: Shutdown,
+}
+
+impl App {
+    fn not_ready_because(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if self.shutdown.has_begun() {
+            reasons.push("it is shutting down");
+        }
+        if self.facts.nodes.is_none() {
+            reasons.push("the cluster's nodes are not known yet");
+        }
+        reasons
+    }
+}
+
+/// Ends a server; clones end the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown(Arc<ShutdownState>);
+
+#[derive(Debug, Default)]
+struct ShutdownState {
+    begun: AtomicBool,
+    notify: Notify,
+}
+
+impl Shutdown {
+    /// Begins the end: unready from now on, then drained, then closed.
+    pub fn begin(&self) {
+        self.0.begun.store(true, Ordering::SeqCst);
+        // One permit is kept if nobody waits yet, and only the server ever waits.
+        self.0.notify.notify_one();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.begun.load(Ordering::SeqCst)
+    }
+
+    async fn wait(&self) {
+        while !self.has_begun() {
+            self.0.notify.notified().await;
+        }
+    }
+}
+
+/// A server that has its ports, and accepts connections once it runs.
+pub struct Server {
+    app: Arc<App>,
+    webhook: (TcpListener, SocketAddr),
+    metrics: (TcpListener, SocketAddr),
+    tls: RustlsConfig,
+    max_connections: usize,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("webhook", &self.webhook.1)
+            .field("metrics", &self.metrics.1)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the ports.
+    ///
+    /// # Errors
+    /// When one is taken already, or not ours to take.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let webhook = listen(config.listen)?;
+        let metrics_listener = listen(config.metrics_listen)?;
+        let metrics = Metrics::new();
+        if let Some(nodes) = &config.facts.nodes {
+            metrics.set_nodes(nodes);
+        }
+        let app = App {
+            facts: config.facts,
+            evaluate: config.evaluate,
+            metrics: Arc::new(metrics),
+            request_timeout: config.request_timeout,
+            shutdown: Shutdown::default(),
+        };
+        Ok(Self {
+            app: Arc::new(app),
+            webhook,
+            metrics: metrics_listener,
+            tls: RustlsConfig::from_config(config.tls),
+            max_connections: config.max_connections,
+            drain_delay: config.drain_delay,
+            drain_timeout: config.drain_timeout,
+        })
+    }
+
+    /// Where the webhook listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.webhook.1
+    }
+
+    /// Where metrics and probes are.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics.1
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.app.facts
+    }
+
+    /// Its end.
+    #[must_use]
+    pub fn shutdown(&self) -> Shutdown {
+        self.app.shutdown.clone()
+    }
+
+    /// Serves until the shutdown is through. The metrics' port outlives the webhook's, so that
+    /// probes and the last scrape are answered to the end.
+    ///
+    /// # Errors
+    /// When a listener breaks.
+    pub async fn run(self) -> io::Result<()> {
+        let webhook = Handle::new();
+        let gate = Gate::new(self.max_connections, &self.app.metrics, Port::Webhook);
+        let acceptor = RustlsAcceptor::new(self.tls)
+            .handshake_timeout(GREETING_TIMEOUT)
+            .acceptor(gate);
+        let serve_webhook = http(self.webhook.0, &webhook, acceptor)?
+            .serve(routes::webhook(Arc::clone(&self.app)).into_make_service());
+
+        let metrics = Handle::new();
+        let gate = Gate::new(METRICS_CONNECTIONS, &self.app.metrics, Port::Metrics);
+        let serve_metrics = http(self.metrics.0, &metrics, gate)?
+            .serve(routes::metrics(Arc::clone(&self.app)).into_make_service());
+
+        let drain = async {
+            self.app.shutdown.wait().await;
+            tokio::time::sleep(self.drain_delay).await;
+            webhook.graceful_shutdown(Some(self.drain_timeout));
+            Ok(())
+        };
+        let webhook_then_metrics = async {
+            let served = tokio::try_join!(serve_webhook, drain);
+            metrics.graceful_shutdown(Some(METRICS_DRAIN));
+            served
+        };
+        tokio::try_join!(webhook_then_metrics, serve_metrics)?;
+        Ok(())
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// An HTTP server on the listener, with limits on what connections may take.
+fn http<A>(
+    listener: TcpListener,
+    handle: &Handle<SocketAddr>,
+    acceptor: A,
+) -> io::Result<axum_server::Server<SocketAddr, A>> {
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(acceptor)
+        .handle(handle.clone())
+        .first_request_timeout(GREETING_TIMEOUT)
+        .accept_error_handler(|peer: Option<&SocketAddr>, error| {
+            debug!(?peer, %error, "connection not accepted");
+        });
+    let builder = server.http_builder();
+    builder.http1().header_read_timeout(IDLE_TIMEOUT);
+    builder
+        .http2()
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADERS);
+    Ok(server)
+}

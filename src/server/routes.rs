@@ -1,0 +1,320 @@
+//! What is answered: `POST /mutate`, the probes, the metrics.
+
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_LENGTH, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
+
+use super::{App, duration, metrics::Problem};
+use crate::{admit::Record, review};
+
+/// The API server sends at most two objects of 1.5 MiB; this is more than enough.
+pub(super) const BODY_LIMIT: usize = 8 << 20;
+/// How much of a larger body is read and thrown away, so that its sender reads the answer.
+const DRAIN_LIMIT: usize = 64 << 20;
+/// What a body's announced length may reserve before any of it is there.
+const MAX_RESERVED: usize = 64 << 10;
+/// Longer answers to bad requests are cut.
+const MAX_SENTENCE_CHARS: usize = 512;
+
+/// The routes of the webhook's port.
+pub(super) fn webhook(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/mutate", post(mutate))
+        .merge(probes())
+        .fallback(|| async { no_such_path("POST /mutate, GET /healthz and GET /readyz") })
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(app)
+}
+
+/// The routes of the metrics' port.
+pub(super) fn metrics(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .merge(probes())
+        .fallback(|| async { no_such_path("GET /metrics, GET /healthz and GET /readyz") })
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(app)
+}
+
+fn probes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+}
+
+fn no_such_path(paths: &'static str) -> Response {
+    let sentence = format!("there is nothing here; this port answers {paths}");
+    plain(StatusCode::NOT_FOUND, &sentence)
+}
+
+async fn method_not_allowed() -> Response {
+    plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path is asked with another method",
+    )
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let reasons = app.not_ready_because();
+    if reasons.is_empty() {
+        plain(StatusCode::OK, "ready")
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, &reasons.join("\n"))
+    }
+}
+
+async fn scrape(State(app): State<Arc<App>>) -> Response {
+    match app.metrics.encode() {
+        Ok(text) => {
+            let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(CONTENT_TYPE, openmetrics)], text).into_response()
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
+    let start = Instant::now();
+    let limit = time_limit(request.uri().query(), app.request_timeout);
+    let (parts, body) = request.into_parts();
+    let response = match read(body, announced_length(&parts.headers), start + limit).await {
+        Ok(body) => answer(&app, &body, start),
+        Err(unread) => {
+            app.metrics.problem(unread.problem());
+            warn!(problem = unread.problem().code(), "request body not read");
+            unread.into_response()
+        }
+    };
+    app.metrics.took(start.elapsed());
+    response
+}
+
+/// The API server tells how long it waits: an answer after that is for nobody.
+fn time_limit(query: Option<&str>, own: Duration) -> Duration {
+    query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix("timeout="))
+        .and_then(|text| duration::parse(text).ok())
+        .filter(|asked| !asked.is_zero())
+        .map_or(own, |asked| asked.min(own))
+}
+
+fn announced_length(headers: &HeaderMap) -> usize {
+    headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Why there is no body.
+#[derive(Debug)]
+enum Unread {
+    TooLarge,
+    Deadline,
+    Broken,
+}
+
+impl Unread {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::TooLarge => Problem::TooLarge,
+            Self::Deadline => Problem::Deadline,
+            Self::Broken => Problem::BadRequest,
+        }
+    }
+
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooLarge => plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &format!("the body is larger than {} MiB", BODY_LIMIT >> 20),
+            ),
+            Self::Deadline => plain(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time",
+            ),
+            Self::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off before its end"),
+        }
+    }
+}
+
+/// Reads the whole body. One beyond the limit is thrown away as it comes: an answer before its end
+/// would reset the connection, and the API server would see that instead of the answer.
+async fn read(mut body: Body, announced: usize, deadline: Instant) -> Result<Vec<u8>, Unread> {
+    let mut bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
+    let mut total = 0_usize;
+    loop {
+        let frame = match timeout_at(deadline, body.frame()).await {
+            Err(_) | Ok(None) if total > BODY_LIMIT => return Err(Unread::TooLarge),
+            Err(_) => return Err(Unread::Deadline),
+            Ok(Some(Err(_))) => return Err(Unread::Broken),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => return Ok(bytes),
+        };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        total = total.saturating_add(data.len());
+        keep(&mut bytes, &data, total);
+        if total > DRAIN_LIMIT {
+            return Err(Unread::TooLarge);
+        }
+    }
+}
+
+fn keep(bytes: &mut Vec<u8>, data: &Bytes, total: usize) {
+    if total > BODY_LIMIT {
+        *bytes = Vec::new();
+    } else {
+        bytes.extend_from_slice(data);
+    }
+}
+
+fn answer(app: &App, body: &[u8], start: Instant) -> Response {
+    let evaluate = || (app.evaluate)(body, app.facts.cluster());
+    match catch_unwind(AssertUnwindSafe(evaluate)) {
+        Ok(Ok(answer)) => {
+            app.metrics.decided(&answer.record);
+            if answer.record.problem.is_some() {
+                app.metrics.problem(Problem::BadRequest);
+            }
+            log(&answer.record, start);
+            json(answer.body)
+        }
+        Ok(Err(error)) => {
+            app.metrics.problem(Problem::BadRequest);
+            // The sentence may quote the body, which is not for the log.
+            warn!(problem = Problem::BadRequest.code(), "request refused");
+            plain(StatusCode::BAD_REQUEST, &error.to_string())
+        }
+        Err(_) => answer_after_panic(app, body),
+    }
+}
+
+/// One line a decision. What it says is worked out only when the level is on.
+fn log(record: &Record, start: Instant) {
+    info!(
+        uid = record.uid,
+        namespace = record.namespace,
+        pod = record.pod,
+        system = record.system,
+        profile = record.profile,
+        strategy = record.strategy.as_str(),
+        reason = record.reason,
+        operations = record.operations,
+        dry_run = record.dry_run,
+        duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "decided"
+    );
+}
+
+/// No pod is held up by a defect of ours: it is let through as it is.
+fn answer_after_panic(app: &App, body: &[u8]) -> Response {
+    app.metrics.problem(Problem::Panic);
+    // The panic's message may quote the pod, so it is neither logged nor sent.
+    let Some(uid) = uid(body) else {
+        error!(
+            problem = Problem::Panic.code(),
+            "panic; the request has no readable uid"
+        );
+        return plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "slipway panicked, and the request has no readable uid to answer to",
+        );
+    };
+    error!(problem = Problem::Panic.code(), %uid, "panic; the pod is let through unchanged");
+    let response = review::Response {
+        warnings: vec![
+            "the pod is unchanged, because a defect of Slipway made it panic; please report it"
+                .to_owned(),
+        ],
+        ..review::Response::default()
+    };
+    json(response.to_json(&uid))
+}
+
+/// The request's uid, whatever the rest of the body looks like.
+fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Review<'a> {
+        #[serde(borrow)]
+        request: Request<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        uid: Cow<'a, str>,
+    }
+    let review: Review<'_> = serde_json::from_slice(body).ok()?;
+    Some(review.request.uid).filter(|uid| !uid.is_empty())
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// One sentence.
+fn plain(status: StatusCode, sentence: &str) -> Response {
+    let text: String = sentence
+        .chars()
+        .take(MAX_SENTENCE_CHARS)
+        .chain(['\n'])
+        .collect();
+    let content_type = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (status, content_type, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorter_of_both_time_limits_counts() {
+        let own = Duration::from_secs(4);
+        for (query, seconds) in [
+            (None, 4),
+            (Some("timeout=2s"), 2),
+            (Some("timeout=10s"), 4),
+            (Some("a=b&timeout=1s"), 1),
+            (Some("timeout=0s"), 4),
+            (Some("timeout=soon"), 4),
+        ] {
+            assert_eq!(
+                time_limit(query, own),
+                Duration::from_secs(seconds),
+                "{query:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_uid_is_found_in_an_otherwise_wrong_review() {
+        assert_eq!(
+            uid(br#"{"kind": 7, "request": {"uid": "a", "object": []}}"#).unwrap(),
+            "a"
+        );
+        assert_eq!(uid(br#"{"request": {"uid": "\u0061"}}"#).unwrap(), "a");
+        assert_eq!(uid(br#"{"request": {"uid": ""}}"#), None);
+        assert_eq!(uid(b"{}"), None);
+    }
+}

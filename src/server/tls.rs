@@ -1,0 +1,143 @@
+//! The certificates of `slipway serve --standalone`: a CA and a serving certificate, both made at
+//! start. The keys live in memory only.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+};
+
+/// The names that a serving certificate always has.
+const NAMES: [&str; 7] = [
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    "slipway",
+    "slipway.slipway-system",
+    "slipway.slipway-system.svc",
+    "slipway.slipway-system.svc.cluster.local",
+];
+/// Clocks differ.
+const BACKDATED: Duration = Duration::from_secs(60 * 60);
+/// Longer than any standalone server runs; some clients refuse more than 398 days.
+const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A name cannot be in a certificate.
+    #[error("`{0}` can be in no certificate: use a DNS name or an IP address")]
+    Name(String),
+    /// Making one failed.
+    #[error("failed to make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The TLS library refuses it.
+    #[error("failed to set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What a server shows, and what its clients need to trust it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The CA's certificate.
+    pub ca_pem: String,
+    /// For the server: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+    pub config: Arc<ServerConfig>,
+}
+
+impl Identity {
+    /// Makes a CA, and a serving certificate for the usual names, `names` and `address`.
+    ///
+    /// # Errors
+    /// When a name is neither a DNS name nor an IP address.
+    pub fn generate(names: &[String], address: IpAddr) -> Result<Self, TlsError> {
+        let mut all: Vec<String> = NAMES.map(str::to_owned).into();
+        if !address.is_unspecified() {
+            all.push(address.to_string());
+        }
+        for name in names {
+            ServerName::try_from(name.as_str()).map_err(|_| TlsError::Name(name.clone()))?;
+        }
+        all.extend_from_slice(names);
+        all.sort();
+        all.dedup();
+
+        let mut authority = params(Vec::new(), "Slipway standalone CA")?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let authority_key = KeyPair::generate()?;
+        let authority_certificate = authority.self_signed(&authority_key)?;
+
+        let mut serving = params(all, "slipway")?;
+        serving.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        serving.use_authority_key_identifier_extension = true;
+        let serving_key = KeyPair::generate()?;
+        let issuer = Issuer::from_params(&authority, &authority_key);
+        let certificate = serving.signed_by(&serving_key, &issuer)?;
+
+        Ok(Self {
+            ca_pem: authority_certificate.pem(),
+            config: server_config(certificate.into(), &serving_key)?,
+        })
+    }
+}
+
+fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    params.not_before = date_time_ymd(1970, 1, 1) + now.saturating_sub(BACKDATED);
+    params.not_after = params.not_before + BACKDATED + VALID_FOR;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
+    Ok(params)
+}
+
+fn server_config(
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn only_dns_names_and_addresses_become_names_of_the_certificate() {
+        let with = |name: &str| Identity::generate(&[name.to_owned()], Ipv4Addr::LOCALHOST.into());
+        for good in ["ci.example", "10.0.0.1", "fd00::1", "localhost"] {
+            assert!(with(good).is_ok(), "{good}");
+        }
+        for bad in ["two words", "", "https://ci.example", "a:443", "ci.exämple"] {
+            assert!(
+                matches!(with(bad), Err(TlsError::Name(name)) if name == bad),
+                "{bad}"
+            );
+        }
+    }
+}
