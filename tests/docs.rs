@@ -1,5 +1,13 @@
 //! The documents say what the code does: every key, every default, every reason code.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -113,6 +121,21 @@ fn every_example_policy_is_accepted() {
             panic!("{}: {error}", path.display());
         }
     }
+}
+
+#[test]
+fn every_policy_in_the_documents_is_accepted() {
+    let mut seen = 0;
+    for path in ["docs/policy.md", "docs/security.md"] {
+        for block in read(path).split("```yaml\n").skip(1) {
+            let yaml = block.split("```").next().unwrap();
+            if let Err(error) = Policy::parse(yaml) {
+                panic!("{path}: {error}\n{yaml}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "only {seen} policies found");
 }
 
 #[test]
