@@ -420,7 +420,9 @@ impl<'a> Choice<'a, '_> {
 
     /// Docker-in-Docker: the pod's own, or an added one.
     fn dind(&mut self) -> Result<Plan<'a>, Refusal> {
-        let host_access = self.host_access().is_ok();
+        let host_access = self
+            .host_access()
+            .and_then(|()| self.nodes_admit_host_access());
         let dockerd = match self.runner.dockerd {
             Dockerd::Sidecar(place) => DockerdPlan::Sidecar(place),
             Dockerd::InRunner(place) => DockerdPlan::InRunner(place),
@@ -428,7 +430,7 @@ impl<'a> Choice<'a, '_> {
                 return Err(Reason::NoDockerd.into());
             }
             Dockerd::Absent => {
-                self.host_access()?;
+                host_access.clone()?;
                 if self.speaks_to_another_docker() {
                     return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
                 }
@@ -439,7 +441,7 @@ impl<'a> Choice<'a, '_> {
         if dockerd != DockerdPlan::Add {
             self.supports(Strategy::Dind, Reason::PodBringsDockerd);
         }
-        Ok(self.plan(Strategy::Dind, dockerd, host_access))
+        Ok(self.plan(Strategy::Dind, dockerd, host_access.is_ok()))
     }
 
     /// Whether a client is pointed at a docker somewhere else already.
@@ -468,8 +470,7 @@ impl<'a> Choice<'a, '_> {
         }
     }
 
-    /// Whether the profile, the namespace, the pod and the nodes all admit host paths and
-    /// privileged containers.
+    /// Whether the profile, the namespace and the pod admit host paths and privileged containers.
     fn host_access(&self) -> Result<(), Reason> {
         if !self.profile.host_access {
             return Err(Reason::HostAccessOff);
@@ -487,8 +488,13 @@ impl<'a> Choice<'a, '_> {
         if self.pod.spec.host_users == Some(false) {
             return Err(Reason::UserNamespace);
         }
+        Ok(())
+    }
+
+    /// Whether no candidate forbids host paths and privileged containers. Bottlerocket denies the
+    /// socket only.
+    fn nodes_admit_host_access(&self) -> Result<(), Reason> {
         match self.candidates.as_ref().and_then(Candidates::restriction) {
-            // Bottlerocket's SELinux policy denies the socket only: see `socket`.
             None | Some(Restriction::Bottlerocket) => Ok(()),
             Some(restriction) => Err(Reason::NodeRestricted(restriction)),
         }
@@ -508,7 +514,7 @@ impl<'a> Choice<'a, '_> {
             SocketPath::At(path) => Some(path.to_string()),
             SocketPath::Auto => facts.socket.clone(),
         };
-        let (facts, pin) = match candidates.agreement() {
+        let (facts, pin) = match candidates.agreement(*given == SocketPath::Auto) {
             Agreement::On(facts) => (facts.clone(), None),
             Agreement::None => {
                 return Err(match self.profile.when_no_nodes {
@@ -522,7 +528,9 @@ impl<'a> Choice<'a, '_> {
                     WhenMixed::Dind => return Err(differ().into()),
                     WhenMixed::None => return Err(Refusal::Leave(Reason::LeftBecauseMixed)),
                     WhenMixed::Pin => {
-                        let pin = candidates.pin_to(kind).ok_or_else(differ)?;
+                        let pin = candidates
+                            .pin_to(kind, *given == SocketPath::Auto)
+                            .ok_or_else(differ)?;
                         (pin.facts.clone(), Some(pin))
                     }
                 }
@@ -531,7 +539,7 @@ impl<'a> Choice<'a, '_> {
         if facts.kind != kind {
             return Err(Reason::OtherRuntime(facts.kind).into());
         }
-        self.selinux_allows(pin.as_ref(), candidates)?;
+        self.restriction_allows(&facts)?;
         let path = usable(&facts).ok_or(Reason::OtherRuntime(facts.kind))?;
         let reason = match &pin {
             Some(_) => Reason::NodesDiffer(candidates.summary()),
@@ -544,18 +552,19 @@ impl<'a> Choice<'a, '_> {
         Ok(HostSocket { path, pin, reason })
     }
 
-    /// Bottlerocket denies its socket to containers that are not privileged.
-    fn selinux_allows(&self, pin: Option<&Pin>, candidates: &Candidates<'_>) -> Result<(), Reason> {
-        let denies = pin.is_none() && candidates.restriction() == Some(Restriction::Bottlerocket);
-        let privileged = self.runner.clients.iter().all(|place| {
-            self.pod
-                .container(*place)
-                .is_some_and(Container::is_privileged)
-        });
-        if denies && !privileged {
-            return Err(Reason::NodeRestricted(Restriction::Bottlerocket));
+    /// Bottlerocket denies its socket to containers that are not privileged, others to all.
+    fn restriction_allows(&self, facts: &RuntimeFacts) -> Result<(), Reason> {
+        let privileged = || {
+            self.runner.clients.iter().all(|place| {
+                let client = self.pod.container(*place);
+                client.is_some_and(Container::is_privileged)
+            })
+        };
+        match facts.restriction {
+            None => Ok(()),
+            Some(Restriction::Bottlerocket) if privileged() => Ok(()),
+            Some(restriction) => Err(Reason::NodeRestricted(restriction)),
         }
-        Ok(())
     }
 
     fn supports(&mut self, strategy: Strategy, reason: Reason) {

@@ -281,15 +281,19 @@ pub struct Pin {
 }
 
 impl<'s> Candidates<'s> {
-    /// What they have in common. An agreement carries the facts of the first; kind and socket are
-    /// those of all.
+    /// What they have in common: the kind, what restricts them, and the socket where it matters.
+    /// An agreement carries the facts of the first.
     #[must_use]
-    pub fn agreement(&self) -> Agreement<'s> {
+    pub fn agreement(&self, sockets_matter: bool) -> Agreement<'s> {
+        let key = |facts: &'s RuntimeFacts| {
+            let socket = facts.socket.as_deref().filter(|_| sockets_matter);
+            (facts.kind, facts.restriction, socket)
+        };
         let mut all = self.found.iter().map(|candidate| &candidate.group.facts);
         let Some(first) = all.next() else {
             return Agreement::None;
         };
-        if all.all(|facts| (facts.kind, &facts.socket) == (first.kind, &first.socket)) {
+        if all.all(|facts| key(facts) == key(first)) {
             Agreement::On(first)
         } else {
             Agreement::Mixed
@@ -325,15 +329,19 @@ impl<'s> Candidates<'s> {
     /// Counts by runtime and socket, for people: `3 nodes containerd at /run/…; 2 nodes CRI-O`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut counts: BTreeMap<(RuntimeKind, Option<&str>), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<_, usize> = BTreeMap::new();
         for candidate in &self.found {
             let facts = &candidate.group.facts;
             *counts
-                .entry((facts.kind, facts.socket.as_deref()))
+                .entry((facts.kind, facts.socket.as_deref(), facts.restriction))
                 .or_default() += candidate.nodes;
         }
-        let parts = counts.iter().map(|((kind, socket), nodes)| {
-            let at = socket.map(|path| format!(" at {path}")).unwrap_or_default();
+        let parts = counts.iter().map(|((kind, socket, restriction), nodes)| {
+            let at = match (restriction, socket) {
+                (Some(restriction), _) => format!(" on {restriction}"),
+                (None, Some(path)) => format!(" at {path}"),
+                (None, None) => String::new(),
+            };
             match nodes {
                 0 => format!("a declared pool with {kind}{at}"),
                 1 => format!("1 node with {kind}{at}"),
@@ -346,14 +354,15 @@ impl<'s> Candidates<'s> {
     /// A label by which the pod can be tied to the unrestricted nodes of the runtime `kind`, if
     /// those agree on a socket and a label tells them from all other candidates.
     #[must_use]
-    pub fn pin_to(&self, kind: RuntimeKind) -> Option<Pin> {
+    pub fn pin_to(&self, kind: RuntimeKind, sockets_matter: bool) -> Option<Pin> {
         let (wanted, others): (Vec<Candidate<'s>>, Vec<Candidate<'s>>) =
             self.found.iter().partition(|candidate| {
                 let facts = &candidate.group.facts;
                 facts.kind == kind && facts.restriction.is_none()
             });
         let facts = &wanted.first()?.group.facts;
-        if wanted.iter().any(|c| c.group.facts.socket != facts.socket) {
+        let differs = |c: &Candidate<'_>| c.group.facts.socket != facts.socket;
+        if sockets_matter && wanted.iter().any(differs) {
             return None;
         }
         POOL_LABELS.iter().find_map(|key| {
@@ -437,13 +446,13 @@ mod tests {
             node("b", "containerd://1.7", labels("new")),
             node("c", "docker://20.10", labels("old")),
         ]);
-        assert_eq!(on(&snapshot, &json!({})).agreement(), Agreement::Mixed);
+        assert_eq!(on(&snapshot, &json!({})).agreement(true), Agreement::Mixed);
         let new = on(&snapshot, &json!({"nodeSelector": {"pool": "new"}}));
         assert!(
-            matches!(new.agreement(), Agreement::On(facts) if facts.kind == RuntimeKind::Containerd)
+            matches!(new.agreement(true), Agreement::On(facts) if facts.kind == RuntimeKind::Containerd)
         );
         let nowhere = on(&snapshot, &json!({"nodeSelector": {"pool": "none"}}));
-        assert_eq!(nowhere.agreement(), Agreement::None);
+        assert_eq!(nowhere.agreement(true), Agreement::None);
     }
 
     #[test]
@@ -453,7 +462,7 @@ mod tests {
             node("b", "docker://20.10", json!({"pool": "old"})),
         ]);
         let pin = on(&apart, &json!({}))
-            .pin_to(RuntimeKind::Containerd)
+            .pin_to(RuntimeKind::Containerd, true)
             .unwrap();
         assert_eq!(
             (pin.key.as_str(), pin.values.as_slice()),
@@ -465,7 +474,7 @@ mod tests {
             node("b", "docker://20.10", json!({"pool": "x"})),
         ]);
         assert_eq!(
-            on(&mixed_pool, &json!({})).pin_to(RuntimeKind::Containerd),
+            on(&mixed_pool, &json!({})).pin_to(RuntimeKind::Containerd, true),
             None
         );
     }
@@ -481,7 +490,7 @@ mod tests {
         let snapshot = Snapshot::default();
         let text = pod(&json!({"nodeSelector": {"pool": "ci"}}));
         let candidates = snapshot.candidates(&Pod::parse(text.as_bytes()).unwrap(), &pools);
-        assert!(matches!(candidates.agreement(), Agreement::On(facts)
+        assert!(matches!(candidates.agreement(true), Agreement::On(facts)
             if facts.socket.as_deref() == Some("/run/containerd/containerd.sock")));
     }
 
