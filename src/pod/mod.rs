@@ -6,10 +6,12 @@
 //! must create the list that it appends to (RFC 6902, section 4.1).
 
 mod json;
+mod path;
 
 use serde::Deserialize;
 
 pub use json::{Map, Scalar, Str};
+pub use path::{canonical_path, is_within};
 
 /// A list that may be absent or `null`.
 pub type List<T> = Option<Vec<T>>;
@@ -428,30 +430,6 @@ impl<'a> Pod<'a> {
     }
 }
 
-/// A path without doubled or trailing slashes and `.` steps, and with `/var/run` as `/run`, which
-/// it links to in every image that runs dockerd.
-#[must_use]
-pub fn canonical_path(path: &str) -> String {
-    let mut parts: Vec<&str> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
-    if parts.starts_with(&["var", "run"]) {
-        parts.remove(0);
-    }
-    format!("/{}", parts.join("/"))
-}
-
-/// Whether the canonical `path` is `ancestor` or lies below it.
-#[must_use]
-pub fn is_within(path: &str, ancestor: &str) -> bool {
-    let (path, ancestor) = (canonical_path(path), canonical_path(ancestor));
-    ancestor == "/"
-        || path
-            .strip_prefix(&ancestor)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,21 +448,6 @@ mod tests {
     fn an_empty_object_is_a_pod_without_anything() {
         let pod = Pod::parse(b"{}").unwrap();
         assert_eq!(pod.display_name(), "(no name)");
-    }
-
-    #[test]
-    fn var_run_is_run() {
-        assert_eq!(canonical_path("/var/run/docker.sock"), "/run/docker.sock");
-        assert_eq!(canonical_path("//run/./x/"), "/run/x");
-        assert_eq!(canonical_path("/var/runner"), "/var/runner");
-    }
-
-    #[test]
-    fn a_path_is_within_itself_and_its_parents_only() {
-        assert!(is_within("/var/lib/docker/overlay2", "/var/lib/docker/"));
-        assert!(is_within("/var/lib/docker", "/var/lib/docker"));
-        assert!(!is_within("/var/lib/docker2", "/var/lib/docker"));
-        assert!(is_within("/anything", "/"));
     }
 
     #[test]
