@@ -60,6 +60,11 @@ impl<'b> Builder<'b> {
         self.plan.profile.overwrite == Overwrite::All
     }
 
+    /// Whether the profile lets resources of a dockerd container be replaced.
+    pub fn overwrites_resources(&self) -> bool {
+        self.plan.profile.overwrite >= Overwrite::DockerdResources
+    }
+
     fn name_of(&self, place: ContainerRef) -> String {
         self.container(place)
             .map(|c| c.name.to_string())

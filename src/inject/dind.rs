@@ -6,7 +6,6 @@ use super::{DAEMON_JSON, Injection, builder::Builder, cache, resources, settings
 use crate::{
     dockerd::{CommandLine, Image, split_flag},
     pod::{Container, ContainerRef, Str, is_within},
-    policy::Overwrite,
     reason::Reason,
 };
 
@@ -349,9 +348,4 @@ pub(super) fn wait_for_docker(builder: &mut Builder<'_>) {
     {
         builder.default_client_env(variable, &seconds.to_string());
     }
-}
-
-/// Whether the resources of a dockerd container that the pod sets may be replaced.
-pub(super) fn may_replace_resources(builder: &Builder<'_>) -> bool {
-    builder.plan.profile.overwrite >= Overwrite::DockerdResources
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{ResourceKind, builder::Builder, dind};
+use super::{ResourceKind, builder::Builder};
 use crate::{
     namespace::LimitRangeItem,
     pod::{Container, ContainerRef},
@@ -118,7 +118,7 @@ pub(super) fn dockerd(builder: &mut Builder<'_>, place: ContainerRef) {
         // Defaults that a LimitRange filled in are not the pod's own word.
         let request_is_default = request.is_some() && request.as_ref() == bounds.default_request;
         let limit_is_default = limit.is_some() && limit.as_ref() == bounds.default_limit;
-        let replace = dind::may_replace_resources(builder);
+        let replace = builder.overwrites_resources();
         let open = |present: Option<&Quantity>, is_default: bool| {
             present.is_none() || is_default || replace
         };
