@@ -128,13 +128,15 @@ impl<'p> CommandLine<'p> {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         match self {
-            Self::Arguments(_) => true,
+            Self::Arguments(words) => !words.iter().any(|word| word.starts_with("$(")),
             Self::Script(words) => {
                 let text = words.iter().find(|word| word.contains("dockerd "));
                 // `$(NAME)` is the kubelet's own syntax, replaced by one word.
                 text.is_some_and(|text| {
-                    text.match_indices('$')
-                        .all(|(at, _)| text.get(at + 1..).is_some_and(|rest| rest.starts_with('(')))
+                    !text.contains('`')
+                        && text.match_indices('$').all(|(at, _)| {
+                            text.get(at + 1..).is_some_and(|rest| rest.starts_with('('))
+                        })
                 })
             }
         }
@@ -193,8 +195,17 @@ impl<'p> CommandLine<'p> {
             "default-ulimits" => "default-ulimit",
             "default-address-pools" => "default-address-pool",
             "dns-opts" => "dns-opt",
+            "exec-opts" => "exec-opt",
+            "authorization-plugins" => "authorization-plugin",
+            "node-generic-resources" => "node-generic-resource",
+            "cdi-spec-dirs" => "cdi-spec-dir",
             other => other,
         };
+        if key == "proxies" {
+            return ["http-proxy", "https-proxy", "no-proxy"]
+                .iter()
+                .any(|flag| self.sets(flag));
+        }
         self.sets(singular)
     }
 }
@@ -225,13 +236,11 @@ pub fn split_flag(word: &str) -> Option<(&str, Option<&str>)> {
     (!name.is_empty()).then_some((name, value))
 }
 
-/// Whether a script's text names `--flag` as a whole word.
+/// Whether a script's text names the flag, in any spelling.
 fn mentions(text: &str, flag: &str) -> bool {
-    text.match_indices("--").any(|(at, _)| {
-        text.get(at + 2..)
-            .and_then(|rest| rest.strip_prefix(flag))
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-'))
-    })
+    text.split(|c: char| c.is_whitespace() || "'\";&|()".contains(c))
+        .filter_map(split_flag)
+        .any(|(name, _)| name == flag)
 }
 
 fn words<'p>(container: &'p Container<'_>) -> Vec<&'p str> {
@@ -322,7 +331,7 @@ mod tests {
     #[test]
     fn a_script_cannot_grow_but_its_flags_are_seen() {
         let container = json!({"name": "a", "image": "docker:dind",
-            "command": ["sh", "-c"], "args": ["dockerd --mtu 1400 --storage-driver=vfs"]});
+            "command": ["sh", "-c"], "args": ["dockerd --mtu 1400 -s vfs"]});
         with(&container, |container| {
             let line = CommandLine::of(container);
             assert!(!line.can_grow());
@@ -336,6 +345,8 @@ mod tests {
         for command in [
             json!(["/start.sh"]),
             json!(["sh", "-c", "dockerd $OPTS"]),
+            json!(["sh", "-c", "exec dockerd `cat /flags`"]),
+            json!(["dockerd", "$(EXTRA)"]),
             json!(["sh", "-c", ". /flags && exec dockerd-entrypoint.sh"]),
         ] {
             let container = json!({"name": "a", "image": "docker:dind", "command": command});

@@ -39,6 +39,8 @@ pub enum Reason {
     LeftBecauseNoNodes,
     /// Each strategy was ruled out.
     NoStrategyLeft,
+    /// It has more containers, variables, mounts or volumes than any runner pod.
+    PodTooLarge,
 
     // For and against strategies.
     /// The pod has a dockerd: its jobs speak the Docker API.
@@ -97,8 +99,8 @@ pub enum Reason {
     // What was not injected, or changed on the way.
     /// The pod sets it itself.
     PodSets(String),
-    /// dockerd is started by a script that cannot be read: what it sets is not known.
-    CommandIsScript(String),
+    /// Part of dockerd's command line is not known: what it sets could be contradicted.
+    CommandUnreadable(String),
     /// The pod brings its own daemon.json, so that a flag could contradict it.
     OwnDaemonConfig(String),
     /// The image may hold its own daemon.json.
@@ -117,8 +119,12 @@ pub enum Reason {
     NoHostPath(String),
     /// A claim that several pods could use at once.
     ClaimMayBeShared(String),
-    /// The runner may be unable to write there.
+    /// An init container lets the runner write there.
     MadeWritable(String),
+    /// The runner may be unable to write there.
+    MayBeReadOnly(String),
+    /// The pod has resources of its own as a whole.
+    PodLevelResources,
     /// A LimitRange or the container's own values changed a resource.
     Clamped(String),
     /// A mirror does not answer.
@@ -146,6 +152,7 @@ impl Reason {
             Self::LeftBecauseMixed => "left-because-mixed",
             Self::LeftBecauseNoNodes => "left-because-no-nodes",
             Self::NoStrategyLeft => "no-strategy-left",
+            Self::PodTooLarge => "pod-too-large",
             Self::PodBringsDockerd => "pod-brings-dockerd",
             Self::DockerdInRunner => "dockerd-in-runner",
             Self::DockerdReplaced => "dockerd-replaced",
@@ -167,7 +174,7 @@ impl Reason {
             Self::OtherRuntime(_) => "other-runtime",
             Self::Pinned { .. } => "pinned",
             Self::PodSets(_) => "pod-sets",
-            Self::CommandIsScript(_) => "command-is-script",
+            Self::CommandUnreadable(_) => "command-unreadable",
             Self::OwnDaemonConfig(_) => "own-daemon-config",
             Self::ImageNotStock(_) => "image-not-stock",
             Self::DockerTooOld(_) => "docker-too-old",
@@ -178,6 +185,8 @@ impl Reason {
             Self::NoHostPath(_) => "no-host-path",
             Self::ClaimMayBeShared(_) => "claim-may-be-shared",
             Self::MadeWritable(_) => "made-writable",
+            Self::MayBeReadOnly(_) => "may-be-read-only",
+            Self::PodLevelResources => "pod-level-resources",
             Self::Clamped(_) => "clamped",
             Self::MirrorDead(_) => "mirror-dead",
             Self::AnnotationsFull(_) => "annotations-full",
@@ -193,7 +202,7 @@ impl Reason {
             Self::ProfileUnknown(_)
                 | Self::ProfileNotSelectable(_)
                 | Self::PodAskRefused(_)
-                | Self::CommandIsScript(_)
+                | Self::CommandUnreadable(_)
                 | Self::ClaimMayBeShared(_)
                 | Self::AnnotationsFull(_)
                 | Self::DockerTooOld(_)
@@ -233,6 +242,9 @@ impl fmt::Display for Reason {
                 f.write_str("no known node could run it, and whenNoNodes is none")
             }
             Self::NoStrategyLeft => f.write_str("every strategy is ruled out"),
+            Self::PodTooLarge => f.write_str(
+                "it has more containers, variables, mounts or volumes than a runner pod ever has",
+            ),
             Self::PodBringsDockerd => {
                 f.write_str("the pod brings a dockerd, and its jobs speak the Docker API")
             }
@@ -295,9 +307,9 @@ impl fmt::Display for Reason {
                 write!(f, "it is tied to nodes with {key} in ({values}) (whenMixed: pin)")
             }
             Self::PodSets(what) => write!(f, "{what}: kept as the pod sets it"),
-            Self::CommandIsScript(what) => write!(
+            Self::CommandUnreadable(what) => write!(
                 f,
-                "{what}: dockerd is started by a script, and what that sets is not known"
+                "{what}: part of dockerd's command line is not known (a script, or an argument from a variable)"
             ),
             Self::OwnDaemonConfig(what) => write!(
                 f,
@@ -326,6 +338,13 @@ impl fmt::Display for Reason {
             Self::MadeWritable(path) => write!(
                 f,
                 "{path}: an init container opens it, because the kubelet makes it root's and the runner is not root"
+            ),
+            Self::MayBeReadOnly(path) => write!(
+                f,
+                "{path}: a runner that is not root may be unable to write there, and no image is at hand to change that"
+            ),
+            Self::PodLevelResources => f.write_str(
+                "resources: the pod sets them as a whole, and containers must stay within them",
             ),
             Self::Clamped(what) => write!(f, "{what}"),
             Self::MirrorDead(mirror) => write!(f, "mirror {mirror}: left out, it does not answer"),

@@ -2,9 +2,10 @@
 
 use super::{Cluster, DockerdPlan, Finding, Outcome, Plan, STRATEGY, Strategy, bounded};
 use crate::{
+    dockerd::runs_dockerd,
     namespace::{Namespace, PodSecurity},
     nodes::{Agreement, Candidates, Pin, Restriction, RuntimeFacts, RuntimeKind},
-    pod::{Container, Pod},
+    pod::{Container, ContainerRef, Pod},
     policy::{InjectDind, Profile, StrategyChoice, WhenMixed, WhenNoNodes, values::SocketPath},
     reason::Reason,
     recognise::{Dockerd, RunnerPod},
@@ -12,6 +13,8 @@ use crate::{
 
 /// Runtime classes that run containers on the host's kernel, in the host's mount namespace.
 const HOST_RUNTIME_CLASSES: [&str; 4] = ["runc", "crun", "youki", "nvidia"];
+const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
+const FARGATE_SCHEDULER: &str = "fargate-scheduler";
 /// The first minor version of Kubernetes 1.x whose kubelets run native sidecars by default.
 const NATIVE_SIDECARS: u32 = 29;
 
@@ -113,6 +116,9 @@ impl<'a> Choice<'a, '_> {
     fn host(&mut self, strategy: Strategy, wanted: StrategyChoice) -> Result<Plan<'a>, Refusal> {
         let dockerd = self.dockerd_beside_host_socket(strategy, wanted)?;
         self.host_access()?;
+        if strategy == Strategy::DockerSocket && self.speaks_to_remote_docker() {
+            return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
+        }
         let socket = self.socket(strategy)?;
         self.supports(strategy, socket.reason);
         if let Some(pin) = &socket.pin {
@@ -141,7 +147,7 @@ impl<'a> Choice<'a, '_> {
         let asked_for_containerd = wanted == StrategyChoice::Containerd;
         match self.runner.dockerd {
             Dockerd::Absent => Ok(DockerdPlan::Absent),
-            Dockerd::Sidecar(place) if self.profile.replace_dockerd => {
+            Dockerd::Sidecar(place) if self.profile.replace_dockerd && self.is_alone(place) => {
                 Ok(DockerdPlan::Remove(place))
             }
             // containerd's socket can stand beside a dockerd; a second docker.sock cannot.
@@ -152,6 +158,12 @@ impl<'a> Choice<'a, '_> {
             }
             Dockerd::Sidecar(_) | Dockerd::InRunner(_) => Err(Reason::PodBringsDockerd),
         }
+    }
+
+    /// Whether no other container runs dockerd: a socket could disturb one that stays.
+    fn is_alone(&self, dockerd: ContainerRef) -> bool {
+        let mut others = self.pod.long_lived().filter(|(place, _)| *place != dockerd);
+        !others.any(|(_, container)| runs_dockerd(container))
     }
 
     /// Docker-in-Docker: the pod's own, or an added one.
@@ -167,6 +179,9 @@ impl<'a> Choice<'a, '_> {
             }
             Dockerd::Absent => {
                 host_access.clone()?;
+                if self.candidates.is_none() {
+                    return Err(Reason::NodesNotSynced.into());
+                }
                 if self.speaks_to_another_docker() {
                     return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
                 }
@@ -178,6 +193,19 @@ impl<'a> Choice<'a, '_> {
             self.supports(Strategy::Dind, Reason::PodBringsDockerd);
         }
         Ok(self.plan(Strategy::Dind, dockerd, host_access.is_ok()))
+    }
+
+    /// Whether a client without a dockerd in the pod is pointed at one in the network.
+    fn speaks_to_remote_docker(&self) -> bool {
+        let remote = |client: &Container<'_>| {
+            let host = client.env_value("DOCKER_HOST");
+            host.is_some_and(|host| !host.starts_with("unix://"))
+        };
+        let clients = self.runner.clients.iter();
+        self.runner.dockerd == Dockerd::Absent
+            && clients
+                .filter_map(|place| self.pod.container(*place))
+                .any(remote)
     }
 
     /// Whether a client is pointed at a docker somewhere else already.
@@ -220,6 +248,12 @@ impl<'a> Choice<'a, '_> {
             && !HOST_RUNTIME_CLASSES.contains(&class)
         {
             return Err(Reason::RuntimeClass(bounded(class)));
+        }
+        // A Fargate node comes into being with its pod: there is none to look at before.
+        let on_fargate = self.pod.metadata.label(FARGATE_PROFILE).is_some()
+            || self.pod.spec.scheduler_name.as_deref() == Some(FARGATE_SCHEDULER);
+        if on_fargate {
+            return Err(Reason::NodeRestricted(Restriction::Fargate));
         }
         if self.pod.spec.host_users == Some(false) {
             return Err(Reason::UserNamespace);

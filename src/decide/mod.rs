@@ -9,7 +9,7 @@ use choice::Choice;
 use crate::{
     namespace::{INJECT, LimitRangeItem, Namespace, Namespaces},
     nodes::{Pin, Snapshot},
-    pod::{ContainerRef, Pod},
+    pod::{Container, ContainerRef, Pod},
     policy::{DEFAULT_PROFILE, Policy, Profile},
     reason::Reason,
     recognise::{RunnerPod, recognise},
@@ -17,6 +17,12 @@ use crate::{
 
 /// Annotation by which a pod asks for a strategy that its profile allows.
 pub const STRATEGY: &str = "slipway.io/strategy";
+
+/// No runner pod comes near these numbers; work on a larger pod could take the whole deadline.
+const MAX_CONTAINERS: usize = 128;
+const MAX_VARIABLES: usize = 2_000;
+const MAX_MOUNTS: usize = 500;
+const MAX_VOLUMES: usize = 500;
 
 /// A build path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,6 +202,10 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
         }
     };
     decision.profile = Some(name);
+    if is_too_large(pod) {
+        decision.outcome = Outcome::Leave(Reason::PodTooLarge);
+        return decision;
+    }
     if let Some(reason) = builds_nothing(pod, &runner) {
         decision.outcome = Outcome::Leave(reason);
         return decision;
@@ -234,6 +244,17 @@ fn opted_out(pod: &Pod<'_>, name: &str, known: Option<&Namespace>) -> Option<Rea
     } else {
         None
     }
+}
+
+/// Mutating webhooks see pods before the API server validates them: nothing bounds them but this.
+fn is_too_large(pod: &Pod<'_>) -> bool {
+    let containers = || pod.containers().iter().chain(pod.init_containers());
+    let crowded = |c: &Container<'_>| {
+        c.env.iter().flatten().count() > MAX_VARIABLES || c.mounts().len() > MAX_MOUNTS
+    };
+    containers().count() > MAX_CONTAINERS
+        || pod.volumes().len() > MAX_VOLUMES
+        || containers().any(crowded)
 }
 
 fn builds_nothing(pod: &Pod<'_>, runner: &RunnerPod<'_>) -> Option<Reason> {

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Injection, builder::Builder, resources};
 use crate::{
+    decide::DockerdPlan,
+    dockerd::Image,
     pod::{Container, ContainerRef},
     policy::{AccessMode, Cache, LocalCache},
     reason::Reason,
@@ -108,12 +110,13 @@ fn make_writable(builder: &mut Builder<'_>, place: ContainerRef, path: &str, sou
     let Some(client) = builder.container(place) else {
         return;
     };
-    let Some(image) = client.image.as_deref() else {
-        return;
-    };
     if runs_as_root(builder, client) || builder.has_container(PERMISSIONS_CONTAINER) {
         return;
     }
+    let Some(image) = image_with_shell(builder, client) else {
+        builder.note(Reason::MayBeReadOnly(path.to_owned()));
+        return;
+    };
     let already = Reason::MadeWritable(path.to_owned());
     if builder.has_note(&already) {
         return;
@@ -132,6 +135,17 @@ fn make_writable(builder: &mut Builder<'_>, place: ContainerRef, path: &str, sou
         container,
     });
     builder.note(already);
+}
+
+/// An image of the pod that is known to hold a shell: a container that cannot start fails the pod.
+fn image_with_shell<'b>(builder: &Builder<'b>, client: &'b Container<'b>) -> Option<&'b str> {
+    let dockerd = match builder.plan.dockerd {
+        DockerdPlan::Sidecar(place) => builder.container(place)?.image.as_deref(),
+        _ => None,
+    };
+    let stock = dockerd.filter(|image| Image::parse(image).is_dind());
+    let of_arc = builder.plan.system.starts_with("arc-");
+    stock.or(client.image.as_deref().filter(|_| of_arc))
 }
 
 fn runs_as_root(builder: &Builder<'_>, container: &Container<'_>) -> bool {

@@ -27,7 +27,10 @@ pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
     let line = CommandLine::of(container);
     let reference = container.image.as_deref().unwrap_or_default();
     let dind = &builder.plan.profile.dind;
-    let is_stock = |image: &str| dind.stock_images.iter().any(|glob| glob.matches(image));
+    let is_stock = |image: &str| {
+        let own = dind.image.as_ref().is_some_and(|own| own.as_str() == image);
+        own || dind.stock_images.iter().any(|glob| glob.matches(image))
+    };
     let image = replace_image(builder, place, reference, is_stock(reference));
 
     configure(builder, place, container, &line, image, is_stock(image));
@@ -177,7 +180,7 @@ fn configure(
         }
     }
     let mut file = settings::without_flags(profile);
-    file.retain(|key, _| !line.sets_key(key));
+    file.retain(|key, _| !line.sets_key(key) && !wanted.iter().any(|s| s.key == key));
 
     let names = || {
         let flags = wanted.iter().map(|s| s.key.to_owned());
@@ -194,7 +197,7 @@ fn configure(
     } else if has_own_config(builder, container, line) {
         builder.note(Reason::OwnDaemonConfig(names()));
     } else if !line.is_readable() {
-        builder.note(Reason::CommandIsScript(names()));
+        builder.note(Reason::CommandUnreadable(names()));
     } else {
         if line.can_grow() {
             add_arguments(builder, place, container, &wanted);
@@ -241,7 +244,14 @@ fn is_settled(
     if same {
         return true;
     }
-    if builder.overwrites() && line.can_grow() {
+    // What stands in `command` cannot be taken out by rewriting `args`.
+    let in_command = container
+        .command
+        .iter()
+        .flatten()
+        .filter_map(|word| split_flag(word))
+        .any(|(name, _)| name == setting.flag);
+    if builder.overwrites() && line.can_grow() && !in_command {
         return false;
     }
     builder.note(Reason::PodSets(setting.key.to_owned()));

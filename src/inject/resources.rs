@@ -106,6 +106,10 @@ pub(super) fn dockerd(builder: &mut Builder<'_>, place: ContainerRef) {
     let Some(container) = builder.container(place) else {
         return;
     };
+    if builder.pod.spec.resources.is_some() {
+        builder.note(Reason::PodLevelResources);
+        return;
+    }
     let names: BTreeSet<&String> = settings
         .requests
         .keys()
@@ -150,15 +154,24 @@ pub(super) fn dockerd(builder: &mut Builder<'_>, place: ContainerRef) {
             limit: wanted_limit.filter(|_| take_limit),
         };
         let (new_request, new_limit) = settle(&wish, &bounds);
+        // One without the other could leave a request above its limit.
+        let fits = [
+            (ResourceKind::Requests, new_request),
+            (ResourceKind::Limits, new_limit),
+        ]
+        .into_iter()
+        .all(|(kind, quantity)| {
+            quantity.is_none_or(|quantity| fits_pod(builder, Some(place), kind, name, quantity))
+        });
+        if !fits {
+            continue;
+        }
         for (kind, wanted, settled, present) in [
             (ResourceKind::Requests, wish.request, new_request, &request),
             (ResourceKind::Limits, wish.limit, new_limit, &limit),
         ] {
             note_clamped(builder, kind, name, wanted, settled);
-            let Some(settled) = settled.filter(|settled| present.as_ref() != Some(settled)) else {
-                continue;
-            };
-            if fits_pod(builder, place, kind, name, settled) {
+            if let Some(settled) = settled.filter(|settled| present.as_ref() != Some(settled)) {
                 builder.resource(place, kind, name, settled.as_str());
             }
         }
@@ -184,10 +197,11 @@ fn note_clamped(
     }));
 }
 
-/// Whether the sum over the pod stays within LimitRanges of type Pod.
+/// Whether the sum over the pod stays within LimitRanges of type Pod, when the container at `place`,
+/// or an added one, has this quantity.
 fn fits_pod(
     builder: &mut Builder<'_>,
-    place: ContainerRef,
+    place: Option<ContainerRef>,
     kind: ResourceKind,
     name: &str,
     quantity: &Quantity,
@@ -199,7 +213,7 @@ fn fits_pod(
     let others: i128 = builder
         .pod
         .long_lived()
-        .filter(|(other, _)| *other != place)
+        .filter(|(other, _)| Some(*other) != place)
         .filter_map(|(_, container)| present(container, kind, name))
         .map(|quantity| quantity.nano())
         .fold(0, i128::saturating_add);
@@ -223,7 +237,11 @@ fn present(container: &Container<'_>, kind: ResourceKind, name: &str) -> Option<
 }
 
 /// `resources` of a container that is added, with what LimitRanges demand of it.
-pub(super) fn of_added(builder: &Builder<'_>, settings: &ResourceSettings) -> Value {
+pub(super) fn of_added(builder: &mut Builder<'_>, settings: &ResourceSettings) -> Value {
+    if builder.pod.spec.resources.is_some() {
+        builder.note(Reason::PodLevelResources);
+        return Value::Object(Map::new());
+    }
     let limits = builder.plan.limits;
     let bounded = limits.iter().filter(|item| item.kind == "Container");
     let demanded = bounded.flat_map(|item| item.default.keys().chain(item.max.keys()));
@@ -244,8 +262,13 @@ pub(super) fn of_added(builder: &Builder<'_>, settings: &ResourceSettings) -> Va
                 .or(bounds.max),
         };
         let (request, limit) = settle(&wish, &bounds);
-        for (map, quantity) in [(&mut requests, request), (&mut caps, limit)] {
-            if let Some(quantity) = quantity {
+        for (map, kind, quantity) in [
+            (&mut requests, ResourceKind::Requests, request),
+            (&mut caps, ResourceKind::Limits, limit),
+        ] {
+            if let Some(quantity) = quantity
+                && fits_pod(builder, None, kind, name, quantity)
+            {
                 map.insert(name.clone(), json!(quantity));
             }
         }
@@ -261,7 +284,7 @@ pub(super) fn of_added(builder: &Builder<'_>, settings: &ResourceSettings) -> Va
 
 /// `resources` of an init container that runs for a moment. It is limited too, because a quota may
 /// demand that; init containers do not add to the sum of the others.
-pub(super) fn of_helper(builder: &Builder<'_>) -> Value {
+pub(super) fn of_helper(builder: &mut Builder<'_>) -> Value {
     let quantities = || {
         HELPER
             .into_iter()

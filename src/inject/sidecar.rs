@@ -18,6 +18,10 @@ const DOCKER_RUN: &str = "/opt/slipway/docker";
 const BUILDKIT_RUN: &str = "/opt/slipway/buildkit";
 /// The group of the added dockerd's socket: no image's user is in it, so the pod gets it.
 const SOCKET_GROUP: i64 = 2375;
+/// Where the image of dockerd has files of its own, which a shared volume would hide.
+const IMAGE_DIRS: [&str; 11] = [
+    "/bin", "/certs", "/dev", "/etc", "/lib", "/opt", "/run", "/sbin", "/sys", "/usr", "/var",
+];
 /// Annotation that delivers buildkitd.toml with the pod.
 const BUILDKITD_TOML: &str = "slipway.io/buildkitd.toml";
 const BUILDKITD_TOML_VOLUME: &str = "slipway-buildkitd-toml";
@@ -57,7 +61,12 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/docker"}));
         cache::warn_of_sharing(builder, &dind.cache);
     }
-    if let Some(mount) = daemon_json(builder) {
+    let mut wanted = settings::with_flags(dind, plan.dead_mirrors);
+    wanted.extend(
+        dind.mtu
+            .and_then(|mtu| settings::network_mtu(mtu, Image::parse(image))),
+    );
+    if let Some(mount) = daemon_json(builder, &wanted) {
         mounts.push(mount);
     }
     let mut args = vec![
@@ -65,11 +74,6 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
         format!("--host={socket}"),
         format!("--group={SOCKET_GROUP}"),
     ];
-    let mut wanted = settings::with_flags(dind, plan.dead_mirrors);
-    wanted.extend(
-        dind.mtu
-            .and_then(|mtu| settings::network_mtu(mtu, Image::parse(image))),
-    );
     args.extend(wanted.iter().flat_map(settings::Setting::args));
     let env: Vec<Value> = dind
         .env
@@ -90,8 +94,9 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
 }
 
 /// daemon.json for keys without a flag, as a mount of the added container.
-fn daemon_json(builder: &mut Builder<'_>) -> Option<Value> {
-    let file = settings::without_flags(builder.plan.profile);
+fn daemon_json(builder: &mut Builder<'_>, flags: &[settings::Setting]) -> Option<Value> {
+    let mut file = settings::without_flags(builder.plan.profile);
+    file.retain(|key, _| !flags.iter().any(|flag| flag.key == key));
     if file.is_empty() {
         return None;
     }
@@ -122,13 +127,14 @@ fn shared_mounts(builder: &Builder<'_>) -> Vec<Value> {
         .iter()
         .filter_map(|c| pod.container(*c));
     for mount in clients.flat_map(Container::mounts) {
-        let of_dockerd = ["/run", "/var/lib/docker", "/etc/docker", DOCKER_RUN]
+        let of_image = IMAGE_DIRS
             .iter()
             .any(|path| is_within(&mount.mount_path, path) || is_within(path, &mount.mount_path));
         let known = mounts
             .iter()
             .any(|m| m.get("mountPath").and_then(Value::as_str) == Some(&mount.mount_path));
-        if is_scratch(&mount.name) && !of_dockerd && !known && mount.sub_path.is_none() {
+        let whole = mount.sub_path.is_none() && mount.sub_path_expr.is_none();
+        if is_scratch(&mount.name) && !of_image && !known && whole {
             mounts.push(json!({"name": &*mount.name, "mountPath": &*mount.mount_path}));
         }
     }

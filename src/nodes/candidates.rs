@@ -30,6 +30,9 @@ pub(super) struct Candidate<'s> {
 pub struct Candidates<'s> {
     pub(super) found: Vec<Candidate<'s>>,
     pub(super) known: usize,
+    /// What stands in where no candidate says more: the lowest version of any kubelet, and what
+    /// restricts the cluster as a whole.
+    pub(super) fallback: (Option<u32>, Option<Restriction>),
 }
 
 /// What the candidate nodes have in common.
@@ -78,14 +81,19 @@ impl<'s> Candidates<'s> {
     #[must_use]
     pub fn restriction(&self) -> Option<Restriction> {
         let restrictions = self.found.iter().map(|c| c.group.facts.restriction);
-        restrictions.flatten().min()
+        let (_, of_cluster) = self.fallback;
+        restrictions
+            .flatten()
+            .min()
+            .or(of_cluster.filter(|_| self.nodes() == 0))
     }
 
     /// The lowest minor version of their kubelets, where known.
     #[must_use]
     pub fn kubelet_minor(&self) -> Option<u32> {
         let minors = self.found.iter().map(|c| c.group.facts.kubelet_minor);
-        minors.flatten().min()
+        let (lowest, _) = self.fallback;
+        minors.flatten().min().or(lowest)
     }
 
     /// How many nodes they are; declared pools count none.

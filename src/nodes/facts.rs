@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::pod::canonical_path;
+
 /// The label that names a node's runtime, stronger than what the kubelet reports.
 pub const RUNTIME_LABEL: &str = "slipway.io/container-runtime";
 const GKE_RUNTIME_LABEL: &str = "cloud.google.com/gke-container-runtime";
@@ -214,7 +216,10 @@ fn socket(node: &NodeObject, kind: RuntimeKind) -> Option<String> {
     let annotations = &node.metadata.annotations;
     let explicit = annotations.get(SOCKET_ANNOTATION).map(String::as_str);
     if let Some(path) = explicit.and_then(socket_path) {
-        return Some(path.to_owned());
+        return Some(match kind {
+            RuntimeKind::Docker => path.to_owned(),
+            _ => canonical_path(path),
+        });
     }
     match kind {
         RuntimeKind::Containerd => {
@@ -222,11 +227,10 @@ fn socket(node: &NodeObject, kind: RuntimeKind) -> Option<String> {
                 .get(KUBEADM_SOCKET_ANNOTATION)
                 .and_then(|value| socket_path(value))
                 .filter(|path| !path.contains("docker"));
-            Some(
-                kubeadm
-                    .unwrap_or_else(|| containerd_socket(node))
-                    .to_owned(),
-            )
+            // Two spellings of one socket must not make nodes differ.
+            Some(canonical_path(
+                kubeadm.unwrap_or_else(|| containerd_socket(node)),
+            ))
         }
         // kubeadm's annotation names cri-dockerd's or dockershim's socket there: not Docker's.
         RuntimeKind::Docker => Some(DOCKER_SOCKET.to_owned()),

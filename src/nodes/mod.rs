@@ -168,15 +168,35 @@ impl Snapshot {
         } else {
             self.matching_groups(pod)
         };
+        // A pool that has nodes is known by those.
+        let filled = |pool: &Group| {
+            let has = |group: &Group| {
+                pool.labels
+                    .iter()
+                    .all(|(k, v)| group.labels.get(k) == Some(v))
+            };
+            self.groups.iter().any(|(group, _)| has(group))
+        };
         let declared = pools
             .iter()
-            .filter(|pool| placement::admits(pod, pool.place()))
+            .filter(|pool| placement::admits(pod, pool.place()) && !filled(pool))
             .map(|group| Candidate { group, nodes: 0 });
         found.extend(declared);
         Candidates {
             found,
             known: self.members.len(),
+            fallback: self.fallback(),
         }
+    }
+
+    fn fallback(&self) -> (Option<u32>, Option<Restriction>) {
+        let facts = || self.groups.iter().map(|(group, _)| &group.facts);
+        // Autopilot is a property of the cluster; other restrictions are those of single nodes.
+        let autopilot = facts().any(|facts| facts.restriction == Some(Restriction::Autopilot));
+        (
+            facts().filter_map(|facts| facts.kubelet_minor).min(),
+            autopilot.then_some(Restriction::Autopilot),
+        )
     }
 
     fn matching_groups(&self, pod: &Pod<'_>) -> Vec<Candidate<'_>> {

@@ -84,6 +84,11 @@ pub struct Spec<'a> {
     /// `os`.
     #[serde(borrow)]
     pub os: Option<Os<'a>>,
+    /// `schedulerName`.
+    #[serde(borrow)]
+    pub scheduler_name: Option<Str<'a>>,
+    /// `resources` of the pod as a whole (Kubernetes 1.34 and later), of which the presence matters.
+    pub resources: Option<serde::de::IgnoredAny>,
     /// `hostUsers`: `false` puts the pod into a user namespace of its own.
     pub host_users: Option<bool>,
     /// `securityContext`.
@@ -289,6 +294,9 @@ pub struct VolumeMount<'a> {
     /// The part of the volume that is mounted, if not all of it.
     #[serde(borrow)]
     pub sub_path: Option<Str<'a>>,
+    /// The same, with variables in it.
+    #[serde(borrow)]
+    pub sub_path_expr: Option<Str<'a>>,
 }
 
 /// Parts of a container's `securityContext`.

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::{DEFAULT_PROFILE, Dind, PolicyError, PolicyFile, Profile, Recogniser, recogniser};
 
+/// The highest group id of Linux that Kubernetes accepts.
+const MAX_GROUP: i64 = i32::MAX as i64;
 /// The largest daemon.json that a profile may ask for: it travels in an annotation, of which a pod
 /// may have 256 KiB in all.
 const MAX_DAEMON_CONFIG_BYTES: usize = 32 * 1024;
@@ -87,6 +89,20 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
             profile.containerd.buildkitd.as_ref().map(|b| &b.resources),
         ),
     ] {
+        let all = |s: &'_ &super::ResourceSettings| {
+            let names = s.requests.keys().chain(s.limits.keys());
+            names.cloned().collect::<Vec<_>>()
+        };
+        if let Some(unknown) = settings
+            .iter()
+            .flat_map(all)
+            .find(|resource| !is_resource(resource))
+        {
+            return error(
+                &format!("{name}.{unknown}"),
+                "it is no resource of a container: expected cpu, memory, ephemeral-storage, hugepages-… or example.com/…",
+            );
+        }
         for (resource, request) in settings.iter().flat_map(|s| &s.requests) {
             let limit = settings.and_then(|s| s.limits.get(resource));
             if limit.is_some_and(|limit| request > limit) {
@@ -102,11 +118,23 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
         ("buildkit.env", &profile.buildkit.env),
     ];
     for (key, env) in envs {
-        for name in env.keys() {
-            let bad = name.is_empty() || name.contains('=') || name.chars().any(char::is_control);
-            if bad {
-                return error(key, &format!("`{name}` is no name of a variable"));
-            }
+        if let Some(name) = env.keys().find(|name| !is_variable(name)) {
+            return error(key, &format!("`{name}` is no name of a variable"));
+        }
+    }
+    for (key, groups) in [
+        (
+            "containerd.supplementalGroups",
+            &profile.containerd.supplemental_groups,
+        ),
+        (
+            "dockerSocket.supplementalGroups",
+            &profile.docker_socket.supplemental_groups,
+        ),
+    ] {
+        let out_of_range = groups.iter().find(|id| !(0..=MAX_GROUP).contains(*id));
+        if let Some(id) = out_of_range {
+            return error(key, &format!("{id} is no group id"));
         }
     }
     if let Some(size) = &profile.buildkit.gc.keep_storage
@@ -152,6 +180,19 @@ fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
         );
     }
     Ok(())
+}
+
+/// Whether the API server knows the resource without asking a device plugin's domain.
+fn is_resource(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage")
+        || name.starts_with("hugepages-")
+        || name.contains('/')
+}
+
+/// A variable that every shell and every API server takes.
+fn is_variable(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(inner)
 }
 
 fn check_recognisers(recognisers: &[Recogniser]) -> Result<(), PolicyError> {
@@ -211,6 +252,18 @@ fn is_docker_size(text: &str) -> bool {
 /// Settings that do not do what their names say.
 pub(super) fn warnings(file: &PolicyFile) -> Vec<String> {
     let mut warnings = Vec::new();
+    let default = file.profiles.get(DEFAULT_PROFILE);
+    if default.is_some_and(|default| !default.host_access) {
+        let open = |(name, profile): &(&String, &Profile)| {
+            *name != DEFAULT_PROFILE && profile.host_access && profile.selectable
+        };
+        warnings.extend(file.profiles.iter().filter(open).map(|(name, _)| {
+            format!(
+                "profiles.{name}: it gives host access, which `default` does not, and any enabled namespace may select \
+                 it by label; selectable: false keeps it for the namespaces of this file"
+            )
+        }));
+    }
     for (name, profile) in &file.profiles {
         let clients = &profile.buildkit.env;
         if clients.contains_key("BUILDKIT_CACHE_MOUNT_NAMESPACE") {
@@ -316,6 +369,18 @@ mod tests {
             ),
             (
                 "profiles: {a: {buildkit: {env: {'A=B': x}}}}",
+                "buildkit.env",
+            ),
+            (
+                "profiles: {a: {dind: {resources: {requests: {cpus: 1}}}}}",
+                "dind.resources.cpus",
+            ),
+            (
+                "profiles: {a: {containerd: {supplementalGroups: [-1]}}}",
+                "containerd.supplementalGroups",
+            ),
+            (
+                "profiles: {a: {buildkit: {env: {'1 B': x}}}}",
                 "buildkit.env",
             ),
             (

@@ -75,7 +75,7 @@ checked_text! {
 
 checked_text! {
     /// An RFC 1123 subdomain: the name of a Kubernetes object.
-    ObjectName, check_object_name, r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+    ObjectName, check_object_name, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 }
 
 checked_text! {
@@ -134,12 +134,12 @@ fn check_mirror(text: &str) -> Result<(), String> {
 }
 
 fn check_object_name(text: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let ok = text.len() <= 253
-        && text.chars().all(allowed)
-        && ends(text.chars().next())
-        && ends(text.chars().last());
+    let label = |label: &str| {
+        label.chars().all(allowed) && ends(label.chars().next()) && ends(label.chars().last())
+    };
+    let ok = text.len() <= 253 && text.split('.').all(label);
     ok.then_some(()).ok_or_else(|| {
         format!("`{text}` is no object name: expected lower-case letters, digits, `-` and `.`")
     })
