@@ -310,3 +310,57 @@ fn every_reason_code_is_explained_and_no_other() {
         );
     }
 }
+
+fn slipway(arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    let readme = read("README.md");
+    let commands: Vec<&str> = readme
+        .lines()
+        .filter(|line| {
+            ["inject", "explain", "policy"]
+                .iter()
+                .any(|name| line.starts_with(&format!("slipway {name} ")))
+        })
+        .collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    for command in commands {
+        let command = command.split('#').next().unwrap();
+        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let output = slipway(&arguments);
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn the_readme_shows_what_its_first_command_prints() {
+    let readme = read("README.md");
+    let shown = readme.split("```text\n").nth(1).unwrap();
+    let (shown, _) = shown.split_once("\n```").unwrap();
+    let output = slipway(&[
+        "explain",
+        "--diff",
+        "-f",
+        "examples/pods/scale-set-dind.yaml",
+    ]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for part in shown
+        .split('…')
+        .map(str::trim_end)
+        .filter(|part| !part.is_empty())
+    {
+        assert!(
+            printed.contains(part),
+            "not printed:\n{part}\n---\n{printed}"
+        );
+    }
+}
