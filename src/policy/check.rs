@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{DEFAULT_PROFILE, Dind, PolicyError, PolicyFile, Profile, Recogniser, recogniser};
+use super::{
+    Cache, DEFAULT_PROFILE, Dind, PolicyError, PolicyFile, Profile, Recogniser, recogniser,
+};
 
 /// The highest group id of Linux that Kubernetes accepts.
 const MAX_GROUP: i64 = i32::MAX as i64;
@@ -41,6 +43,23 @@ const OWN_SETTINGS: [(&str, &str); 11] = [
         "docker's image removes stale ones at the default place only",
     ),
 ];
+
+/// The keys of daemon.json that dockerd knows, from version 20.10 to 29
+/// (<https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file>).
+const DAEMON_KEYS: &str = "allow-direct-routing allow-nondistributable-artifacts api-cors-header \
+    authorization-plugins bip bip6 bridge bridge-accept-fwmark builder cdi-spec-dirs cgroup-parent \
+    containerd containerd-namespace containerd-plugins-namespace cpu-rt-period cpu-rt-runtime \
+    cri-containerd data-root debug default-address-pools default-cgroupns-mode default-gateway \
+    default-gateway-v6 default-ipc-mode default-network-opts default-runtime default-shm-size \
+    default-ulimits dns dns-opts dns-search exec-opts exec-root experimental features \
+    firewall-backend fixed-cidr fixed-cidr-v6 group host-gateway-ip host-gateway-ips hosts icc init \
+    init-path insecure-registries ip ip-forward ip-forward-no-drop ip-masq ip6tables iptables ipv6 \
+    labels live-restore log-driver log-format log-level log-opts max-concurrent-downloads \
+    max-concurrent-uploads max-download-attempts metrics-addr min-api-version mtu \
+    network-control-plane-mtu no-new-privileges node-generic-resources oom-score-adjust pidfile \
+    proxies raw-logs registry-mirrors runtimes seccomp-profile selinux-enabled shutdown-timeout \
+    storage-driver storage-opts swarm-default-advertise-addr tls tlscacert tlscert tlskey tlsverify \
+    userland-proxy userland-proxy-path userns-remap";
 
 /// Checks what spans several keys.
 pub(super) fn check(file: &PolicyFile) -> Result<(), PolicyError> {
@@ -170,6 +189,14 @@ fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
             format!("it is larger than {MAX_DAEMON_CONFIG_BYTES} bytes"),
         );
     }
+    if let Cache::Ephemeral { size, .. } = &dind.cache
+        && size.nano() == 0
+    {
+        return error(
+            "cache.size".to_owned(),
+            "a claim needs a size above zero".to_owned(),
+        );
+    }
     if let Some(Value::String(driver)) = dind.daemon_config.get("log-driver")
         && driver != "json-file"
         && !dind.log_opts.is_empty()
@@ -265,6 +292,13 @@ pub(super) fn warnings(file: &PolicyFile) -> Vec<String> {
         }));
     }
     for (name, profile) in &file.profiles {
+        let known = |key: &String| DAEMON_KEYS.split_whitespace().any(|known| known == key);
+        for key in profile.dind.daemon_config.keys().filter(|key| !known(key)) {
+            warnings.push(format!(
+                "profiles.{name}.dind.daemonConfig.{key}: not a key that dockerd is known to have; dockerd exits on \
+                 an unknown one"
+            ));
+        }
         let clients = &profile.buildkit.env;
         if clients.contains_key("BUILDKIT_CACHE_MOUNT_NAMESPACE") {
             warnings.push(format!(
@@ -404,6 +438,30 @@ mod tests {
             let message = refusal(yaml);
             assert!(message.contains(path), "{yaml}\n{message}");
         }
+    }
+
+    #[test]
+    fn a_profile_that_opens_what_the_default_closes_is_warned_of() {
+        let policy = |selectable: bool| {
+            let text = format!(
+                "profiles: {{default: {{hostAccess: false}}, trusted: {{selectable: {selectable}}}}}"
+            );
+            Policy::parse(&text).unwrap().warnings().len()
+        };
+        assert_eq!((policy(true), policy(false)), (1, 0));
+    }
+
+    #[test]
+    fn a_mistyped_key_of_daemon_json_is_warned_of() {
+        let policy = Policy::parse(
+            "profiles: {a: {dind: {daemonConfig: {max-concurent-downloads: 3, live-restore: true}}}}",
+        )
+        .unwrap();
+        let warnings = policy.warnings();
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("max-concurent-downloads"),
+            "{warnings:?}"
+        );
     }
 
     #[test]
