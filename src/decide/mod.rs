@@ -190,6 +190,10 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
         decision.outcome = Outcome::Leave(reason);
         return decision;
     }
+    if is_too_large(pod) {
+        decision.outcome = Outcome::Leave(Reason::PodTooLarge);
+        return decision;
+    }
     let Some(runner) = recognise(pod, cluster.policy.recognisers()) else {
         return decision;
     };
@@ -202,10 +206,6 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
         }
     };
     decision.profile = Some(name);
-    if is_too_large(pod) {
-        decision.outcome = Outcome::Leave(Reason::PodTooLarge);
-        return decision;
-    }
     if let Some(reason) = builds_nothing(pod, &runner) {
         decision.outcome = Outcome::Leave(reason);
         return decision;
