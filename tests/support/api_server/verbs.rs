@@ -73,11 +73,11 @@ fn list(store: &Store, asked: &Asked) -> Outcome {
         let last = found.last().map(|(key, _)| place(key)).unwrap_or_default();
         metadata["continue"] = format!("{revision}.{last}").into();
     }
-    Ok((200, collected(asked, metadata, found)))
+    Ok((200, collected(asked, &metadata, found)))
 }
 
 /// Items of a list do not repeat its type.
-fn collected(asked: &Asked, metadata: Value, found: Vec<(Key, Value)>) -> Value {
+fn collected(asked: &Asked, metadata: &Value, found: Vec<(Key, Value)>) -> Value {
     let collection = &asked.route.collection;
     let kind = found
         .first()
