@@ -76,7 +76,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Some(path) = args.policy.clone() {
         let (facts, metrics) = (Arc::clone(&facts), Arc::clone(&metrics));
         tasks.spawn("policy file", async move {
-            watch::policy::follow(&path, text, &facts, &metrics).await;
+            watch::policy::follow(&path, text, watch::policy::EVERY, &facts, &metrics).await;
         });
     }
     let pod_name = args.cluster.pod_name.clone();
