@@ -105,8 +105,8 @@ impl Tasks {
     async fn serve(mut self, server: Server, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut serving = std::pin::pin!(server.run());
         let ended = tokio::select! {
-            served = &mut serving => {
-                served.context("failed to serve")?;
+            result = &mut serving => {
+                result.context("failed to serve")?;
                 info!("ended");
                 return Ok(());
             }
