@@ -379,7 +379,7 @@ impl Metrics {
             RuntimeKind::Unknown,
         ] {
             let count = counts.get(&kind).copied().unwrap_or_default();
-            let runtime = runtime_label(kind);
+            let runtime = kind.name();
             self.nodes
                 .get_or_create(&RuntimeLabels { runtime })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -414,15 +414,5 @@ impl Metrics {
                 .get_or_create(&MirrorLabels { mirror })
                 .set(up.into());
         }
-    }
-}
-
-/// The names of the policy file.
-fn runtime_label(kind: RuntimeKind) -> &'static str {
-    match kind {
-        RuntimeKind::Containerd => "containerd",
-        RuntimeKind::Docker => "docker",
-        RuntimeKind::CriO => "cri-o",
-        RuntimeKind::Unknown => "unknown",
     }
 }
