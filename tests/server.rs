@@ -25,9 +25,11 @@ use serde_json::{Value, json};
 use slipway::{
     admit::{Answer, admit},
     decide::Cluster,
+    facts::{Facts, LiveFacts},
     fleet,
+    metrics::Metrics,
     review::ReviewError,
-    server::{Config, Facts, Server, Shutdown, tls::Identity},
+    server::{Config, Server, Shutdown, tls::Identity},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -52,8 +54,8 @@ struct Running {
 
 fn example_facts() -> Facts {
     Facts {
-        nodes: Some(fleet::example_nodes().unwrap()),
-        namespaces: fleet::example_namespaces().unwrap(),
+        nodes: Some(fleet::example_nodes().unwrap().into()),
+        namespaces: Some(fleet::example_namespaces().unwrap().into()),
         ..Facts::default()
     }
 }
@@ -65,8 +67,10 @@ fn start_with(change: impl FnOnce(&mut Config)) -> Running {
         listen: any,
         metrics_listen: any,
         tls: identity.config,
-        facts: example_facts(),
+        facts: LiveFacts::new(example_facts()).into(),
+        metrics: Metrics::new().into(),
         evaluate: admit,
+        events: None,
         max_connections: 16,
         request_timeout: PATIENCE,
         drain_delay: Duration::ZERO,
@@ -493,7 +497,7 @@ async fn other_paths_and_methods_are_told_what_there_is() {
 
 #[tokio::test]
 async fn without_nodes_it_is_not_ready_but_answers() {
-    let server = start_with(|config| config.facts.nodes = None);
+    let server = start_with(|config| config.facts.update(|facts| facts.nodes = None));
     for (status, body) in [
         server.get("/readyz").await,
         server.send(get("/readyz")).await,
@@ -591,8 +595,10 @@ async fn a_taken_port_is_named() {
         listen: server.address,
         metrics_listen: any,
         tls: identity.config,
-        facts: Facts::default(),
+        facts: LiveFacts::default().into(),
+        metrics: Metrics::new().into(),
         evaluate: admit,
+        events: None,
         max_connections: 1,
         request_timeout: PATIENCE,
         drain_delay: Duration::ZERO,

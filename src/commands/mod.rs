@@ -3,12 +3,13 @@
 //! What a command prints is made whole before a byte of it is written, so that bad input never
 //! leaves half a manifest in a pipe.
 
+mod client;
 mod explain;
 mod inject;
 mod input;
 mod output;
 mod policy;
-pub mod serve;
+mod serve;
 
 use std::{
     io::{self, Write},
@@ -71,7 +72,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Inject(args) => inject::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Policy(command) => policy::run(&command),
-        Command::Serve(args) => serve::start(*args),
+        Command::Serve(args) => serve::start(&args),
     }
 }
 

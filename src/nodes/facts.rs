@@ -18,7 +18,7 @@ const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// The parts of a Node object that matter. Everything else, images and `managedFields` above all,
 /// is dropped when it is read.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeObject {
     /// `metadata`.
@@ -29,8 +29,17 @@ pub struct NodeObject {
     pub status: NodeStatus,
 }
 
+impl NodeObject {
+    /// Drops the annotations that say nothing of the runtime: some change every few seconds.
+    pub(super) fn forget_unused(&mut self) {
+        let used = [SOCKET_ANNOTATION, KUBEADM_SOCKET_ANNOTATION];
+        let annotations = &mut self.metadata.annotations;
+        annotations.retain(|key, _| used.contains(&key.as_str()));
+    }
+}
+
 /// Parts of a Node's `metadata`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeMetadata {
     /// The node's name.
@@ -44,7 +53,7 @@ pub struct NodeMetadata {
 }
 
 /// Parts of a Node's `spec`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeSpec {
     /// Its taints.
@@ -67,7 +76,7 @@ pub struct Taint {
 }
 
 /// Parts of a Node's `status`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
     /// `nodeInfo`.
@@ -75,7 +84,7 @@ pub struct NodeStatus {
 }
 
 /// Parts of `status.nodeInfo`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeInfo {
     /// Such as `containerd://2.1.4`.

@@ -7,6 +7,7 @@
 
 mod candidates;
 mod facts;
+mod inventory;
 mod placement;
 
 use std::{
@@ -16,7 +17,10 @@ use std::{
 
 use candidates::Candidate;
 pub use candidates::{Agreement, Candidates, Pin};
-pub use facts::{NodeObject, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind, Taint};
+pub use facts::{
+    NodeObject, NodeSpec, NodeStatus, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind, Taint,
+};
+pub use inventory::Inventory;
 use placement::Place;
 
 use crate::pod::Pod;

@@ -3,7 +3,6 @@
 
 mod connections;
 pub mod duration;
-mod metrics;
 mod routes;
 pub mod tls;
 
@@ -25,11 +24,14 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::{
-    admit::Answer, decide::Cluster, namespace::Namespaces, nodes::Snapshot, policy::Policy,
+    admit::Answer,
+    decide::Cluster,
+    events::Sink,
+    facts::LiveFacts,
+    metrics::{Metrics, Port},
     review::ReviewError,
 };
 use connections::Gate;
-use metrics::{Metrics, Port};
 
 /// A TLS handshake, and then the head of the first request, take no longer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,30 +52,6 @@ const METRICS_DRAIN: Duration = Duration::from_secs(1);
 /// What answers a request body: [`admit`](crate::admit::admit), or what a test puts in its place.
 pub type Evaluate = fn(&[u8], Cluster<'_>) -> Result<Answer, ReviewError>;
 
-/// What is known of the cluster: immutable, replaced whole.
-#[derive(Debug, Default)]
-pub struct Facts {
-    /// The nodes; `None` before the first list arrived.
-    pub nodes: Option<Snapshot>,
-    /// The namespaces.
-    pub namespaces: Namespaces,
-    /// The policy.
-    pub policy: Policy,
-    /// Registry mirrors that did not answer when they were last probed.
-    pub dead_mirrors: Vec<String>,
-}
-
-impl Facts {
-    fn cluster(&self) -> Cluster<'_> {
-        Cluster {
-            nodes: self.nodes.as_ref(),
-            namespaces: &self.namespaces,
-            policy: &self.policy,
-            dead_mirrors: &self.dead_mirrors,
-        }
-    }
-}
-
 /// How a server is to run.
 #[derive(Debug)]
 pub struct Config {
@@ -83,10 +61,14 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The certificate that is shown.
     pub tls: Arc<rustls::ServerConfig>,
-    /// What is known of the cluster.
-    pub facts: Facts,
+    /// What is known of the cluster, and kept up to date by others.
+    pub facts: Arc<LiveFacts>,
+    /// What is counted, by this server and by others.
+    pub metrics: Arc<Metrics>,
     /// What answers.
     pub evaluate: Evaluate,
+    /// Where to tell of pods that were left alone.
+    pub events: Option<Sink>,
     /// Connections beyond this are closed at once.
     pub max_connections: usize,
     /// How long a request may take to arrive.
@@ -112,8 +94,9 @@ pub enum BindError {
 
 /// What all requests share.
 struct App {
-    facts: Facts,
+    facts: Arc<LiveFacts>,
     evaluate: Evaluate,
+    events: Option<Sink>,
     metrics: Arc<Metrics>,
     request_timeout: Duration,
     shutdown: Shutdown,
@@ -125,9 +108,7 @@ impl App {
         if self.shutdown.has_begun() {
             reasons.push("it is shutting down");
         }
-        if self.facts.nodes.is_none() {
-            reasons.push("the cluster's nodes are not known yet");
-        }
+        reasons.extend(self.facts.load().missing());
         reasons
     }
 }
@@ -189,14 +170,11 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let webhook = listen(config.listen)?;
         let metrics_listener = listen(config.metrics_listen)?;
-        let metrics = Metrics::new();
-        if let Some(nodes) = &config.facts.nodes {
-            metrics.set_nodes(nodes);
-        }
         let app = App {
             facts: config.facts,
             evaluate: config.evaluate,
-            metrics: Arc::new(metrics),
+            events: config.events,
+            metrics: config.metrics,
             request_timeout: config.request_timeout,
             shutdown: Shutdown::default(),
         };
@@ -221,12 +199,6 @@ impl Server {
     #[must_use]
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics.1
-    }
-
-    /// What is served.
-    #[must_use]
-    pub fn facts(&self) -> &Facts {
-        &self.app.facts
     }
 
     /// Its end.
