@@ -66,7 +66,7 @@ fn start_with(change: impl FnOnce(&mut Config)) -> Running {
     let mut config = Config {
         listen: any,
         metrics_listen: any,
-        tls: identity.config,
+        tls: identity.serving,
         facts: LiveFacts::new(example_facts()).into(),
         metrics: Metrics::new().into(),
         evaluate: admit,
@@ -594,7 +594,7 @@ async fn a_taken_port_is_named() {
     let error = Server::bind(Config {
         listen: server.address,
         metrics_listen: any,
-        tls: identity.config,
+        tls: identity.serving,
         facts: LiveFacts::default().into(),
         metrics: Metrics::new().into(),
         evaluate: admit,

@@ -1,0 +1,103 @@
+//! The Secret in the cluster: read, created, replaced by comparison of versions.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{Api, Client, Resource, api::PostParams};
+
+use super::{
+    error::{ApiError, within},
+    material::{Data, Material},
+};
+
+/// What Secrets and webhook configurations are written as.
+pub(super) const FIELD_MANAGER: &str = "slipway-certificates";
+const KIND: &str = "kubernetes.io/tls";
+
+/// The Secret of this name.
+#[derive(Clone)]
+pub(super) struct SecretStore {
+    api: Api<Secret>,
+    name: String,
+}
+
+/// What came of a write.
+pub(super) enum Written {
+    /// It is as we want it.
+    Ours(Secret),
+    /// Somebody else wrote first, and what they wrote counts.
+    Overtaken,
+}
+
+impl SecretStore {
+    pub(super) fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+        }
+    }
+
+    /// What is there.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub(super) async fn read(&self) -> Result<Option<Secret>, ApiError> {
+        within("read the Secret", &self.name, self.api.get_opt(&self.name)).await
+    }
+
+    /// Writes the material over what was read before, if that is still there.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub(super) async fn write(
+        &self,
+        read: Option<Secret>,
+        material: &Material,
+    ) -> Result<Written, ApiError> {
+        let exists = read.is_some();
+        let mut secret = read.unwrap_or_else(|| self.empty());
+        let mut data = data(&secret);
+        material.write(&mut data);
+        secret.data = Some(data);
+        secret.meta_mut().managed_fields = None;
+        let parameters = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let written = if exists {
+            let replaced = self.api.replace(&self.name, &parameters, &secret);
+            within("update the Secret", &self.name, replaced).await
+        } else {
+            let created = self.api.create(&parameters, &secret);
+            within("create the Secret", &self.name, created).await
+        };
+        match written {
+            Ok(secret) => Ok(Written::Ours(secret)),
+            // 404: what was read is deleted meanwhile.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(Written::Overtaken),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn empty(&self) -> Secret {
+        let labels = [
+            ("app.kubernetes.io/name", "slipway"),
+            ("app.kubernetes.io/managed-by", "slipway"),
+        ];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(BTreeMap::from(labels)),
+                ..ObjectMeta::default()
+            },
+            type_: Some(KIND.to_owned()),
+            ..Secret::default()
+        }
+    }
+}
+
+/// Its data; empty when there is none.
+pub(super) fn data(secret: &Secret) -> Data {
+    secret.data.clone().unwrap_or_default()
+}
