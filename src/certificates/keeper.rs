@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use tracing::{info, warn};
 
@@ -12,7 +11,7 @@ use super::{
     error::ApiError,
     material::{Flaw, Material},
     plan::{self, PROPAGATION},
-    secret::{self, SecretStore, Written},
+    secret::{SecretStore, Stored, Written},
     webhooks::{Seen, WebhookStore},
     x509::Certificate,
 };
@@ -33,8 +32,8 @@ pub enum KeeperError {
     /// There is nothing to serve.
     #[error("the Secret {0} is not there yet")]
     NoSecret(String),
-    /// What is there cannot be served.
-    #[error("the Secret {name} cannot be used: {flaws}")]
+    /// What is there cannot be served, or not be renewed.
+    #[error("the Secret {name} cannot be used as it is: {flaws}")]
     Unusable {
         /// Of the Secret.
         name: String,
@@ -107,16 +106,16 @@ impl Keeper {
         // The webhook configuration first. Then what is written into it is never older than what
         // was there, because a write fails when the configuration changed since.
         let mut seen = self.webhooks.read().await;
-        let mut secret = self.secrets.read().await?;
+        let mut stored = self.secrets.read().await?;
+        self.note_trust(&seen, stored.as_ref(), now);
         let mut tended = Ok(());
-        self.note_trust(&seen, secret.as_ref(), now);
         if leads {
-            match self.tend(secret.clone(), now).await {
-                Ok(written) => secret = Some(written),
+            match self.tend(stored.clone(), now).await {
+                Ok(written) => stored = Some(written),
                 Err(error) => tended = Err(error),
             }
         }
-        let shown = self.show(secret.as_ref(), now);
+        let shown = self.show(stored, now);
         let mut spread = Ok(());
         if leads && shown.is_ok() {
             spread = self.spread(&mut seen).await;
@@ -131,10 +130,10 @@ impl Keeper {
 
     /// Since when the next CA is trusted. Before there is a webhook configuration, nobody can hold
     /// an older bundle: then it counts from when the CA was made.
-    fn note_trust(&mut self, seen: &Seen, secret: Option<&Secret>, now: SystemTime) {
-        let next = secret.and_then(|secret| Material::read(&secret::data(secret)).0.next);
+    fn note_trust(&mut self, seen: &Seen, stored: Option<&Stored>, now: SystemTime) {
+        let next = stored.and_then(|stored| stored.material.next.as_ref());
         let since = next.and_then(|next| {
-            let ca = next.certificate;
+            let ca = next.certificate.clone();
             match seen {
                 Seen::Absent => {
                     let made = ca.not_before + BACKDATED;
@@ -155,29 +154,27 @@ impl Keeper {
     /// Does what is due to the Secret; says what it holds then.
     async fn tend(
         &mut self,
-        mut read: Option<Secret>,
+        mut read: Option<Stored>,
         now: SystemTime,
-    ) -> Result<Secret, KeeperError> {
+    ) -> Result<Stored, KeeperError> {
         for _ in 0..ATTEMPTS {
-            let (found, flaws) =
-                Material::read(&read.as_ref().map(secret::data).unwrap_or_default());
-            let is_mended = !flaws.is_empty();
-            let base = self.base(found, &flaws, read.is_some(), now);
+            let is_good = read.as_ref().is_some_and(|stored| stored.flaws.is_empty());
+            let base = self.base(read.as_ref(), now);
             let ripe = |since: SystemTime| since + PROPAGATION <= now;
             let next_is_trusted = match (&self.trusted_since, &base.next) {
                 (Some((ca, since)), Some(next)) => *ca == next.certificate && ripe(*since),
                 _ => false,
             };
             let (material, steps) = plan::advance(base, &self.names, next_is_trusted, now)?;
-            if let Some(secret) = read.take_if(|_| steps.is_empty() && !is_mended) {
-                return Ok(secret);
+            if let Some(stored) = read.take_if(|_| steps.is_empty() && is_good) {
+                return Ok(stored);
             }
             match self.secrets.write(read, &material).await? {
-                Written::Ours(secret) => {
+                Written::Ours(stored) => {
                     for step in steps {
                         info!(secret = self.options.secret, "{step}");
                     }
-                    return Ok(secret);
+                    return Ok(stored);
                 }
                 Written::Overtaken => read = self.secrets.read().await?,
             }
@@ -187,39 +184,46 @@ impl Keeper {
 
     /// What to go on from: what is there, or the last good when that is damaged or gone. Clients
     /// trust the last good already; anything new they would have to learn first.
-    fn base(&self, found: Material, flaws: &[Flaw], exists: bool, now: SystemTime) -> Material {
-        if flaws.is_empty() {
-            return found;
-        }
+    fn base(&self, stored: Option<&Stored>, now: SystemTime) -> Material {
         let secret = &self.options.secret;
-        let restored = self.last_good.clone().filter(|good| good.serves_at(now));
-        if exists {
-            let flaws = list(flaws);
-            let from_memory = restored.is_some();
-            warn!(
-                secret,
-                flaws, from_memory, "the Secret is damaged; mending it"
-            );
-        } else if restored.is_some() {
-            warn!(secret, "the Secret is gone; writing it again");
+        let last_good = self.last_good.clone().filter(|good| good.serves_at(now));
+        let Some(Stored {
+            material, flaws, ..
+        }) = stored
+        else {
+            if last_good.is_some() {
+                warn!(secret, "the Secret is gone; writing it again");
+            }
+            return last_good.unwrap_or_default();
+        };
+        if flaws.is_empty() {
+            return material.clone();
         }
-        restored.unwrap_or(found)
+        let flaws = list(flaws);
+        let from_memory = last_good.is_some();
+        warn!(
+            secret,
+            flaws, from_memory, "the Secret is damaged; mending it"
+        );
+        last_good.unwrap_or_else(|| material.clone())
     }
 
     /// Serves what is in the Secret, if that is good.
-    fn show(&mut self, secret: Option<&Secret>, now: SystemTime) -> Result<(), KeeperError> {
+    fn show(&mut self, stored: Option<Stored>, now: SystemTime) -> Result<(), KeeperError> {
         let name = &self.options.secret;
-        let secret = secret.ok_or_else(|| KeeperError::NoSecret(name.clone()))?;
-        let (material, flaws) = Material::read(&secret::data(secret));
+        let Some(Stored {
+            material, flaws, ..
+        }) = stored
+        else {
+            return Err(KeeperError::NoSecret(name.clone()));
+        };
         let unusable = |flaws: String| KeeperError::Unusable {
             name: name.clone(),
             flaws,
         };
-        if !flaws.is_empty() {
+        // It is there only when a CA in the Secret signed it.
+        let Some(serving) = &material.serving else {
             return Err(unusable(list(&flaws)));
-        }
-        let Some(serving) = material.serving.as_ref() else {
-            return Err(unusable("it has no serving certificate".to_owned()));
         };
         if now >= serving.certificate.not_after {
             return Err(unusable("its serving certificate has ended".to_owned()));
@@ -231,6 +235,9 @@ impl Keeper {
             .map_err(|error| unusable(error.to_string()))?;
         if is_new {
             info!(secret = name, "serving a new certificate");
+        }
+        if !flaws.is_empty() {
+            return Err(unusable(list(&flaws)));
         }
         self.last_good = Some(material);
         Ok(())

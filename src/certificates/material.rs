@@ -70,12 +70,12 @@ impl Material {
         let mut trusted = certificates(data, TRUSTED, &mut flaws);
         trusted.retain(|certificate| certificate.is_ca);
         trusted.dedup();
-        let signer = owned(data, SIGNER_KEY, TRUSTED, &trusted, &mut flaws);
-        let next = if data.contains_key(NEXT_KEY) {
-            owned(data, NEXT_KEY, TRUSTED, &trusted, &mut flaws)
-        } else {
-            None
-        };
+        let mut authority = |key| owned(data, key, TRUSTED, &trusted, &mut flaws);
+        let has_next = data.contains_key(NEXT_KEY);
+        let next = has_next.then(|| authority(NEXT_KEY)).flatten();
+        // While the next CA waits to be trusted, nobody can make up for a lost key.
+        let has_signer = data.contains_key(SIGNER_KEY) || !has_next;
+        let signer = has_signer.then(|| authority(SIGNER_KEY)).flatten();
         let leaf = certificates(data, SERVING_CERTIFICATE, &mut flaws);
         let mut serving = owned(data, SERVING_KEY, SERVING_CERTIFICATE, &leaf, &mut flaws);
         // Whether it is too old is another question.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, Client, Resource, api::PostParams};
+use kube::{Api, Client, api::PostParams};
 
 use super::{
     error::{ApiError, within},
-    material::{Data, Material},
+    material::{Data, Flaw, Material},
 };
 
 /// What Secrets and webhook configurations are written as.
@@ -21,10 +21,30 @@ pub(super) struct SecretStore {
     name: String,
 }
 
+/// The Secret as it was read, and what it holds.
+#[derive(Clone)]
+pub(super) struct Stored {
+    secret: Secret,
+    pub(super) material: Material,
+    pub(super) flaws: Vec<Flaw>,
+}
+
+impl From<Secret> for Stored {
+    fn from(secret: Secret) -> Self {
+        let nothing = Data::new();
+        let (material, flaws) = Material::read(secret.data.as_ref().unwrap_or(&nothing));
+        Self {
+            secret,
+            material,
+            flaws,
+        }
+    }
+}
+
 /// What came of a write.
 pub(super) enum Written {
     /// It is as we want it.
-    Ours(Secret),
+    Ours(Stored),
     /// Somebody else wrote first, and what they wrote counts.
     Overtaken,
 }
@@ -41,8 +61,10 @@ impl SecretStore {
     ///
     /// # Errors
     /// When that cannot be read.
-    pub(super) async fn read(&self) -> Result<Option<Secret>, ApiError> {
-        within("read the Secret", &self.name, self.api.get_opt(&self.name)).await
+    pub(super) async fn read(&self) -> Result<Option<Stored>, ApiError> {
+        let read = self.api.get_opt(&self.name);
+        let secret = within("read the Secret", &self.name, read).await?;
+        Ok(secret.map(Stored::from))
     }
 
     /// Writes the material over what was read before, if that is still there.
@@ -51,15 +73,13 @@ impl SecretStore {
     /// When the API server refuses.
     pub(super) async fn write(
         &self,
-        read: Option<Secret>,
+        read: Option<Stored>,
         material: &Material,
     ) -> Result<Written, ApiError> {
         let exists = read.is_some();
-        let mut secret = read.unwrap_or_else(|| self.empty());
-        let mut data = data(&secret);
-        material.write(&mut data);
-        secret.data = Some(data);
-        secret.meta_mut().managed_fields = None;
+        let mut secret = read.map_or_else(|| self.empty(), |stored| stored.secret);
+        material.write(secret.data.get_or_insert_default());
+        secret.metadata.managed_fields = None;
         let parameters = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
@@ -72,7 +92,7 @@ impl SecretStore {
             within("create the Secret", &self.name, created).await
         };
         match written {
-            Ok(secret) => Ok(Written::Ours(secret)),
+            Ok(secret) => Ok(Written::Ours(secret.into())),
             // 404: what was read is deleted meanwhile.
             Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(Written::Overtaken),
             Err(error) => Err(error),
@@ -95,9 +115,4 @@ impl SecretStore {
             ..Secret::default()
         }
     }
-}
-
-/// Its data; empty when there is none.
-pub(super) fn data(secret: &Secret) -> Data {
-    secret.data.clone().unwrap_or_default()
 }
