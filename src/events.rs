@@ -78,10 +78,10 @@ pub async fn publish(
             Err(error) => {
                 metrics.event("failed");
                 // Once an outage is enough.
-                if !std::mem::replace(&mut failing, true) {
-                    warn!(%error, "failed to publish an Event");
-                } else {
+                if std::mem::replace(&mut failing, true) {
                     debug!(%error, "failed to publish an Event");
+                } else {
+                    warn!(%error, "failed to publish an Event");
                 }
             }
         }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 
 use crate::{decide::Cluster, namespace::Namespaces, nodes::Snapshot, policy::Policy};
 
@@ -57,29 +58,46 @@ impl Facts {
 
 /// The facts in force, replaced while requests go on.
 #[derive(Debug, Default)]
-pub struct LiveFacts(ArcSwap<Facts>);
+pub struct LiveFacts {
+    current: ArcSwap<Facts>,
+    /// Tells those who wait that something changed.
+    changed: watch::Sender<()>,
+}
 
 impl LiveFacts {
     /// Begins with these facts.
     #[must_use]
     pub fn new(facts: Facts) -> Self {
-        Self(ArcSwap::from_pointee(facts))
+        Self {
+            current: ArcSwap::from_pointee(facts),
+            changed: watch::Sender::default(),
+        }
     }
 
     /// The facts of this moment. Cheap, and never waits.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<Facts>> {
-        self.0.load()
+        self.current.load()
     }
 
     /// Replaces parts. Two who replace different parts at once both succeed: `change` may run
     /// again, on what the other one wrote.
     pub fn update(&self, change: impl Fn(&mut Facts)) {
-        self.0.rcu(|facts| {
+        self.current.rcu(|facts| {
             let mut facts = Facts::clone(facts);
             change(&mut facts);
             facts
         });
+        self.changed.send_replace(());
+    }
+
+    /// Waits until the facts are as `wanted`.
+    pub async fn until(&self, mut wanted: impl FnMut(&Facts) -> bool) {
+        let mut changed = self.changed.subscribe();
+        while !wanted(&self.load()) {
+            // The sender is part of `self`: it is there as long as this waits.
+            let _ = changed.changed().await;
+        }
     }
 }
 

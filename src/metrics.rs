@@ -199,6 +199,9 @@ impl Metrics {
         for problem in Problem::ALL {
             metrics.problems(problem);
         }
+        for watched in Watched::ALL {
+            metrics.watch_errors(watched);
+        }
         metrics
     }
 
@@ -318,12 +321,15 @@ impl Metrics {
         }
     }
 
-    /// The watch of the resource broke, or never began.
-    pub(crate) fn watch_lost(&self, watched: Watched) {
+    fn watch_errors(&self, watched: Watched) -> Counter {
         let resource = watched.resource();
         self.watch_errors
-            .get_or_create(&ResourceLabels { resource })
-            .inc();
+            .get_or_create_owned(&ResourceLabels { resource })
+    }
+
+    /// The watch of the resource broke, or never began.
+    pub(crate) fn watch_lost(&self, watched: Watched) {
+        self.watch_errors(watched).inc();
         if let Some(freshness) = self.freshness.get(watched as usize) {
             freshness.connected.store(false, Ordering::Relaxed);
         }
@@ -348,7 +354,10 @@ impl Metrics {
     }
 
     /// All of them, in the OpenMetrics text format.
-    pub(crate) fn encode(&self, facts: &Facts) -> Result<String, fmt::Error> {
+    ///
+    /// # Errors
+    /// Never: writing to a `String` does not fail.
+    pub fn encode(&self, facts: &Facts) -> Result<String, fmt::Error> {
         if let Some(nodes) = &facts.nodes {
             self.set_nodes(nodes);
         }
@@ -370,7 +379,7 @@ impl Metrics {
             RuntimeKind::Unknown,
         ] {
             let count = counts.get(&kind).copied().unwrap_or_default();
-            let runtime = runtime_label(kind);
+            let runtime = kind.name();
             self.nodes
                 .get_or_create(&RuntimeLabels { runtime })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -405,15 +414,5 @@ impl Metrics {
                 .get_or_create(&MirrorLabels { mirror })
                 .set(up.into());
         }
-    }
-}
-
-/// The names of the policy file.
-fn runtime_label(kind: RuntimeKind) -> &'static str {
-    match kind {
-        RuntimeKind::Containerd => "containerd",
-        RuntimeKind::Docker => "docker",
-        RuntimeKind::CriO => "cri-o",
-        RuntimeKind::Unknown => "unknown",
     }
 }

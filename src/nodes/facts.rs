@@ -132,6 +132,17 @@ impl RuntimeKind {
         }
     }
 
+    /// Its name in the policy file and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Docker => "docker",
+            Self::CriO => "cri-o",
+            Self::Unknown => "unknown",
+        }
+    }
+
     fn from_name(name: &str) -> Self {
         match name {
             "containerd" => Self::Containerd,

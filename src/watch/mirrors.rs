@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,9 +28,14 @@ pub async fn follow(facts: &LiveFacts) {
     let mut probes = Probes::default();
     let mut ticks = time::interval(EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut policy = Arc::clone(&facts.load().policy);
     loop {
-        ticks.tick().await;
-        let policy = facts.load().policy.clone();
+        // A changed policy may bring a mirror that was never probed.
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = facts.until(|facts| !Arc::ptr_eq(&facts.policy, &policy)) => {}
+        }
+        policy = Arc::clone(&facts.load().policy);
         if probes.round(policy.registry_mirrors()).await {
             let dead = probes.dead();
             facts.update(|facts| facts.dead_mirrors = dead.clone().into());

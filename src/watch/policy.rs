@@ -11,15 +11,22 @@ use tracing::{error, info, warn};
 use crate::{facts::LiveFacts, metrics::Metrics, policy::Policy};
 
 /// How often the file is read. A kubelet takes up to a minute to bring a changed ConfigMap anyway.
-const EVERY: Duration = Duration::from_secs(2);
+pub const EVERY: Duration = Duration::from_secs(2);
 
-/// Follows the policy file at `path`, for ever; `in_force` is the text of the policy in force.
+/// Follows the policy file at `path`, for ever, reading it each time that `every` has passed;
+/// `in_force` is the text of the policy in force.
 ///
 /// A file that cannot be read or used leaves the last good policy in force: the log, a metric and
 /// the readiness probe's answer say so until it is mended.
-pub async fn follow(path: &Path, in_force: String, facts: &LiveFacts, metrics: &Metrics) {
+pub async fn follow(
+    path: &Path,
+    in_force: String,
+    every: Duration,
+    facts: &LiveFacts,
+    metrics: &Metrics,
+) {
     let mut file = PolicyFile::new(in_force);
-    let mut ticks = time::interval(EVERY);
+    let mut ticks = time::interval(every);
     loop {
         ticks.tick().await;
         let text = fs::read_to_string(path).await;

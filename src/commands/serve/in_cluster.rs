@@ -76,7 +76,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Some(path) = args.policy.clone() {
         let (facts, metrics) = (Arc::clone(&facts), Arc::clone(&metrics));
         tasks.spawn("policy file", async move {
-            watch::policy::follow(&path, text, &facts, &metrics).await;
+            watch::policy::follow(&path, text, watch::policy::EVERY, &facts, &metrics).await;
         });
     }
     let pod_name = args.cluster.pod_name.clone();
@@ -105,8 +105,8 @@ impl Tasks {
     async fn serve(mut self, server: Server, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut serving = std::pin::pin!(server.run());
         let ended = tokio::select! {
-            served = &mut serving => {
-                served.context("failed to serve")?;
+            result = &mut serving => {
+                result.context("failed to serve")?;
                 info!("ended");
                 return Ok(());
             }
