@@ -11,7 +11,7 @@ use super::{
     error::ApiError,
     material::{Flaw, Material},
     plan::{self, PROPAGATION},
-    secret::{SecretStore, Stored, Written},
+    secret::{SecretStore, Stored},
     webhooks::{Seen, WebhookStore},
     x509::Certificate,
 };
@@ -169,15 +169,13 @@ impl Keeper {
             if let Some(stored) = read.take_if(|_| steps.is_empty() && is_good) {
                 return Ok(stored);
             }
-            match self.secrets.write(read, &material).await? {
-                Written::Ours(stored) => {
-                    for step in steps {
-                        info!(secret = self.options.secret, "{step}");
-                    }
-                    return Ok(stored);
+            if let Some(stored) = self.secrets.write(read, &material).await? {
+                for step in steps {
+                    info!(secret = self.options.secret, "{step}");
                 }
-                Written::Overtaken => read = self.secrets.read().await?,
+                return Ok(stored);
             }
+            read = self.secrets.read().await?;
         }
         Err(KeeperError::Overtaken(self.options.secret.clone()))
     }

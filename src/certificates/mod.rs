@@ -139,7 +139,8 @@ pub async fn run(
     leadership: Leadership,
 ) {
     match options.mode {
-        Mode::Own => keep(options, client, serving, leadership).await,
+        // It holds two watches, and is large.
+        Mode::Own => Box::pin(keep(options, client, serving, leadership)).await,
         Mode::CertManager | Mode::Provided => {
             files::follow(&options.directory, &options.host(), &serving).await;
         }

@@ -58,7 +58,7 @@ pub(super) fn advance(
 ) -> Result<(Material, Vec<Step>), rcgen::Error> {
     let mut steps = Vec::new();
     forget(&mut material, now, &mut steps);
-    let named = |pair: &Pair| names.iter().all(|name| pair.certificate.is_for(name));
+    let is_named = |pair: &Pair| names.iter().all(|name| pair.certificate.is_for(name));
     let is_lost = !material.serves_at(now);
     if is_lost {
         material.serving = None;
@@ -88,7 +88,7 @@ pub(super) fn advance(
             // A new one by a CA that is about to end would end no later.
             let would_gain = certificate.not_after < signer.certificate.not_after;
             !(certificate.is_due_at(now) && would_gain)
-                && named(serving)
+                && is_named(serving)
                 && certificate.is_trusted_by([&signer.certificate], now)
         };
         if !material.serving.as_ref().is_some_and(is_good) {

@@ -41,14 +41,6 @@ impl From<Secret> for Stored {
     }
 }
 
-/// What came of a write.
-pub(super) enum Written {
-    /// It is as we want it.
-    Ours(Stored),
-    /// Somebody else wrote first, and what they wrote counts.
-    Overtaken,
-}
-
 impl SecretStore {
     pub(super) fn new(client: Client, namespace: &str, name: &str) -> Self {
         Self {
@@ -67,7 +59,8 @@ impl SecretStore {
         Ok(secret.map(Stored::from))
     }
 
-    /// Writes the material over what was read before, if that is still there.
+    /// Writes the material over what was read before. `None` when somebody else wrote first: then
+    /// what they wrote counts.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -75,7 +68,7 @@ impl SecretStore {
         &self,
         read: Option<Stored>,
         material: &Material,
-    ) -> Result<Written, ApiError> {
+    ) -> Result<Option<Stored>, ApiError> {
         let exists = read.is_some();
         let mut secret = read.map_or_else(|| self.empty(), |stored| stored.secret);
         material.write(secret.data.get_or_insert_default());
@@ -92,9 +85,9 @@ impl SecretStore {
             within("create the Secret", &self.name, created).await
         };
         match written {
-            Ok(secret) => Ok(Written::Ours(secret.into())),
+            Ok(secret) => Ok(Some(secret.into())),
             // 404: what was read is deleted meanwhile.
-            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(Written::Overtaken),
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(None),
             Err(error) => Err(error),
         }
     }
