@@ -12,6 +12,7 @@
 //! `tests/architecture.rs`, holds the line.
 
 pub mod admit;
+pub mod certificates;
 pub mod commands;
 pub mod decide;
 pub mod dockerd;
@@ -19,6 +20,7 @@ pub mod events;
 pub mod facts;
 pub mod fleet;
 pub mod inject;
+pub mod leader;
 pub mod manifest;
 pub mod metrics;
 pub mod namespace;

@@ -32,6 +32,7 @@ use crate::{
     review::ReviewError,
 };
 use connections::Gate;
+use tls::ServingCertificate;
 
 /// A TLS handshake, and then the head of the first request, take no longer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,8 +60,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and probes are (HTTP); port 0 takes a free one.
     pub metrics_listen: SocketAddr,
-    /// The certificate that is shown.
-    pub tls: Arc<rustls::ServerConfig>,
+    /// The certificate that is shown, and replaced by others.
+    pub tls: Arc<ServingCertificate>,
     /// What is known of the cluster, and kept up to date by others.
     pub facts: Arc<LiveFacts>,
     /// What is counted, by this server and by others.
@@ -90,6 +91,9 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+    /// The TLS library refuses.
+    #[error("failed to set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// What all requests share.
@@ -98,6 +102,7 @@ struct App {
     evaluate: Evaluate,
     events: Option<Sink>,
     metrics: Arc<Metrics>,
+    certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
     shutdown: Shutdown,
 }
@@ -108,6 +113,7 @@ impl App {
         if self.shutdown.has_begun() {
             reasons.push("it is shutting down");
         }
+        reasons.extend(self.certificate.not_ready_because());
         reasons.extend(self.facts.load().missing());
         reasons
     }
@@ -170,11 +176,13 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let webhook = listen(config.listen)?;
         let metrics_listener = listen(config.metrics_listen)?;
+        let tls = RustlsConfig::from_config(config.tls.server_config()?);
         let app = App {
             facts: config.facts,
             evaluate: config.evaluate,
             events: config.events,
             metrics: config.metrics,
+            certificate: config.tls,
             request_timeout: config.request_timeout,
             shutdown: Shutdown::default(),
         };
@@ -182,7 +190,7 @@ impl Server {
             app: Arc::new(app),
             webhook,
             metrics: metrics_listener,
-            tls: RustlsConfig::from_config(config.tls),
+            tls,
             max_connections: config.max_connections,
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,

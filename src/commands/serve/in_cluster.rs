@@ -53,7 +53,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let (sink, waiting) = events::Sink::new(Arc::clone(&metrics));
     let identity = crate::server::tls::Identity::generate(&[], args.listen.ip())?;
     let config = args.server_config(
-        identity.config,
+        identity.serving,
         Arc::clone(&facts),
         Arc::clone(&metrics),
         Some(sink),
