@@ -124,6 +124,7 @@ impl ServeArgs {
             listen: self.listen,
             metrics_listen: self.metrics_listen,
             tls,
+            clients: None,
             facts,
             metrics,
             evaluate: admit,
