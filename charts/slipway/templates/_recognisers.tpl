@@ -25,7 +25,8 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- $known = append $known $recogniser.name -}}
 {{- range $rule := $own -}}
 {{- if eq $rule.name $recogniser.name -}}
-{{- $recogniser = ternary $rule (merge (dict "enabled" (dig "enabled" true $rule)) $recogniser) (not (empty $rule.anyOf)) -}}
+{{- $switched := set (deepCopy $recogniser) "enabled" (dig "enabled" true $rule) -}}
+{{- $recogniser = ternary $switched $rule (empty $rule.anyOf) -}}
 {{- end -}}
 {{- end -}}
 {{- $inForce = append $inForce $recogniser -}}
