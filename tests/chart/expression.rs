@@ -149,8 +149,9 @@ fn a_system_that_is_off_is_not_in_the_condition() {
     let off =
         text(json!({"recognisers": [{"name": "jenkins", "enabled": false}, {"name": "tekton"}]}));
     assert!(!off.contains("jenkins") && off.contains("tekton.dev/taskRun"));
-    let replaced =
-        text(json!({"recognisers": [{"name": "jenkins", "anyOf": [{"labels": {"mine": null}}]}]}));
+    let replaced = text(
+        json!({"recognisers": [{"name": "jenkins", "runnerContainers": ["*"], "anyOf": [{"labels": {"mine": null}}]}]}),
+    );
     assert!(!replaced.contains("jenkins/label") && replaced.contains("\"mine\""));
 }
 

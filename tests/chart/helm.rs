@@ -25,11 +25,20 @@ pub fn read(relative: &str) -> String {
 }
 
 /// The helm of `HELM`, of the path, or of `.ci/install-tools`.
-static HELM: LazyLock<Option<PathBuf>> = LazyLock::new(|| tool("helm", "HELM"));
+static HELM: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let helm = tool("helm", "HELM");
+    let required = env::var_os("SLIPWAY_REQUIRE_TOOLS").is_some();
+    assert!(
+        helm.is_some() || !required,
+        "helm is required and not there"
+    );
+    helm
+});
 
 /// A tool by its variable, on the path, or where `.ci/install-tools` puts it.
 ///
-/// Tests skip what needs a tool that is not there, unless `SLIPWAY_REQUIRE_TOOLS` is set.
+/// Tests skip what needs a tool that is not there. With `SLIPWAY_REQUIRE_TOOLS`, as in CI, a missing
+/// helm is an error.
 pub fn tool(name: &str, variable: &str) -> Option<PathBuf> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let directories: Vec<PathBuf> = env::split_paths(&on_path)
@@ -40,11 +49,11 @@ pub fn tool(name: &str, variable: &str) -> Option<PathBuf> {
         candidates.into_iter().find(|candidate| candidate.is_file())
     });
     if found.is_none() {
-        let hint = format!(
-            "{name} is not there (set {variable}, put it on the path, or run .ci/install-tools)"
+        // Past the test harness, which hides what tests that pass print.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {name} is not there; set {variable}, put it on the path, or run .ci/install-tools"
         );
-        assert!(env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none(), "{hint}");
-        eprintln!("SKIPPED: {hint}");
     }
     found
 }

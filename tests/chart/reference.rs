@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::helm::read;
+use crate::helm::{is_here, read, template};
 
 /// The paths of all values that are no maps, and of empty maps.
 fn leaves(value: &Value, at: &str, found: &mut BTreeMap<String, Value>) {
@@ -101,5 +101,73 @@ fn compare(values: &Value, schema: &Value, at: &str) {
             values.contains_key(key) || optional.contains(&key.as_str()),
             "{at}.{key} is no value"
         );
+    }
+}
+
+#[test]
+fn the_chart_installs_the_version_that_it_comes_with() {
+    let chart: Value = serde_saphyr::from_str(&read("charts/slipway/Chart.yaml")).unwrap();
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+}
+
+/// The values that the helm commands of a document set, command by command.
+fn set_by_commands(document: &str) -> Vec<Vec<String>> {
+    let joined = document.replace("\\\n", " ");
+    let commands = joined.lines().filter(|line| line.starts_with("helm "));
+    commands
+        .map(|command| {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let pairs = words.windows(2).filter(|pair| pair[0] == "--set");
+            // What a shell would put in.
+            let plain = |text: &str| text.split("\"$(").next().unwrap().to_owned();
+            pairs.map(|pair| plain(pair[1])).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn what_the_documents_tell_to_set_is_accepted() {
+    if !is_here() {
+        return;
+    }
+    let mut commands = set_by_commands(&read("charts/slipway/README.md"));
+    commands.extend(set_by_commands(&read("docs/install.md")));
+    let sets: usize = commands.iter().map(Vec::len).sum();
+    assert!(commands.len() >= 7 && sets >= 8, "{commands:?}");
+    for command in commands {
+        // A CA stands for the one that the command would read.
+        let mut arguments: Vec<&str> = Vec::new();
+        let command: Vec<String> = command
+            .into_iter()
+            .map(|set| {
+                if set.ends_with("caBundle=") {
+                    set + "Y2E="
+                } else {
+                    set
+                }
+            })
+            .collect();
+        for set in &command {
+            arguments.extend(["--set", set]);
+        }
+        template(&serde_json::json!({}), &arguments).unwrap();
+    }
+}
+
+#[test]
+fn the_values_in_the_documents_are_accepted() {
+    if !is_here() {
+        return;
+    }
+    let install = read("docs/install.md");
+    let blocks = install.split("```yaml\n").skip(1);
+    let texts = blocks.map(|block| block.split("```").next().unwrap());
+    let values: Vec<Value> = texts
+        .filter(|text| text.starts_with("policy:"))
+        .map(|text| serde_saphyr::from_str(text).unwrap())
+        .collect();
+    assert!(!values.is_empty());
+    for values in values {
+        template(&values, &[]).unwrap();
     }
 }
