@@ -152,7 +152,7 @@ fn check_rights(objects: &Objects) {
                 .is_some_and(|n| !n.is_empty());
             let allowed = match resource {
                 "nodes" | "namespaces" | "limitranges" | "persistentvolumes" | "pods"
-                | "storageclasses" => !changes,
+                | "storageclasses" | "endpointslices" => !changes,
                 "events" => verbs == ["create", "patch"],
                 "secrets" | "leases" => by_name || verbs == ["create"],
                 "mutatingwebhookconfigurations" => by_name && !verbs.contains(&"delete"),
@@ -169,14 +169,23 @@ fn check_rights(objects: &Objects) {
             "{rule}"
         );
     }
-    let account = &objects.pod()["serviceAccountName"];
+    check_bindings(objects);
+}
+
+/// Each role is bound to the account of one of the two pods.
+fn check_bindings(objects: &Objects) {
+    let accounts = [objects.pod(), &objects.one("Pod")["spec"]].map(|p| &p["serviceAccountName"]);
+    assert_ne!(accounts[0], accounts[1]);
     for kind in ["ClusterRoleBinding", "RoleBinding"] {
         for binding in objects.all(kind) {
-            let role = objects.one(binding["roleRef"]["kind"].as_str().unwrap());
-            assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
-            let subject =
-                json!([{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]);
-            assert_eq!(binding["subjects"], subject);
+            let role = &binding["roleRef"];
+            let role = objects.named(role["kind"].as_str().unwrap(), &role["name"]);
+            let component = &role["metadata"]["labels"]["app.kubernetes.io/component"];
+            let account = accounts[usize::from(component == "check")];
+            assert_eq!(
+                binding["subjects"],
+                json!([{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}])
+            );
         }
     }
 }
@@ -257,7 +266,7 @@ fn check_names(objects: &Objects) {
     assert_eq!(service["name"], name_of("Service"));
     assert_eq!(service["namespace"], NAMESPACE);
     let named = |kind: &str, resource: &str| {
-        let rules: Vec<_> = objects.rules(kind).collect();
+        let rules: Vec<_> = objects.own_rules(kind).collect();
         let rule = rules.iter().find(|rule| {
             strings(&rule["resources"]).contains(&resource) && rule.get("resourceNames").is_some()
         });

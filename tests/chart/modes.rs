@@ -47,8 +47,8 @@ fn slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount() {
         assert!(mounts.iter().any(|m| m["mountPath"] == "/etc/slipway/tls"));
         let volumes = pod["volumes"].as_array().unwrap();
         assert!(volumes.iter().any(|v| v["secret"]["secretName"] == secret));
-        assert!(!objects.has("Role"), "no rights that nothing needs");
-        let mut rules = objects.rules("ClusterRole");
+        assert_eq!(objects.own_rules("Role").count(), 0, "nothing needs them");
+        let mut rules = objects.own_rules("ClusterRole");
         assert!(!rules.any(|r| {
             r.get("resourceNames").is_some() && strings(&r["verbs"]).contains(&"patch")
         }));
@@ -121,7 +121,7 @@ fn claims_are_touched_only_with_pools() {
         return;
     }
     let rights = |objects: &Objects| {
-        let mut rules = objects.rules("ClusterRole");
+        let mut rules = objects.own_rules("ClusterRole");
         rules.any(|rule| strings(&rule["resources"]).contains(&"persistentvolumeclaims"))
     };
     let without = render(
@@ -135,7 +135,7 @@ fn claims_are_touched_only_with_pools() {
     let pools_of_others = render(
         &json!({"certificates": cert_manager()["certificates"], "pools": {"enabled": true}}),
     );
-    let mut rules = pools_of_others.rules("Role");
+    let mut rules = pools_of_others.own_rules("Role");
     assert!(
         rules.all(|rule| strings(&rule["resources"]) == ["leases"]),
         "a leader, no Secret"

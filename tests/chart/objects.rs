@@ -55,6 +55,12 @@ impl Objects {
         self.all(kind).next().is_some()
     }
 
+    /// The object of a kind and a name.
+    pub fn named<'o>(&'o self, kind: &str, name: &Value) -> &'o Value {
+        let mut named = self.all(kind).filter(|o| &o["metadata"]["name"] == name);
+        named.next().unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
     /// The webhook of the webhook configuration.
     pub fn webhook(&self) -> &Value {
         let webhooks = &self.one("MutatingWebhookConfiguration")["webhooks"];
@@ -97,10 +103,18 @@ impl Objects {
         texts[0]
     }
 
-    /// All rules of a kind of role.
+    /// All rules of a kind of role, for the server and for the test.
     pub fn rules<'o>(&'o self, kind: &str) -> impl Iterator<Item = &'o Value> + use<'o> {
         self.all(kind)
             .flat_map(|role| role["rules"].as_array().unwrap())
+    }
+
+    /// The rules of a kind of role that are the server's own.
+    pub fn own_rules<'o>(&'o self, kind: &str) -> impl Iterator<Item = &'o Value> + use<'o> {
+        let own = self
+            .all(kind)
+            .filter(|role| role["metadata"]["labels"]["app.kubernetes.io/component"] == "webhook");
+        own.flat_map(|role| role["rules"].as_array().unwrap())
     }
 }
 
