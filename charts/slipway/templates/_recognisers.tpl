@@ -47,6 +47,9 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- range .anyOf -}}
 {{- $any = append $any (include "slipway.cel.mark" .) -}}
 {{- end -}}
+{{- if not $any -}}
+{{- fail (printf "policy.recognisers: `%s` has no anyOf: by what are its pods told?" .name) -}}
+{{- end -}}
 {{- $none := "" -}}
 {{- range .noneOf -}}
 {{- /* Of a variable that is named twice the last one counts, which CEL cannot tell: such a mark
@@ -55,14 +58,24 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- $none = printf "%s && !%s" $none (include "slipway.cel.mark" .) -}}
 {{- end -}}
 {{- end -}}
+{{- if $none -}}
 {{- printf "((%s)%s)" (join " || " $any) $none -}}
+{{- else -}}
+{{- join "\n|| " $any -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Everything that the mark names must be there. */}}
 {{- define "slipway.cel.mark" -}}
 {{- $all := list -}}
+{{- if .labels -}}
+{{- $all = append $all "has(object.metadata.labels)" -}}
+{{- end -}}
 {{- range $key, $value := .labels -}}
-{{- $all = append $all (include "slipway.cel.labelled" (list $key $value)) -}}
+{{- $all = append $all (printf "%s in object.metadata.labels" (toJson $key)) -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $all = append $all (printf "object.metadata.labels[%s] == %s" (toJson $key) (toJson $value)) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := .env -}}
 {{- $all = append $all (include "slipway.cel.someContainer" (include "slipway.cel.env" (list $name $value))) -}}
@@ -76,14 +89,6 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 
 {{- define "slipway.cel.annotated" -}}
 (has(object.metadata.annotations) && {{ toJson . }} in object.metadata.annotations)
-{{- end -}}
-
-{{/* (key, value); without a value any will do. */}}
-{{- define "slipway.cel.labelled" -}}
-{{- $key := first . | toJson -}}
-{{- $value := last . -}}
-has(object.metadata.labels) && {{ $key }} in object.metadata.labels
-{{- if not (kindIs "invalid" $value) }} && object.metadata.labels[{{ $key }}] == {{ toJson $value }}{{ end -}}
 {{- end -}}
 
 {{/* (name, value); without a value any will do. The API server leaves out an empty one. */}}
