@@ -172,6 +172,22 @@ fn quotes_and_patterns_of_a_policy_stay_text() {
     assert!(!condition.check(&other) && !condition.lets_through(&other));
 }
 
+#[test]
+fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() {
+    if !is_here() {
+        return;
+    }
+    let condition = Condition::of(
+        &json!({"recognisers": [{"name": "a", "runnerContainers": ["*"],
+        "anyOf": [{"labels": {"a": null}}], "noneOf": [{"env": {"X": "1"}}, {"env": {"Y": null}}]}]}),
+    );
+    let pod = |env: Value| json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "a", "env": env}]}});
+    let twice = pod(json!([{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]));
+    assert!(condition.check(&twice));
+    let unwanted = pod(json!([{"name": "Y", "value": "1"}]));
+    assert!(!condition.check(&unwanted) && !condition.lets_through(&unwanted));
+}
+
 /// A policy that uses every kind of mark.
 fn marks_of_all_kinds() -> Value {
     json!({"recognisers": [

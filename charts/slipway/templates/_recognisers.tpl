@@ -91,14 +91,11 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 (has(object.metadata.annotations) && {{ toJson . }} in object.metadata.annotations)
 {{- end -}}
 
-{{/* (name, value); without a value any will do. The API server leaves out an empty one. */}}
+{{/* (name, value); without a value any will do. */}}
 {{- define "slipway.cel.env" -}}
 {{- $value := last . -}}
 has(c.env) && c.env.exists(e, e.name == {{ first . | toJson }}
-{{- if kindIs "invalid" $value -}}
-{{- else if eq $value "" }} && (!has(e.value) || e.value == "")
-{{- else }} && has(e.value) && e.value == {{ toJson $value }}
-{{- end -}}
+{{- if not (kindIs "invalid" $value) }} && has(e.value) && e.value == {{ toJson $value }}{{ end -}}
 )
 {{- end -}}
 
