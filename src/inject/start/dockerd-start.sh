@@ -149,8 +149,8 @@ done
 command -v "$1" >/dev/null || shift
 case ${1:-} in '' | -*) set -- dockerd "$@" ;; esac
 
-# A killed dockerd leaves it behind in the pod's /run, and the next one does not start.
-rm -f /var/run/docker/containerd/containerd.pid
+# A killed dockerd leaves them behind in the pod's /run, and the next one does not start.
+rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
 if [ -n "$mtu$network_mtu" ] && found=$(pod_mtu 2>/dev/null) && [ "$found" -ge 576 ]; then
     set -- "$@" "--mtu=$found"
     [ -z "$network_mtu" ] || set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$found"
