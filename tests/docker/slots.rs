@@ -237,3 +237,22 @@ fn without_flock_dockerd_starts_on_a_temporary_root() {
     assert_eq!(dockerd.root(), "/var/lib/docker");
     assert!(dockerd.log().contains("no flock"), "{}", dockerd.log());
 }
+
+#[test]
+fn a_dockerd_without_a_socket_file_keeps_its_slot() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let mut pod = pod_with_slots(1, "1G");
+    pod["spec"]["initContainers"][0]["args"] =
+        json!(["dockerd", "--host=tcp://127.0.0.1:2375", "--tls=false"]);
+    let dir = machine.node_path(SLOTS);
+    let dockerd = Container::start(&machine, "pod", &pod, with(Tools::Busybox));
+    wait_for("the slot to be taken", || {
+        dir.join("slot-0/docker/image").exists().then_some(())
+    });
+    wait_for("the mark to go", || {
+        (!dir.join("slot-0/starting").exists()).then_some(())
+    });
+    dockerd.kill();
+}
