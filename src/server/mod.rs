@@ -9,10 +9,7 @@ pub mod tls;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +17,7 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::{
@@ -121,32 +118,26 @@ impl App {
     }
 }
 
-/// Ends a server; clones end the same one.
+/// Ends a server, and what runs beside it; clones end the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown(Arc<ShutdownState>);
-
-#[derive(Debug, Default)]
-struct ShutdownState {
-    begun: AtomicBool,
-    notify: Notify,
-}
+pub struct Shutdown(watch::Sender<bool>);
 
 impl Shutdown {
     /// Begins the end: unready from now on, then drained, then closed.
     pub fn begin(&self) {
-        self.0.begun.store(true, Ordering::SeqCst);
-        // One permit is kept if nobody waits yet, and only the server ever waits.
-        self.0.notify.notify_one();
+        self.0.send_replace(true);
     }
 
-    fn has_begun(&self) -> bool {
-        self.0.begun.load(Ordering::SeqCst)
+    /// Whether it has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
     }
 
-    async fn wait(&self) {
-        while !self.has_begun() {
-            self.0.notify.notified().await;
-        }
+    /// Waits until it begins.
+    pub async fn begun(&self) {
+        // The sender is part of `self`: it is there as long as this waits.
+        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
     }
 }
 
@@ -237,7 +228,7 @@ impl Server {
             .serve(routes::metrics(Arc::clone(&self.app)).into_make_service());
 
         let drain = async {
-            self.app.shutdown.wait().await;
+            self.app.shutdown.begun().await;
             tokio::time::sleep(self.drain_delay).await;
             webhook.graceful_shutdown(Some(self.drain_timeout));
             Ok(())
