@@ -153,7 +153,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::clone(&facts),
         Arc::clone(&metrics),
         Some(events),
-    );
+    )?;
     let server = Server::bind(config)
         .context("failed to start; --listen and --metrics-listen choose other addresses")?;
     let parts = Parts {
