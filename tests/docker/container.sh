@@ -4,7 +4,8 @@
 #
 #   container.sh SCRATCH MOUNTS MTU PROGRAM [ARGUMENT...]
 #
-# MOUNTS is a file with a line `SOURCE TARGET` for each bind mount.
+# MOUNTS is a file with a line `SOURCE TARGET DISK` for each bind mount; DISK is `plain`, `noexec`, or `overlay` for
+# a file system on which no overlay can be laid.
 set -e
 scratch=$1 mounts=$2 mtu=$3
 shift 3
@@ -24,7 +25,7 @@ pivot_root . node
 # What the machine has there is no part of an image.
 rm -rf /run /var/lib/docker /etc/docker /opt
 mkdir -p /run /var/lib /opt
-while read -r source target; do
+while read -r source target disk; do
     if [ -d "/node$source" ]; then
         mkdir -p "$target"
     else
@@ -32,6 +33,14 @@ while read -r source target; do
         : >"$target"
     fi
     mount --bind "/node$source" "$target"
+    case $disk in
+        noexec) mount -o remount,bind,noexec "$target" ;;
+        overlay)
+            mkdir "/node$scratch/disk" "/node$scratch/disk-work"
+            mount -t overlay overlay "$target" \
+                -o "lowerdir=$target,upperdir=/node$scratch/disk,workdir=/node$scratch/disk-work"
+            ;;
+    esac
 done <"/node$mounts"
 umount -l /node
 if [ -e /opt/tools/absent ]; then rm -f "$(cat /opt/tools/absent)"; fi

@@ -26,6 +26,8 @@ pub struct Options {
     pub tools: Tools,
     /// Of the pod's interface.
     pub mtu: u16,
+    /// The file system behind host paths, as `container.sh` names it.
+    pub disk: &'static str,
     /// Whether another process is PID 1, as with `shareProcessNamespace`.
     pub shared_pid_namespace: bool,
 }
@@ -35,6 +37,7 @@ impl Default for Options {
         Self {
             tools: Tools::Busybox,
             mtu: 1500,
+            disk: "plain",
             shared_pid_namespace: false,
         }
     }
@@ -125,18 +128,24 @@ impl<'m> Container<'m> {
         let dir = machine.pod_dir(name);
         let scratch = dir.join("scratch");
         fs::create_dir_all(&scratch).unwrap();
-        let mut mounts = vec![(machine.tools(options.tools), "/opt/tools".to_owned())];
+        let mut mounts = vec![(
+            machine.tools(options.tools),
+            "/opt/tools".to_owned(),
+            "plain",
+        )];
         for mount in container["volumeMounts"].as_array().into_iter().flatten() {
             let volume = volume(machine, &dir, pod, mount["name"].as_str().unwrap());
             let source = match mount["subPath"].as_str() {
                 Some(file) => volume.join(file),
                 None => volume,
             };
-            mounts.push((source, mount["mountPath"].as_str().unwrap().to_owned()));
+            let target = mount["mountPath"].as_str().unwrap().to_owned();
+            let on_host = source.starts_with(machine.node_path("/"));
+            mounts.push((source, target, if on_host { options.disk } else { "plain" }));
         }
         let lines: String = mounts
             .iter()
-            .map(|(source, target)| format!("{} {target}\n", source.display()))
+            .map(|(source, target, disk)| format!("{} {target} {disk}\n", source.display()))
             .collect();
         fs::write(dir.join("mounts"), lines).unwrap();
         fs::write(dir.join("container.sh"), include_str!("container.sh")).unwrap();

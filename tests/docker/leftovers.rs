@@ -60,3 +60,49 @@ fn dockerds_networks_get_the_mtu_of_the_pods_interface() {
         );
     }
 }
+
+#[test]
+fn a_disk_on_which_programs_may_not_run_is_mounted_anew() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
+    let options = Options {
+        disk: "noexec",
+        ..Options::default()
+    };
+    let dockerd = Container::up(&machine, "pod", &pod, options);
+    assert!(
+        dockerd.root().ends_with("/slot-0/docker"),
+        "{}",
+        dockerd.log()
+    );
+    // Volumes are the part of a data-root that containers see as it is mounted.
+    dockerd.import_image();
+    let program = "cp /bin/busybox /volume/echo && /volume/echo it-runs";
+    let run = [
+        "run",
+        "--rm",
+        "--volume=data:/volume",
+        "base",
+        "sh",
+        "-c",
+        program,
+    ];
+    assert_eq!(dockerd.run(&run), "it-runs");
+}
+
+#[test]
+fn a_disk_on_which_overlays_do_not_work_is_not_used() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
+    let options = Options {
+        disk: "overlay",
+        ..Options::default()
+    };
+    let dockerd = Container::up(&machine, "pod", &pod, options);
+    assert_eq!(dockerd.root(), "/var/lib/docker");
+    assert!(dockerd.log().contains("not usable"), "{}", dockerd.log());
+}

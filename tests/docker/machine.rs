@@ -129,7 +129,7 @@ impl Machine {
         let image = self.dir.join("image");
         fs::create_dir_all(image.join("bin")).unwrap();
         fs::copy("/usr/bin/busybox", image.join("bin/busybox")).unwrap();
-        for applet in ["sh", "dd", "sleep", "echo", "touch"] {
+        for applet in ["sh", "cp", "dd", "sleep", "echo"] {
             symlink("busybox", image.join("bin").join(applet)).unwrap();
         }
         stdout(
