@@ -52,6 +52,34 @@ pub struct Record {
     pub problem: Option<String>,
 }
 
+/// A runner pod that was left alone for a reason that its owner can mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftAlone {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name, or its `generateName` with a star.
+    pub pod: String,
+    /// The reason's code.
+    pub reason: &'static str,
+    /// What could be mended, in words.
+    pub why: String,
+    /// The object that manages the pod.
+    pub owner: Option<Owner>,
+}
+
+/// A reference to the object that manages a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Such as `actions.github.com/v1alpha1`.
+    pub api_version: String,
+    /// Such as `EphemeralRunner`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
 /// An answer for the API server.
 #[derive(Debug)]
 pub struct Answer {
@@ -59,6 +87,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// For the log and the metrics.
     pub record: Record,
+    /// For an Event; never of a dry run.
+    pub left_alone: Option<LeftAlone>,
 }
 
 /// Decides on a pod of the namespace `namespace` and works out the patch.
@@ -188,6 +218,7 @@ fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Ans
     let evaluation = evaluate(pod, &request.namespace, cluster);
     let decision = &evaluation.decision;
     let operations = evaluation.patch.0.len();
+    let left_alone = left_alone(request, pod, &evaluation);
     let response = Response {
         warnings: evaluation.warnings(),
         audit_annotations: evaluation.audit_annotations(),
@@ -207,7 +238,35 @@ fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Ans
             operations,
             problem: None,
         },
+        left_alone,
     }
+}
+
+fn left_alone(
+    request: &Request<'_>,
+    pod: &Pod<'_>,
+    evaluation: &Evaluation<'_>,
+) -> Option<LeftAlone> {
+    let decision = &evaluation.decision;
+    let Outcome::Leave(reason) = &decision.outcome else {
+        return None;
+    };
+    let why = evaluation.warnings().join("; ");
+    if request.dry_run || decision.system.is_none() || why.is_empty() {
+        return None;
+    }
+    Some(LeftAlone {
+        namespace: request.namespace.to_string(),
+        pod: pod.display_name(),
+        reason: reason.code(),
+        why,
+        owner: pod.metadata.controller().map(|owner| Owner {
+            api_version: owner.api_version.to_string(),
+            kind: owner.kind.to_string(),
+            name: owner.name.to_string(),
+            uid: owner.uid.to_string(),
+        }),
+    })
 }
 
 fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
@@ -229,6 +288,7 @@ fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
             operations: 0,
             problem: Some(why.to_owned()),
         },
+        left_alone: None,
     }
 }
 

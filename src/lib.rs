@@ -13,12 +13,17 @@
 
 pub mod admit;
 pub mod cache_key;
+pub mod certificates;
 pub mod commands;
 pub mod decide;
 pub mod dockerd;
+pub mod events;
+pub mod facts;
 pub mod fleet;
 pub mod inject;
+pub mod leader;
 pub mod manifest;
+pub mod metrics;
 pub mod namespace;
 pub mod nodes;
 pub mod patch;
@@ -29,3 +34,4 @@ pub mod reason;
 pub mod recognise;
 pub mod review;
 pub mod server;
+pub mod watch;

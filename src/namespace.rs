@@ -130,6 +130,11 @@ impl Namespaces {
         self.0.get(name)
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
+        self.0.values()
+    }
+
     /// How many are known.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -18,7 +18,7 @@ const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// The parts of a Node object that matter. Everything else, images and `managedFields` above all,
 /// is dropped when it is read.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeObject {
     /// `metadata`.
@@ -30,7 +30,7 @@ pub struct NodeObject {
 }
 
 /// Parts of a Node's `metadata`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeMetadata {
     /// The node's name.
@@ -44,7 +44,7 @@ pub struct NodeMetadata {
 }
 
 /// Parts of a Node's `spec`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeSpec {
     /// Its taints.
@@ -67,7 +67,7 @@ pub struct Taint {
 }
 
 /// Parts of a Node's `status`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
     /// `nodeInfo`.
@@ -75,7 +75,7 @@ pub struct NodeStatus {
 }
 
 /// Parts of `status.nodeInfo`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeInfo {
     /// Such as `containerd://2.1.4`.
@@ -120,6 +120,17 @@ impl RuntimeKind {
             Self::Containerd => Some("/run/containerd/containerd.sock"),
             Self::Docker => Some(DOCKER_SOCKET),
             Self::CriO | Self::Unknown => None,
+        }
+    }
+
+    /// Its name in the policy file and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Docker => "docker",
+            Self::CriO => "cri-o",
+            Self::Unknown => "unknown",
         }
     }
 

@@ -46,6 +46,29 @@ pub struct Metadata<'a> {
     /// `annotations`.
     #[serde(borrow)]
     pub annotations: Option<Map<'a, Str<'a>>>,
+    /// `ownerReferences`.
+    #[serde(borrow)]
+    pub owner_references: List<OwnerReference<'a>>,
+}
+
+/// An item of `metadata.ownerReferences`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerReference<'a> {
+    /// `apiVersion`.
+    #[serde(borrow, default)]
+    pub api_version: Str<'a>,
+    /// `kind`.
+    #[serde(borrow, default)]
+    pub kind: Str<'a>,
+    /// `name`.
+    #[serde(borrow, default)]
+    pub name: Str<'a>,
+    /// `uid`.
+    #[serde(borrow, default)]
+    pub uid: Str<'a>,
+    /// Whether it is the object that manages the pod.
+    pub controller: Option<bool>,
 }
 
 impl Metadata<'_> {
@@ -53,6 +76,13 @@ impl Metadata<'_> {
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.as_ref()?.get(key).map(Str::as_str)
+    }
+
+    /// The object that manages the pod.
+    #[must_use]
+    pub fn controller(&self) -> Option<&OwnerReference<'_>> {
+        let mut owners = self.owner_references.iter().flatten();
+        owners.find(|owner| owner.controller == Some(true))
     }
 
     /// The value of an annotation.

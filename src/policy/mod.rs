@@ -10,7 +10,7 @@ mod profile;
 mod recogniser;
 pub mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub use profile::{
     ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
 };
 pub use recogniser::{Mark, Recogniser};
-use values::{Glob, SocketPath};
+use values::{Glob, MirrorUrl, SocketPath};
 
 use crate::{
     namespace::PodSecurity,
@@ -174,6 +174,15 @@ impl Policy {
     #[must_use]
     pub fn recognisers(&self) -> &[Recogniser] {
         &self.recognisers
+    }
+
+    /// The registry mirrors of all profiles.
+    #[must_use]
+    pub fn registry_mirrors(&self) -> BTreeSet<&MirrorUrl> {
+        let profiles = self.file.profiles.values();
+        profiles
+            .flat_map(|profile| &profile.dind.registry_mirrors)
+            .collect()
     }
 
     /// The declared node pools.

@@ -99,6 +99,21 @@ impl MirrorUrl {
         rest.trim_end_matches('/')
     }
 
+    /// `host:port`, the port that of the scheme where none is written.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let host = self.host();
+        // An IPv6 address stands in brackets, and may hold the last colon.
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty());
+        match (has_port, self.is_plain_http()) {
+            (true, _) => host.to_owned(),
+            (false, true) => format!("{host}:80"),
+            (false, false) => format!("{host}:443"),
+        }
+    }
+
     /// Whether it is plain HTTP, which BuildKit ignores unless the host is also an insecure registry.
     #[must_use]
     pub fn is_plain_http(&self) -> bool {

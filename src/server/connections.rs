@@ -16,7 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::metrics::{Metrics, Port, Problem};
+use crate::metrics::{Metrics, Port, Problem};
 
 /// Lets a bounded number of connections in, before their TLS handshake, and closes those beyond it
 /// at once: the API server then goes on without the webhook, instead of waiting out its timeout.

@@ -3,17 +3,13 @@
 
 mod connections;
 pub mod duration;
-mod metrics;
 mod routes;
 pub mod tls;
 
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,15 +17,19 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::{
-    admit::Answer, decide::Cluster, namespace::Namespaces, nodes::Snapshot, policy::Policy,
+    admit::Answer,
+    decide::Cluster,
+    events::Sink,
+    facts::LiveFacts,
+    metrics::{Metrics, Port},
     review::ReviewError,
 };
 use connections::Gate;
-use metrics::{Metrics, Port};
+use tls::{ClientCheck, ServingCertificate};
 
 /// A TLS handshake, and then the head of the first request, take no longer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,30 +50,6 @@ const METRICS_DRAIN: Duration = Duration::from_secs(1);
 /// What answers a request body: [`admit`](crate::admit::admit), or what a test puts in its place.
 pub type Evaluate = fn(&[u8], Cluster<'_>) -> Result<Answer, ReviewError>;
 
-/// What is known of the cluster: immutable, replaced whole.
-#[derive(Debug, Default)]
-pub struct Facts {
-    /// The nodes; `None` before the first list arrived.
-    pub nodes: Option<Snapshot>,
-    /// The namespaces.
-    pub namespaces: Namespaces,
-    /// The policy.
-    pub policy: Policy,
-    /// Registry mirrors that did not answer when they were last probed.
-    pub dead_mirrors: Vec<String>,
-}
-
-impl Facts {
-    fn cluster(&self) -> Cluster<'_> {
-        Cluster {
-            nodes: self.nodes.as_ref(),
-            namespaces: &self.namespaces,
-            policy: &self.policy,
-            dead_mirrors: &self.dead_mirrors,
-        }
-    }
-}
-
 /// How a server is to run.
 #[derive(Debug)]
 pub struct Config {
@@ -81,12 +57,18 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and probes are (HTTP); port 0 takes a free one.
     pub metrics_listen: SocketAddr,
-    /// The certificate that is shown.
-    pub tls: Arc<rustls::ServerConfig>,
-    /// What is known of the cluster.
-    pub facts: Facts,
+    /// The certificate that is shown, and replaced by others.
+    pub tls: Arc<ServingCertificate>,
+    /// Who may connect to the webhook's port; everybody without it.
+    pub clients: Option<Arc<ClientCheck>>,
+    /// What is known of the cluster, and kept up to date by others.
+    pub facts: Arc<LiveFacts>,
+    /// What is counted, by this server and by others.
+    pub metrics: Arc<Metrics>,
     /// What answers.
     pub evaluate: Evaluate,
+    /// Where to tell of pods that were left alone.
+    pub events: Option<Sink>,
     /// Connections beyond this are closed at once.
     pub max_connections: usize,
     /// How long a request may take to arrive.
@@ -108,13 +90,18 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+    /// The TLS library refuses.
+    #[error("failed to set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// What all requests share.
 struct App {
-    facts: Facts,
+    facts: Arc<LiveFacts>,
     evaluate: Evaluate,
+    events: Option<Sink>,
     metrics: Arc<Metrics>,
+    certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
     shutdown: Shutdown,
 }
@@ -125,39 +112,32 @@ impl App {
         if self.shutdown.has_begun() {
             reasons.push("it is shutting down");
         }
-        if self.facts.nodes.is_none() {
-            reasons.push("the cluster's nodes are not known yet");
-        }
+        reasons.extend(self.certificate.not_ready_because());
+        reasons.extend(self.facts.load().missing());
         reasons
     }
 }
 
-/// Ends a server; clones end the same one.
+/// Ends a server, and what runs beside it; clones end the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown(Arc<ShutdownState>);
-
-#[derive(Debug, Default)]
-struct ShutdownState {
-    begun: AtomicBool,
-    notify: Notify,
-}
+pub struct Shutdown(watch::Sender<bool>);
 
 impl Shutdown {
     /// Begins the end: unready from now on, then drained, then closed.
     pub fn begin(&self) {
-        self.0.begun.store(true, Ordering::SeqCst);
-        // One permit is kept if nobody waits yet, and only the server ever waits.
-        self.0.notify.notify_one();
+        self.0.send_replace(true);
     }
 
-    fn has_begun(&self) -> bool {
-        self.0.begun.load(Ordering::SeqCst)
+    /// Whether it has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
     }
 
-    async fn wait(&self) {
-        while !self.has_begun() {
-            self.0.notify.notified().await;
-        }
+    /// Waits until it begins.
+    pub async fn begun(&self) {
+        // The sender is part of `self`: it is there as long as this waits.
+        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
     }
 }
 
@@ -189,14 +169,13 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let webhook = listen(config.listen)?;
         let metrics_listener = listen(config.metrics_listen)?;
-        let metrics = Metrics::new();
-        if let Some(nodes) = &config.facts.nodes {
-            metrics.set_nodes(nodes);
-        }
+        let tls = RustlsConfig::from_config(config.tls.server_config(config.clients)?);
         let app = App {
             facts: config.facts,
             evaluate: config.evaluate,
-            metrics: Arc::new(metrics),
+            events: config.events,
+            metrics: config.metrics,
+            certificate: config.tls,
             request_timeout: config.request_timeout,
             shutdown: Shutdown::default(),
         };
@@ -204,7 +183,7 @@ impl Server {
             app: Arc::new(app),
             webhook,
             metrics: metrics_listener,
-            tls: RustlsConfig::from_config(config.tls),
+            tls,
             max_connections: config.max_connections,
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
@@ -221,12 +200,6 @@ impl Server {
     #[must_use]
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics.1
-    }
-
-    /// What is served.
-    #[must_use]
-    pub fn facts(&self) -> &Facts {
-        &self.app.facts
     }
 
     /// Its end.
@@ -255,7 +228,7 @@ impl Server {
             .serve(routes::metrics(Arc::clone(&self.app)).into_make_service());
 
         let drain = async {
-            self.app.shutdown.wait().await;
+            self.app.shutdown.begun().await;
             tokio::time::sleep(self.drain_delay).await;
             webhook.graceful_shutdown(Some(self.drain_timeout));
             Ok(())

@@ -23,8 +23,8 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use super::{App, duration, metrics::Problem};
-use crate::{admit::Record, review};
+use super::{App, duration};
+use crate::{admit::Record, metrics::Problem, review};
 
 /// The API server sends at most two objects of 1.5 MiB; this is more than enough.
 pub(super) const BODY_LIMIT: usize = 8 << 20;
@@ -76,14 +76,19 @@ async fn method_not_allowed() -> Response {
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let reasons = app.not_ready_because();
     if reasons.is_empty() {
-        plain(StatusCode::OK, "ready")
+        let detail = app.facts.load().policy_error.as_ref().map_or_else(
+            || "ready".to_owned(),
+            |error| format!("ready, with the last good policy: {error}"),
+        );
+        plain(StatusCode::OK, &detail)
     } else {
         plain(StatusCode::SERVICE_UNAVAILABLE, &reasons.join("\n"))
     }
 }
 
 async fn scrape(State(app): State<Arc<App>>) -> Response {
-    match app.metrics.encode() {
+    app.metrics.certificate(&app.certificate);
+    match app.metrics.encode(&app.facts.load()) {
         Ok(text) => {
             let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(CONTENT_TYPE, openmetrics)], text).into_response()
@@ -191,7 +196,8 @@ fn keep(bytes: &mut Vec<u8>, data: &Bytes, total: usize) {
 }
 
 fn answer(app: &App, body: &[u8], start: Instant) -> Response {
-    let evaluate = || (app.evaluate)(body, app.facts.cluster());
+    let facts = app.facts.load();
+    let evaluate = || (app.evaluate)(body, facts.cluster());
     match catch_unwind(AssertUnwindSafe(evaluate)) {
         Ok(Ok(answer)) => {
             app.metrics.decided(&answer.record);
@@ -199,6 +205,9 @@ fn answer(app: &App, body: &[u8], start: Instant) -> Response {
                 app.metrics.problem(Problem::BadRequest);
             }
             log(&answer.record, start);
+            if let (Some(left), Some(events)) = (answer.left_alone, &app.events) {
+                events.put(left);
+            }
             json(answer.body)
         }
         Ok(Err(error)) => {

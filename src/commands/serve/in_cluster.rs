@@ -1,0 +1,283 @@
+//! `slipway serve` in a cluster, as the Helm chart runs it.
+
+use std::{env, future::Future, path::Path, pin::pin, process, sync::Arc};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use kube::Client;
+use tokio::{sync::mpsc, task::JoinSet};
+use tracing::{error, info};
+
+use super::{ServeArgs, end_on_signal, log, policy};
+use crate::{
+    admit::LeftAlone,
+    certificates,
+    commands::client::ClientArgs,
+    events,
+    facts::{Facts, LiveFacts},
+    leader::{Campaign, Leadership},
+    metrics::Metrics,
+    server::{Server, Shutdown, tls::ServingCertificate},
+    watch,
+};
+
+/// Where the chart mounts certificates that others make.
+const TLS_DIR: &str = "/etc/slipway/tls";
+
+/// Arguments that count without `--standalone`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "In a cluster")]
+pub(super) struct InClusterArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+
+    /// The namespace in which Slipway runs: there its Secret and its Lease are.
+    #[arg(
+        long = "own-namespace",
+        env = "SLIPWAY_NAMESPACE",
+        value_name = "NAME",
+        default_value = "slipway-system"
+    )]
+    namespace: String,
+
+    /// The name of the pod in which this runs, which tells the replicas apart. Without it: the name
+    /// of the host.
+    #[arg(long, env = "SLIPWAY_POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+
+    /// Who makes the certificates: `self` (Slipway), `cert-manager`, or `provided` (by somebody else,
+    /// as files). See docs/certificates.md.
+    #[arg(
+        long,
+        env = "SLIPWAY_CERTIFICATES",
+        value_name = "MODE",
+        default_value = "self"
+    )]
+    certificates: certificates::Mode,
+
+    /// The Secret in which certificates of the mode `self` are kept.
+    #[arg(
+        long,
+        env = "SLIPWAY_TLS_SECRET",
+        value_name = "NAME",
+        default_value = "slipway-tls"
+    )]
+    tls_secret: String,
+
+    /// The MutatingWebhookConfiguration whose caBundle is written in the mode `self`.
+    #[arg(
+        long,
+        env = "SLIPWAY_WEBHOOK_CONFIGURATION",
+        value_name = "NAME",
+        default_value = "slipway"
+    )]
+    webhook_configuration: String,
+
+    /// The Service by which the API server calls the webhook.
+    #[arg(
+        long,
+        env = "SLIPWAY_SERVICE",
+        value_name = "NAME",
+        default_value = "slipway"
+    )]
+    service: String,
+
+    /// The Lease by which the replicas choose the one that keeps the certificates.
+    #[arg(
+        long,
+        env = "SLIPWAY_LEASE",
+        value_name = "NAME",
+        default_value = "slipway-leader"
+    )]
+    lease: String,
+
+    /// Whether registry mirrors are probed, and those that do not answer left out of new pods. Turn
+    /// it off where Slipway cannot reach mirrors that runner pods can.
+    #[arg(
+        long,
+        env = "SLIPWAY_PROBE_MIRRORS",
+        value_name = "BOOL",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    probe_mirrors: bool,
+}
+
+impl InClusterArgs {
+    fn certificates(&self, tls_dir: Option<&Path>) -> certificates::Options {
+        certificates::Options {
+            mode: self.certificates,
+            namespace: self.namespace.clone(),
+            service: self.service.clone(),
+            secret: self.tls_secret.clone(),
+            webhook_configuration: self.webhook_configuration.clone(),
+            directory: tls_dir.unwrap_or(Path::new(TLS_DIR)).to_owned(),
+        }
+    }
+
+    /// What tells this replica from all others.
+    fn identity(&self) -> String {
+        self.pod_name.clone().unwrap_or_else(|| {
+            let host = env::var("HOSTNAME").unwrap_or_else(|_| "slipway".to_owned());
+            format!("{host}-{}", process::id())
+        })
+    }
+}
+
+/// What the server and its tasks share.
+#[derive(Clone)]
+struct Parts {
+    client: Client,
+    facts: Arc<LiveFacts>,
+    metrics: Arc<Metrics>,
+    serving: Arc<ServingCertificate>,
+    shutdown: Shutdown,
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// When a file cannot be used, an address not be had, or there is no cluster.
+pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let (policy, policy_text) = policy(args)?;
+    let client = args.cluster.client.client().await?;
+    let metrics = Arc::new(Metrics::new());
+    let facts = Arc::new(LiveFacts::new(Facts {
+        policy: policy.into(),
+        ..Facts::default()
+    }));
+    let serving = Arc::new(ServingCertificate::default());
+    let (events, waiting) = events::Sink::new(Arc::clone(&metrics));
+    let config = args.server_config(
+        Arc::clone(&serving),
+        Arc::clone(&facts),
+        Arc::clone(&metrics),
+        Some(events),
+    )?;
+    let server = Server::bind(config)
+        .context("failed to start; --listen and --metrics-listen choose other addresses")?;
+    let parts = Parts {
+        client,
+        facts,
+        metrics,
+        serving,
+        shutdown: server.shutdown(),
+    };
+    end_on_signal(parts.shutdown.clone())?;
+    log::log_panics();
+
+    let mut tasks = Tasks::default();
+    tasks.follow(&parts, args, policy_text);
+    tasks.tell(&parts, args, waiting);
+    tasks.keep_certificates(&parts, args);
+    info!(address = %server.address(), metrics = %server.metrics_address(), "serving");
+    tasks.serve(server, &parts.shutdown).await
+}
+
+/// What runs beside the server until the shutdown.
+#[derive(Default)]
+struct Tasks(JoinSet<&'static str>);
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// What keeps the facts up to date.
+    fn follow(&mut self, parts: &Parts, args: &ServeArgs, policy_text: String) {
+        let Parts {
+            client,
+            facts,
+            metrics,
+            ..
+        } = parts.clone();
+        self.spawn("watches", watch::cluster(client, facts, metrics));
+        if args.cluster.probe_mirrors {
+            let facts = Arc::clone(&parts.facts);
+            self.spawn("mirror probes", async move {
+                watch::mirrors::follow(&facts).await;
+            });
+        }
+        if let Some(path) = args.policy.clone() {
+            let Parts { facts, metrics, .. } = parts.clone();
+            self.spawn("policy file", async move {
+                let every = watch::policy::EVERY;
+                watch::policy::follow(&path, policy_text, every, &facts, &metrics).await;
+            });
+        }
+    }
+
+    fn tell(&mut self, parts: &Parts, args: &ServeArgs, waiting: mpsc::Receiver<LeftAlone>) {
+        let Parts {
+            client, metrics, ..
+        } = parts.clone();
+        let identity = args.cluster.identity();
+        self.spawn("events", async move {
+            events::publish(client, Some(identity), waiting, &metrics).await;
+        });
+    }
+
+    fn keep_certificates(&mut self, parts: &Parts, args: &ServeArgs) {
+        let Parts {
+            client,
+            serving,
+            metrics,
+            shutdown,
+            ..
+        } = parts.clone();
+        let own = &args.cluster;
+        let campaign = Campaign::new(client.clone(), &own.namespace, &own.lease, &own.identity());
+        let leadership = campaign.leadership();
+        let options = own.certificates(args.tls_dir.as_deref());
+        // Files need no leader, and no right to write a Lease.
+        if own.certificates == certificates::Mode::Own {
+            self.spawn("leader election", async move {
+                campaign.run(shutdown.begun()).await;
+            });
+            self.spawn("leader metric", show(leadership.clone(), metrics));
+        }
+        let keep = certificates::run(options, client, serving, leadership);
+        self.spawn("certificates", keep);
+    }
+
+    /// Serves. Should one of the tasks end before the shutdown, which only a defect does, the server
+    /// ends too, in order, and the kubelet starts it again: better than serving on with what gets
+    /// older.
+    async fn serve(mut self, server: Server, shutdown: &Shutdown) -> anyhow::Result<()> {
+        let mut serving = pin!(server.run());
+        loop {
+            let ended = tokio::select! {
+                result = &mut serving => {
+                    result.context("failed to serve")?;
+                    info!("ended");
+                    return Ok(());
+                }
+                Some(ended) = self.0.join_next() => ended,
+            };
+            // The Lease is given back as soon as the shutdown begins.
+            if shutdown.has_begun() {
+                continue;
+            }
+            let task = ended.unwrap_or("one that panicked");
+            error!(
+                task,
+                "a task that should run for ever has ended; shutting down"
+            );
+            shutdown.begin();
+            serving.await.context("failed to serve")?;
+            bail!("ended, because a part of it failed; please report the log")
+        }
+    }
+}
+
+/// Shows whether this replica leads, for ever.
+async fn show(mut leadership: Leadership, metrics: Arc<Metrics>) {
+    loop {
+        let leads = leadership.is_leader();
+        metrics.leads(leads);
+        leadership.changed_from(leads).await;
+    }
+}

@@ -1,0 +1,137 @@
+//! One watch as a stream of changes that never ends: errors begin it anew, with a growing pause.
+
+use std::fmt::Debug;
+
+use futures_util::{Stream, StreamExt, stream};
+use kube::{
+    Api, Resource,
+    runtime::{
+        utils::Backoff,
+        watcher::{self, Config, DefaultBackoff, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use crate::metrics::{Metrics, Watched};
+
+/// After this many seconds a watch is begun again, and a connection that died in silence is noticed.
+const WATCH_SECONDS: u32 = 120;
+
+/// What happened to the objects of a watch.
+#[derive(Debug)]
+pub(super) enum Change<K> {
+    /// These are all there are: a list that is complete.
+    All(Vec<K>),
+    /// This one is new, or different.
+    Applied(K),
+    /// This one is gone.
+    Deleted(K),
+}
+
+/// The changes of a resource: first all, then one by one, and after each interruption all again.
+///
+/// `Metrics` are told whether the watch is connected. An error drops the watch and lists anew, also
+/// where a watch could have gone on: only a list tells that the API server is back when nothing
+/// changes.
+pub(super) fn changes<K>(
+    api: Api<K>,
+    watched: Watched,
+    metrics: &Metrics,
+) -> impl Stream<Item = Change<K>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let begin = move || watcher(api.clone(), Config::default().timeout(WATCH_SECONDS)).boxed();
+    let state = Watch {
+        events: begin(),
+        begin,
+        listed: Vec::new(),
+        backoff: DefaultBackoff::default(),
+        watched,
+        metrics,
+        failing: false,
+    };
+    stream::unfold(state, |mut watch| async {
+        let change = watch.next().await;
+        Some((change, watch))
+    })
+}
+
+struct Watch<'m, K, S, B> {
+    events: S,
+    begin: B,
+    /// What the list under way has brought so far.
+    listed: Vec<K>,
+    backoff: DefaultBackoff,
+    watched: Watched,
+    metrics: &'m Metrics,
+    /// Whether the last thing heard was an error.
+    failing: bool,
+}
+
+impl<K, S, B> Watch<'_, K, S, B>
+where
+    S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Unpin,
+    B: Fn() -> S,
+{
+    async fn next(&mut self) -> Change<K> {
+        loop {
+            match self.events.next().await {
+                Some(Ok(event)) => {
+                    if let Some(change) = self.heard(event) {
+                        return change;
+                    }
+                }
+                Some(Err(error)) => self.lost(&error).await,
+                // A watcher never ends by itself; if it did, it would be begun again all the same.
+                None => self.events = (self.begin)(),
+            }
+        }
+    }
+
+    fn heard(&mut self, event: watcher::Event<K>) -> Option<Change<K>> {
+        // Parts of a list are no news yet: the list may still break off.
+        if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
+            self.metrics.watch_heard(self.watched);
+            if std::mem::take(&mut self.failing) {
+                info!(resource = self.watched.resource(), "watching again");
+                self.backoff.reset();
+            }
+        }
+        match event {
+            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::InitApply(object) => self.listed.push(object),
+            watcher::Event::InitDone => {
+                let all = std::mem::take(&mut self.listed);
+                debug!(
+                    resource = self.watched.resource(),
+                    count = all.len(),
+                    "listed"
+                );
+                return Some(Change::All(all));
+            }
+            watcher::Event::Apply(object) => return Some(Change::Applied(object)),
+            watcher::Event::Delete(object) => return Some(Change::Deleted(object)),
+        }
+        None
+    }
+
+    async fn lost(&mut self, error: &watcher::Error) {
+        self.metrics.watch_lost(self.watched);
+        // Once an outage is enough; the metric counts the rest.
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(
+                resource = self.watched.resource(),
+                %error,
+                "watch lost; what was known stays in force while it is begun again"
+            );
+        }
+        self.listed.clear();
+        if let Some(pause) = self.backoff.next() {
+            sleep(pause).await;
+        }
+        self.events = (self.begin)();
+    }
+}

@@ -1,0 +1,58 @@
+//! The nodes: a watch that becomes snapshots.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use kube::{Api, Client};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
+
+use super::{
+    changes::{Change, changes},
+    objects::Node,
+};
+use crate::{
+    facts::LiveFacts,
+    metrics::{Metrics, Watched},
+    nodes::Inventory,
+};
+
+/// An upgrade of a node pool changes many nodes at once: changes within this time make one snapshot.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// Follows the nodes, for ever.
+pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+    let mut changes = pin!(changes(Api::<Node>::all(client), Watched::Nodes, metrics));
+    let mut inventory = Inventory::default();
+    let mut first = true;
+    while let Some(change) = changes.next().await {
+        let listed = matches!(change, Change::All(_));
+        let mut meant = apply(&mut inventory, change);
+        if meant && !listed {
+            let end = Instant::now() + GATHER;
+            while let Ok(Some(change)) = timeout_at(end, changes.next()).await {
+                meant |= apply(&mut inventory, change);
+            }
+        }
+        if meant || first {
+            let snapshot = Arc::new(inventory.snapshot());
+            if std::mem::take(&mut first) {
+                info!(nodes = snapshot.len(), "nodes known");
+            } else {
+                debug!(nodes = snapshot.len(), "new snapshot of the nodes");
+            }
+            facts.update(|facts| facts.nodes = Some(Arc::clone(&snapshot)));
+        }
+    }
+}
+
+/// Whether the change means anything: heartbeats do not.
+fn apply(inventory: &mut Inventory, change: Change<Node>) -> bool {
+    match change {
+        Change::All(nodes) => inventory.replace(nodes.into_iter().map(Node::into_facts)),
+        Change::Applied(node) => inventory.apply(node.into_facts()),
+        Change::Deleted(node) => {
+            inventory.remove(node.metadata.name.as_deref().unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a method and a path mean.
+
+use super::problem::Problem;
+
+/// What is asked, in the words of RBAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+/// A kind of resource.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Collection {
+    /// `v1`, `coordination.k8s.io/v1`.
+    pub api_version: String,
+    /// `secrets`, `leases`.
+    pub plural: String,
+}
+
+/// Where an object is. The namespace of what has none is empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub collection: Collection,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// A parsed path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub collection: Collection,
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub subresource: Option<String>,
+}
+
+impl Route {
+    /// Parses `/api/v1/…` or `/apis/GROUP/VERSION/…`.
+    pub fn parse(path: &str) -> Result<Self, Problem> {
+        let unknown = || Problem::new(404, "NotFound", format!("there is no path {path}"));
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let (api_version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ((*version).to_owned(), rest),
+            ["apis", group, version, rest @ ..] => (format!("{group}/{version}"), rest),
+            _ => return Err(unknown()),
+        };
+        // `namespaces/a` is an object, `namespaces/a/secrets` a collection in it.
+        let (namespace, rest) = match rest {
+            ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, rest),
+            ["namespaces", namespace, rest @ ..] => (Some((*namespace).to_owned()), rest),
+            _ => (None, rest),
+        };
+        let (plural, name, subresource) = match rest {
+            [plural] => (plural, None, None),
+            [plural, name] => (plural, Some(name), None),
+            [plural, name, subresource] => (plural, Some(name), Some(subresource)),
+            _ => return Err(unknown()),
+        };
+        Ok(Self {
+            collection: Collection {
+                api_version,
+                plural: (*plural).to_owned(),
+            },
+            namespace,
+            name: name.map(ToString::to_string),
+            subresource: subresource.map(ToString::to_string),
+        })
+    }
+
+    /// What is asked of it; `None` when the method does not fit.
+    pub fn verb(&self, method: &str, watch: bool) -> Option<Verb> {
+        Some(match (method, self.name.is_some()) {
+            ("GET", _) if watch => Verb::Watch,
+            ("GET", true) => Verb::Get,
+            ("GET", false) => Verb::List,
+            ("POST", false) => Verb::Create,
+            ("PUT", true) => Verb::Update,
+            ("PATCH", true) => Verb::Patch,
+            ("DELETE", true) => Verb::Delete,
+            ("DELETE", false) => Verb::DeleteCollection,
+            _ => return None,
+        })
+    }
+
+    /// The key of the object that the path names.
+    pub fn key(&self) -> Key {
+        self.key_of(self.name.as_deref().expect("the path names no object"))
+    }
+
+    /// The key of an object of this collection and namespace.
+    pub fn key_of(&self, name: &str) -> Key {
+        Key {
+            collection: self.collection.clone(),
+            namespace: self.namespace.clone().unwrap_or_default(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Whether an object is of this collection, and in the path's namespace if there is one.
+    pub fn covers(&self, key: &Key) -> bool {
+        key.collection == self.collection
+            && self
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == key.namespace)
+            && self.name.as_ref().is_none_or(|name| *name == key.name)
+    }
+}
