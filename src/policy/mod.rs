@@ -3,6 +3,7 @@
 //! Strict: an unknown key or a value of the wrong form is an error that names its place. Types in
 //! [`values`] are valid by construction; [`check`] holds what spans several keys.
 
+mod cache;
 mod check;
 mod error;
 mod profile;
@@ -14,11 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use cache::{
+    AccessMode, Cache, CacheKeySource, Claim, DockerdCache, EmptyDir, EphemeralClaim, LocalCache,
+    NoVolume, NodeSlots,
+};
 pub use error::PolicyError;
 pub use profile::{
-    AccessMode, Buildkit, Buildkitd, Cache, CacheKeySource, Claim, Containerd, Dind, DockerSocket,
-    DockerdCache, EmptyDir, EphemeralClaim, InjectDind, LocalCache, NoVolume, NodeSlots, Overwrite,
-    Profile, ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
+    Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
+    ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
 };
 pub use recogniser::{Mark, Recogniser};
 use values::{Glob, MirrorUrl, SocketPath};
