@@ -73,9 +73,9 @@ impl Watching {
 
     /// The value of a metric, as it is written.
     fn metric(&self, name: &str) -> String {
-        let text = self.metrics.encode(&self.facts.load()).unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(name));
-        let value = value.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        let page = self.metrics.encode(&self.facts.load()).unwrap();
+        let value = page.lines().find_map(|line| line.strip_prefix(name));
+        let value = value.unwrap_or_else(|| panic!("no {name} in\n{page}"));
         value.trim().to_owned()
     }
 }
