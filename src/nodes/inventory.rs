@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Group, Labels, Member, NodeObject, RuntimeFacts, Shared, Snapshot};
+use super::{Group, Labels, Member, NamesByValue, NodeObject, RuntimeFacts, Shared, Snapshot};
 
 /// A label becomes a node's own when it has more values than this …
 const OWN_MIN_VALUES: usize = 32;
@@ -196,17 +196,14 @@ impl Inventory {
             group: Arc::clone(&group),
             nodes: 1,
         };
-        let place = match self.free.pop() {
-            Some(place) => {
-                if let Some(free) = self.snapshot.groups.get_mut(place) {
-                    *free = shared;
-                }
-                place
+        let place = if let Some(place) = self.free.pop() {
+            if let Some(free) = self.snapshot.groups.get_mut(place) {
+                *free = shared;
             }
-            None => {
-                self.snapshot.groups.push(shared);
-                self.snapshot.groups.len() - 1
-            }
+            place
+        } else {
+            self.snapshot.groups.push(shared);
+            self.snapshot.groups.len() - 1
         };
         self.places.insert(group, place);
         place
@@ -223,11 +220,10 @@ impl Inventory {
         if self.snapshot.own.contains_key(key) {
             return;
         }
-        match known.values.get_mut(value) {
-            Some(count) => *count += 1,
-            None => {
-                known.values.insert(value.into(), 1);
-            }
+        if let Some(count) = known.values.get_mut(value) {
+            *count += 1;
+        } else {
+            known.values.insert(value.into(), 1);
         }
     }
 
@@ -299,7 +295,7 @@ impl Inventory {
     fn group(&mut self, nodes: Vec<Described>) {
         *self = Self::default();
         for key in own_keys(&nodes) {
-            self.snapshot.own.insert(key, super::Shards::default());
+            self.snapshot.own.insert(key, NamesByValue::default());
         }
         for node in nodes {
             self.put_in(node);

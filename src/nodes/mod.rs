@@ -29,6 +29,8 @@ use shards::Shards;
 use crate::pod::Pod;
 
 type Labels = BTreeMap<String, String>;
+/// The names of nodes, by the value of a label.
+type NamesByValue = Shards<Box<[Arc<str>]>>;
 
 /// Nodes that are alike, or a declared pool that may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,7 +109,7 @@ pub struct Snapshot {
     groups: Vec<Shared>,
     members: Shards<Member>,
     /// Of each own label, the names of the nodes by its value.
-    own: BTreeMap<Arc<str>, Shards<Box<[Arc<str>]>>>,
+    own: BTreeMap<Arc<str>, NamesByValue>,
 }
 
 impl Snapshot {
