@@ -96,7 +96,9 @@ prune() {
     fi
     if [ -n "$budget" ] && [ "$(size)" -gt "$budget" ]; then
         docker image prune --all --force
-        docker builder prune --all --force --keep-storage "${budget}MB"
+        # The second name of the flag is that of newer clients.
+        docker builder prune --all --force --keep-storage "${budget}MB" ||
+            docker builder prune --all --force --reserved-space "${budget}MB"
     fi
 }
 
@@ -110,8 +112,8 @@ clean_up() {
     rm -f "$slot/starting"
     # shellcheck disable=SC2086 # ids and names, without spaces
     {
-        [ -z "$containers" ] || docker rm --force --volumes $containers
-        [ -z "$volumes" ] || docker volume rm --force $volumes
+        [ -z "$containers" ] || docker rm --force --volumes -- $containers
+        [ -z "$volumes" ] || docker volume rm --force -- $volumes
         prune
     } >/dev/null
     rm -rf "$dir/trash"
@@ -146,7 +148,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 # An image without docker's entrypoint has dockerd itself.
-command -v "$1" >/dev/null || shift
+[ $# -eq 0 ] || command -v "$1" >/dev/null || shift
 case ${1:-} in '' | -*) set -- dockerd "$@" ;; esac
 
 # A killed dockerd leaves them behind in the pod's /run, and the next one does not start.
