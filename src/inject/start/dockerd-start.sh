@@ -78,23 +78,22 @@ prepare_slot() {
 }
 
 # The share of the disk that is used, in percent.
-disk_use() { df -P "$dir" | awk 'NR == 2 { print int($5) }'; }
+disk_use() { df -P "$1" | awk 'NR == 2 { print int($5) }'; }
 
-# Images and build cache in MB, from sizes such as 1.5GB.
-size() {
-    docker system df --format '{{.Size}}' | awk '
-        /TB/ { sum += $1 * 1000000 } /GB/ { sum += $1 * 1000 } /MB/ { sum += $1 } END { print int(sum) }'
+# The sum of sizes such as 1.5GB.
+in_megabytes() {
+    awk '/TB/ { sum += $1 * 1000000 } /GB/ { sum += $1 * 1000 } /MB/ { sum += $1 } END { print int(sum) }'
 }
 
 prune() {
-    if [ "$(disk_use)" -ge "$disk_full" ]; then
+    if [ "$(disk_use "$dir")" -ge "$disk_full" ]; then
         log "$dir: the disk is more than $disk_full % full: emptying this slot and the free ones"
         budget=0
         for n in $(by_last_use); do
             (exec 8>>"$dir/lock-$n" && flock -n 8 && [ -d "$dir/slot-$n" ] && discard "$dir/slot-$n")
         done
     fi
-    if [ -n "$budget" ] && [ "$(size)" -gt "$budget" ]; then
+    if [ -n "$budget" ] && [ "$(docker system df --format '{{.Size}}' | in_megabytes)" -gt "$budget" ]; then
         docker image prune --all --force
         # The second name of the flag is that of newer clients.
         docker builder prune --all --force --keep-storage "${budget}MB" ||
