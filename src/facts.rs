@@ -26,6 +26,8 @@ pub struct Facts {
     pub policy_error: Option<Arc<str>>,
     /// Registry mirrors that did not answer when they were last probed.
     pub dead_mirrors: Arc<[String]>,
+    /// Whether they have been probed at all.
+    pub mirrors_probed: bool,
 }
 
 impl Facts {

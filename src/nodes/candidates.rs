@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Group, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind};
 
 /// Labels that tell pools of nodes apart, in the order in which a pod is pinned by them.
-const POOL_LABELS: [&str; 9] = [
+pub(super) const POOL_LABELS: [&str; 9] = [
     RUNTIME_LABEL,
     "cloud.google.com/gke-container-runtime",
     "kubernetes.azure.com/agentpool",

@@ -140,7 +140,7 @@ struct Parts {
 /// When a file cannot be used, an address not be had, or there is no cluster.
 pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let (policy, policy_text) = policy(args)?;
-    let client = args.cluster.client.client().await?;
+    let client = args.cluster.client.serving_client().await?;
     let metrics = Arc::new(Metrics::new());
     let facts = Arc::new(LiveFacts::new(Facts {
         policy: policy.into(),
