@@ -155,14 +155,12 @@ async fn a_server_that_is_gone_leaves_the_last_facts_and_an_age() {
     assert_eq!(watching.metric(age), "0.0");
 
     watching.server.stop().await;
-    let errors = "slipway_watch_errors_total{resource=\"nodes\"}";
-    let outage = async {
-        while watching.metric(errors) == "0" {
+    let it_ages = async {
+        while watching.metric(age) == "0.0" {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(30), outage).await.unwrap();
-    assert_ne!(watching.metric(age), "0.0");
+    timeout(Duration::from_secs(30), it_ages).await.unwrap();
     assert!(watching.facts.load().missing().is_empty(), "still in force");
     assert_eq!(nodes(&watching.facts.load()), 1);
 
@@ -185,6 +183,27 @@ async fn without_the_right_to_list_nothing_is_known_until_it_is_given() {
     );
     watching.server.clear_faults();
     watching.until_synced().await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_lists_but_does_not_watch_is_not_asked_for_lists_all_the_time() {
+    let server = ApiServer::start();
+    set_node(&server, "n1", "containerd://2.1.4");
+    server.when(Verb::Watch, NODES).always().answer(403);
+    let watching = Watching::start_on(server);
+    let errors = "slipway_watch_errors_total{resource=\"nodes\"}";
+    let third = async {
+        while watching.metric(errors) != "3" {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), third).await.unwrap();
+    let calls = watching.server.calls();
+    let asked = |verb| {
+        let calls = calls.iter().filter(|c| c.verb == verb && c.path == NODES);
+        calls.count()
+    };
+    assert_eq!((asked(Verb::List), asked(Verb::Watch)), (3, 3));
 }
 
 #[tokio::test]

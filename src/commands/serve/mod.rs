@@ -6,7 +6,7 @@ mod standalone;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
 use rustls::crypto::aws_lc_rs;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +22,6 @@ use crate::{
         Config, Shutdown, duration,
         tls::{ClientCheck, ServingCertificate},
     },
-    watch,
 };
 use in_cluster::InClusterArgs;
 pub use log::LogFormat;
@@ -209,8 +208,7 @@ fn policy(args: &ServeArgs) -> anyhow::Result<(Policy, String)> {
     let (policy, text) = match &args.policy {
         Some(path) => {
             let text = read(path)?;
-            let policy = watch::policy::parse(&text)
-                .map_err(|problem| anyhow!("{}: {problem}", path.display()))?;
+            let policy = Policy::parse(&text).with_context(|| path.display().to_string())?;
             (policy, text)
         }
         None => (Policy::default(), String::new()),
