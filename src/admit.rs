@@ -308,7 +308,7 @@ mod tests {
         let namespaces = Namespaces::new([Namespace {
             name: "ci".to_owned(),
             labels: [(INJECT.to_owned(), "enabled".to_owned())].into(),
-            limits: Vec::new(),
+            ..Namespace::default()
         }]);
         let cluster = Cluster {
             nodes: Some(&Snapshot::default()),

@@ -6,7 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    namespace::{LimitRangeItem, Namespace, Namespaces},
+    namespace::{LimitRangeItem, Namespace, Namespaces, counted_by_quota},
     nodes::{NodeObject, Snapshot},
 };
 
@@ -73,34 +73,45 @@ pub fn node_objects(text: &str, source: &str) -> Result<Vec<NodeObject>, FleetEr
     Ok(nodes)
 }
 
-/// Reads namespaces, and the LimitRanges in them.
+/// Reads namespaces, and the LimitRanges and ResourceQuotas in them.
 ///
 /// # Errors
 /// When the text is broken, or holds something else; `source` names it in the error.
 pub fn namespaces(text: &str, source: &str) -> Result<Namespaces, FleetError> {
-    let command = "kubectl get namespaces,limitranges --all-namespaces -o yaml";
+    let command = "kubectl get namespaces,limitranges,resourcequotas --all-namespaces -o yaml";
     let objects = objects(text, source, command)?;
     let mut namespaces = BTreeMap::new();
     for object in &objects {
-        object.expect_kind(&["Namespace", "LimitRange"], command)?;
+        object.expect_kind(&["Namespace", "LimitRange", "ResourceQuota"], command)?;
         if object.kind == "Namespace" {
             let name = object.name()?.to_owned();
             let metadata = object.read::<WithMetadata>()?.metadata;
             let namespace = Namespace {
                 name: name.clone(),
                 labels: metadata.labels.unwrap_or_default(),
-                limits: Vec::new(),
+                ..Namespace::default()
             };
             namespaces.insert(name, namespace);
         }
     }
-    for object in objects.iter().filter(|object| object.kind == "LimitRange") {
-        let range = object.read::<LimitRange>()?;
-        let home = range.metadata.namespace.unwrap_or_default();
+    for object in objects.iter().filter(|object| object.kind != "Namespace") {
+        let home = object.read::<WithMetadata>()?.metadata.namespace;
+        let home = home.unwrap_or_default();
         let Some(namespace) = namespaces.get_mut(&home) else {
             return Err(object.error(format!("its namespace `{home}` is not in the file")));
         };
-        namespace.limits.extend(range.spec.limits);
+        if object.kind == "LimitRange" {
+            let range = object.read::<LimitRange>()?;
+            namespace.limits.extend(range.spec.limits);
+        } else {
+            let quota = object.read::<ResourceQuota>()?;
+            let counted = quota
+                .spec
+                .hard
+                .keys()
+                .filter_map(|key| counted_by_quota(key));
+            namespace.quotas.extend(counted);
+        }
     }
     Ok(Namespaces::new(namespaces.into_values()))
 }
@@ -135,8 +146,18 @@ struct WithMetadata {
 
 #[derive(Deserialize)]
 struct LimitRange {
-    metadata: Metadata,
     spec: LimitRangeSpec,
+}
+
+#[derive(Deserialize)]
+struct ResourceQuota {
+    spec: ResourceQuotaSpec,
+}
+
+#[derive(Deserialize)]
+struct ResourceQuotaSpec {
+    #[serde(default)]
+    hard: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -382,6 +403,12 @@ mod tests {
         assert!(
             error.starts_with("ns.yaml: document 1 (LimitRange `lr`): "),
             "{error}"
+        );
+        let quota = "kind: Namespace\nmetadata: {name: ci}\n---\nkind: ResourceQuota\nmetadata: {name: q, namespace: ci}\nspec: {hard: {memory: 1Gi, pods: 3}}\n";
+        let quota = namespaces(quota, "ns.yaml").unwrap();
+        assert_eq!(
+            quota.get("ci").unwrap().quotas,
+            ["requests.memory".to_owned()].into()
         );
         let error = namespaces_error(&text("elsewhere", "\"2\""));
         assert!(

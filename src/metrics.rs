@@ -110,10 +110,17 @@ pub(crate) enum Watched {
     Namespaces,
     /// LimitRange objects.
     LimitRanges,
+    /// ResourceQuota objects.
+    ResourceQuotas,
 }
 
 impl Watched {
-    const ALL: [Self; 3] = [Self::Nodes, Self::Namespaces, Self::LimitRanges];
+    const ALL: [Self; 4] = [
+        Self::Nodes,
+        Self::Namespaces,
+        Self::LimitRanges,
+        Self::ResourceQuotas,
+    ];
 
     /// The name of the resource in the Kubernetes API.
     pub(crate) fn resource(self) -> &'static str {
@@ -121,6 +128,7 @@ impl Watched {
             Self::Nodes => "nodes",
             Self::Namespaces => "namespaces",
             Self::LimitRanges => "limitranges",
+            Self::ResourceQuotas => "resourcequotas",
         }
     }
 }
@@ -186,7 +194,7 @@ pub struct Metrics {
     connections: Family<PortLabels, Gauge>,
     snapshot_age: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     watch_errors: Family<ResourceLabels, Counter>,
-    freshness: [Freshness; 3],
+    freshness: [Freshness; 4],
     policy_reloads: Family<OutcomeLabels, Counter>,
     policy_reload_failed: Gauge,
     mirrors: Family<MirrorLabels, Gauge>,

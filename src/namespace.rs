@@ -1,7 +1,7 @@
 //! What Slipway knows of a namespace: its labels, its Pod Security level, its LimitRanges.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
@@ -51,6 +51,22 @@ pub struct Namespace {
     pub labels: BTreeMap<String, String>,
     /// The `limits` of its LimitRanges.
     pub limits: Vec<LimitRangeItem>,
+    /// What its ResourceQuotas count of containers, such as `requests.memory`.
+    pub quotas: BTreeSet<String>,
+}
+
+/// What a key of a ResourceQuota's `spec.hard` counts of containers, such as `requests.memory`;
+/// `None` for a key that counts something else
+/// (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
+#[must_use]
+pub fn counted_by_quota(key: &str) -> Option<String> {
+    match key {
+        "cpu" | "memory" | "ephemeral-storage" => Some(format!("requests.{key}")),
+        // Of claims, not of containers.
+        "requests.storage" => None,
+        key if key.starts_with("requests.") || key.starts_with("limits.") => Some(key.to_owned()),
+        _ => None,
+    }
 }
 
 impl Namespace {
@@ -156,7 +172,21 @@ mod tests {
         Namespace {
             name: "ci".to_owned(),
             labels: [(key.to_owned(), value.to_owned())].into(),
-            limits: Vec::new(),
+            ..Namespace::default()
+        }
+    }
+
+    #[test]
+    fn quotas_count_requests_limits_or_something_else() {
+        for (key, counted) in [
+            ("memory", Some("requests.memory")),
+            ("requests.cpu", Some("requests.cpu")),
+            ("limits.memory", Some("limits.memory")),
+            ("pods", None),
+            ("requests.storage", None),
+            ("count/secrets", None),
+        ] {
+            assert_eq!(counted_by_quota(key).as_deref(), counted, "{key}");
         }
     }
 

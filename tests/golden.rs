@@ -11,7 +11,7 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
 use slipway::{
@@ -75,6 +75,10 @@ impl Case {
             limits: match &spec["limits"] {
                 Value::Null => Vec::new(),
                 limits => serde_json::from_value(limits.clone()).unwrap(),
+            },
+            quotas: match &spec["quotas"] {
+                Value::Null => BTreeSet::new(),
+                quotas => serde_json::from_value(quotas.clone()).unwrap(),
             },
         });
         Self {

@@ -57,6 +57,7 @@ impl World {
             name: "ci".to_owned(),
             labels: labels.into_iter().collect(),
             limits: limits.collect(),
+            ..Namespace::default()
         }]);
         look(Cluster {
             nodes: Some(&nodes),

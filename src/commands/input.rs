@@ -46,7 +46,7 @@ pub(super) struct InputArgs {
     #[arg(long, value_name = "FILE", env = "SLIPWAY_NODES")]
     nodes: Option<PathBuf>,
 
-    /// The cluster's namespaces and LimitRanges, as `kubectl get namespaces,limitranges -A -o yaml`
+    /// The cluster's namespaces and LimitRanges, as `kubectl get namespaces,limitranges,resourcequotas -A -o yaml`
     /// prints them [default: every namespace has opted in and allows privileged pods]
     #[arg(long, value_name = "FILE", env = "SLIPWAY_NAMESPACES")]
     namespaces: Option<PathBuf>,
@@ -235,7 +235,7 @@ fn assumed(name: &str) -> Namespace {
     Namespace {
         name: name.to_owned(),
         labels: BTreeMap::from(labels.map(owned)),
-        limits: Vec::new(),
+        ..Namespace::default()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The considering of strategies, best first: each is refused with a reason, or taken.
 
+use std::collections::BTreeSet;
+
 use super::{Cluster, DockerdPlan, Finding, Outcome, Plan, STRATEGY, Strategy, bounded};
 use crate::{
     dockerd::runs_dockerd,
@@ -17,6 +19,7 @@ const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
 const FARGATE_SCHEDULER: &str = "fargate-scheduler";
 /// The first minor version of Kubernetes 1.x whose kubelets run native sidecars by default.
 const NATIVE_SIDECARS: u32 = 29;
+static NO_QUOTAS: BTreeSet<String> = BTreeSet::new();
 
 /// A choice in the making.
 pub(super) struct Choice<'a, 'p> {
@@ -227,6 +230,7 @@ impl<'a> Choice<'a, '_> {
             native_sidecars: minor.is_none_or(|minor| minor >= NATIVE_SIDECARS),
             namespace: self.namespace,
             limits: self.known.map_or(&[], |namespace| &namespace.limits),
+            quotas: self.known.map_or(&NO_QUOTAS, |namespace| &namespace.quotas),
             dead_mirrors: self.cluster.dead_mirrors,
         }
     }

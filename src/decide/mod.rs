@@ -2,7 +2,7 @@
 
 mod choice;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use choice::Choice;
 
@@ -133,6 +133,8 @@ pub struct Plan<'a> {
     pub namespace: &'a str,
     /// The limits of the namespace's LimitRanges.
     pub limits: &'a [LimitRangeItem],
+    /// What the namespace's ResourceQuotas count, such as `requests.memory`.
+    pub quotas: &'a BTreeSet<String>,
     /// Mirrors to leave out.
     pub dead_mirrors: &'a [String],
 }

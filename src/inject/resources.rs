@@ -123,13 +123,24 @@ pub(super) fn dockerd(builder: &mut Builder<'_>, place: ContainerRef) {
         let request_is_default = request.is_some() && request.as_ref() == bounds.default_request;
         let limit_is_default = limit.is_some() && limit.as_ref() == bounds.default_limit;
         let replace = builder.overwrites_resources();
-        let open = |present: Option<&Quantity>, is_default: bool| {
-            present.is_none() || is_default || replace
-        };
-        let take_request = open(request.as_ref(), request_is_default);
-        let take_limit = open(limit.as_ref(), limit_is_default);
         let wanted_request = settings.requests.get(name);
         let wanted_limit = settings.limits.get(name);
+        // More than the pod had may be more than a quota has left, and the pod would be refused.
+        let in_quota = |kind: ResourceKind, present: &Quantity, wanted: Option<&Quantity>| {
+            let counted = plan.quotas.contains(&format!("{}.{name}", kind.as_str()));
+            !counted || wanted.is_none_or(|wanted| wanted <= present)
+        };
+        let open = |kind, present: &Option<Quantity>, is_default: bool, wanted| match present {
+            None => true,
+            Some(present) => (is_default || replace) && in_quota(kind, present, wanted),
+        };
+        let take_request = open(
+            ResourceKind::Requests,
+            &request,
+            request_is_default,
+            wanted_request,
+        );
+        let take_limit = open(ResourceKind::Limits, &limit, limit_is_default, wanted_limit);
         for (kind, wanted, present, take) in [
             (
                 ResourceKind::Requests,

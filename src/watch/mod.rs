@@ -1,5 +1,5 @@
-//! What keeps the [facts](crate::facts) up to date: watches on the cluster's nodes, namespaces and
-//! LimitRanges; the policy file; probes of the registry mirrors.
+//! What keeps the [facts](crate::facts) up to date: watches on the cluster's nodes, namespaces,
+//! LimitRanges and ResourceQuotas; the policy file; probes of the registry mirrors.
 //!
 //! Each of them runs for ever, survives every error, and replaces its own part of the facts whole.
 
@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(200);
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
-/// Watches nodes, namespaces and LimitRanges, for ever.
+/// Watches nodes, namespaces, LimitRanges and ResourceQuotas, for ever.
 pub async fn cluster(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) {
     tokio::join!(
         nodes::follow(client.clone(), &facts, &metrics),
@@ -41,14 +41,15 @@ pub async fn list_nodes(client: Client) -> kube::Result<Vec<NodeObject>> {
     Ok(nodes.into_iter().map(objects::Node::into_facts).collect())
 }
 
-/// Lists the namespaces and their LimitRanges, once.
+/// Lists the namespaces with their LimitRanges and ResourceQuotas, once.
 ///
 /// # Errors
 /// When the API server cannot be asked, or does not allow it.
 pub async fn list_namespaces(client: Client) -> kube::Result<Namespaces> {
     let namespaces = list(client.clone()).await?;
-    let limits = list(client).await?;
-    Ok(namespaces::known(namespaces, limits))
+    let limits = list(client.clone()).await?;
+    let quotas = list(client).await?;
+    Ok(namespaces::known(namespaces, limits, quotas))
 }
 
 /// All objects of a kind, page by page.

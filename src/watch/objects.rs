@@ -60,6 +60,22 @@ pub(super) struct LimitRangeSpec {
     pub limits: Option<Vec<Value>>,
 }
 
+/// A ResourceQuota.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ResourceQuota {
+    #[serde(deserialize_with = "lean")]
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub spec: ResourceQuotaSpec,
+}
+
+/// Its `spec`, of which only what it counts matters, not how much.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct ResourceQuotaSpec {
+    #[serde(default)]
+    pub hard: Option<BTreeMap<String, Value>>,
+}
+
 /// The metadata that a watch needs, and what decisions look at.
 fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
@@ -117,6 +133,12 @@ macro_rules! core_v1 {
 
 core_v1!(Node, "Node", "nodes", ClusterResourceScope);
 core_v1!(Namespace, "Namespace", "namespaces", ClusterResourceScope);
+core_v1!(
+    ResourceQuota,
+    "ResourceQuota",
+    "resourcequotas",
+    NamespaceResourceScope
+);
 core_v1!(
     LimitRange,
     "LimitRange",

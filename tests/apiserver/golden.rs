@@ -74,6 +74,7 @@ impl Case {
             name: namespace.clone(),
             labels: serde_json::from_value(labels.clone()).unwrap(),
             limits: serde_json::from_value(limits.clone()).unwrap(),
+            quotas: serde_json::from_value(spec["quotas"].clone()).unwrap_or_default(),
         });
         let nodes = nodes.map(|nodes| {
             let node = |node| serde_json::from_value(node).unwrap();

@@ -25,7 +25,7 @@ pub fn check(values: &Value, objects: &Objects) {
     check_ports(objects);
     check_rights(objects);
     check_pods(objects);
-    check_volumes(objects);
+    check_volumes(values, objects);
     check_drain(objects);
     check_names(objects);
     check_policy(values, objects);
@@ -151,8 +151,8 @@ fn check_rights(objects: &Objects) {
                 .as_array()
                 .is_some_and(|n| !n.is_empty());
             let allowed = match resource {
-                "nodes" | "namespaces" | "limitranges" | "persistentvolumes" | "pods"
-                | "storageclasses" | "endpointslices" => !changes,
+                "nodes" | "namespaces" | "limitranges" | "resourcequotas" | "persistentvolumes"
+                | "pods" | "storageclasses" | "endpointslices" => !changes,
                 "events" => verbs == ["create", "patch"],
                 "secrets" | "leases" => by_name || verbs == ["create"],
                 "mutatingwebhookconfigurations" => by_name && !verbs.contains(&"delete"),
@@ -216,7 +216,7 @@ fn check_pods(objects: &Objects) {
     );
 }
 
-fn check_volumes(objects: &Objects) {
+fn check_volumes(values: &Value, objects: &Objects) {
     for pod in [objects.pod(), &objects.one("Pod")["spec"]] {
         let volumes = names_of(&pod["volumes"]);
         for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
@@ -228,7 +228,9 @@ fn check_volumes(objects: &Objects) {
             assert_eq!(mount["readOnly"], true);
         }
         for volume in pod["volumes"].as_array().unwrap() {
-            if let Some(name) = volume["configMap"].get("name") {
+            if let Some(name) = volume["configMap"].get("name")
+                && values.get("policyConfigMap") != Some(name)
+            {
                 assert!(
                     objects
                         .all("ConfigMap")
@@ -287,6 +289,11 @@ fn check_names(objects: &Objects) {
 }
 
 fn check_policy(values: &Value, objects: &Objects) {
+    if values.get("policyConfigMap").is_some() {
+        let mut maps = objects.all("ConfigMap");
+        assert!(maps.all(|map| map["data"].get("policy.yaml").is_none()));
+        return;
+    }
     let text = objects.policy();
     Policy::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let written: Value = serde_saphyr::from_str(text).unwrap();

@@ -65,7 +65,7 @@ pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
     let namespaces = Namespaces::new([Namespace {
         name: "ci".to_owned(),
         labels: [("slipway.io/inject".to_owned(), "enabled".to_owned())].into(),
-        limits: Vec::new(),
+        ..Namespace::default()
     }]);
     let cluster = Cluster {
         nodes: Some(&snapshot),

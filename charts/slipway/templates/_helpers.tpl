@@ -106,6 +106,10 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{- define "slipway.policyConfigMap" -}}
+{{- .Values.policyConfigMap | default (printf "%s-policy" (include "slipway.fullname" .)) -}}
+{{- end -}}
+
 {{/* What the schema cannot say. */}}
 {{- define "slipway.validate" -}}
 {{- with .Values.certificates -}}

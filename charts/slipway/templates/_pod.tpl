@@ -6,6 +6,7 @@
 - --listen={{ .Values.listenAddress }}:{{ .Values.ports.webhook }}
 - --metrics-listen={{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
 - --policy=/etc/slipway/policy/policy.yaml
+- --probe-mirrors={{ .Values.probeMirrors }}
 - --certificates={{ $mode }}
 {{- if eq $mode "self" }}
 - --tls-secret={{ include "slipway.tlsSecretName" . }}

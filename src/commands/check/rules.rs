@@ -454,7 +454,7 @@ mod tests {
         Namespace {
             name: name.to_owned(),
             labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            limits: Vec::new(),
+            ..Namespace::default()
         }
     }
 

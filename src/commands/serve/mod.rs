@@ -36,7 +36,7 @@ Examples:
   slipway serve --standalone
       Try Slipway on this machine: an example cluster, the built-in policy, and a curl line to paste.
   kubectl get nodes -o yaml > nodes.yaml
-  kubectl get namespaces,limitranges --all-namespaces -o yaml > namespaces.yaml
+  kubectl get namespaces,limitranges,resourcequotas --all-namespaces -o yaml > namespaces.yaml
   slipway serve --standalone --nodes nodes.yaml --namespaces namespaces.yaml --policy policy.yaml
       See what it would do in your cluster, without installing anything there.")]
 pub(super) struct ServeArgs {

@@ -42,7 +42,7 @@ pub struct StandaloneArgs {
     )]
     pub nodes: Option<PathBuf>,
 
-    /// Its namespaces and LimitRanges, as `kubectl get namespaces,limitranges --all-namespaces -o
+    /// Its namespaces and LimitRanges, as `kubectl get namespaces,limitranges,resourcequotas --all-namespaces -o
     /// yaml` (or json) prints them. Without it: a built-in example.
     #[arg(
         long,
