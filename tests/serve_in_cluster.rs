@@ -110,7 +110,7 @@ fn cluster() -> ApiServer {
     server
 }
 
-async fn ready(metrics: &str) -> bool {
+fn ready(metrics: &str) -> bool {
     let answer = Command::new("curl")
         .args(["--silent", "--fail", &format!("http://{metrics}/readyz")])
         .output();
@@ -137,7 +137,11 @@ async fn a_replica_installs_itself_turns_ready_and_gives_its_lease_back() {
         configuration["webhooks"][0]["clientConfig"]["caBundle"].is_string()
     })
     .await;
-    let turned_ready = async { while !ready(&metrics).await {} };
+    let turned_ready = async {
+        while !ready(&metrics) {
+            tokio::task::yield_now().await;
+        }
+    };
     timeout(Duration::from_secs(60), turned_ready)
         .await
         .unwrap();

@@ -24,7 +24,7 @@ pub fn check(values: &Value, objects: &Objects) {
     check_selectors(objects);
     check_ports(objects);
     check_rights(objects);
-    check_pods(objects);
+    check_pods(values, objects);
     check_volumes(values, objects);
     check_drain(objects);
     check_names(objects);
@@ -191,11 +191,12 @@ fn check_bindings(objects: &Objects) {
 }
 
 /// Pod Security level `restricted`, apart from the host network when that is asked for.
-fn check_pods(objects: &Objects) {
+fn check_pods(values: &Value, objects: &Objects) {
     for pod in [objects.pod(), &objects.one("Pod")["spec"]] {
         let security = &pod["securityContext"];
         assert_eq!(security["runAsNonRoot"], true);
-        assert_eq!(security["runAsUser"], 65532);
+        let given = values.pointer("/podSecurityContext/runAsUser");
+        assert_eq!(security["runAsUser"], *given.unwrap_or(&json!(65532)));
         assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
         // A Service called `slipway` would set SLIPWAY_PORT and the like.
         assert_eq!(pod["enableServiceLinks"], false);

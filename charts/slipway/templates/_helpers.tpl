@@ -106,6 +106,17 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{/* The same with the values' own; null takes a field out. */}}
+{{- define "slipway.podSecurityContext" -}}
+{{- $context := mergeOverwrite (include "slipway.podSecurity" . | fromYaml) .Values.podSecurityContext -}}
+{{- range $key, $value := $context -}}
+{{- if kindIs "invalid" $value -}}
+{{- $context = omit $context $key -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $context -}}
+{{- end -}}
+
 {{- define "slipway.policyConfigMap" -}}
 {{- .Values.policyConfigMap | default (printf "%s-policy" (include "slipway.fullname" .)) -}}
 {{- end -}}
