@@ -6,24 +6,29 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::{pod::Pod, policy::CacheKeySource};
 
 /// Annotation by which a pod asks for a cache of its own, where the profile says `key: annotation`.
 pub const CACHE_KEY: &str = "slipway.io/cache-key";
 
-/// Labels that name the set of runners a pod belongs to. Jenkins has none: its label is a new one
-/// for each build.
-const RUNNER_SETS: [&str; 5] = [
-    "actions.github.com/scale-set-name",
-    "runner-deployment-name",
-    "runnerset-name",
-    "project.runner.gitlab.com/id",
-    "tag.buildkite.com/queue",
+/// Labels that name the set of runners a pod belongs to, each with the word that tells its keys
+/// from those of other systems; no word holds a `-`. Jenkins has none: its label is a new one for
+/// each build.
+const RUNNER_SETS: [(&str, &str); 5] = [
+    ("actions.github.com/scale-set-name", "arc"),
+    ("runner-deployment-name", "deployment"),
+    ("runnerset-name", "runnerset"),
+    ("project.runner.gitlab.com/id", "gitlab"),
+    ("tag.buildkite.com/queue", "buildkite"),
 ];
 /// The key of pods that share with all of their namespace. No other key has this form.
 const WHOLE_NAMESPACE: &str = "all.pods";
 /// The longest readable part, in bytes. With the hash a key stays below the 63 bytes of a label.
 const MAX_READABLE: usize = 40;
+/// How much of the hash stands in a key.
+const HASH_BYTES: usize = 8;
 
 /// A cache key: 1 to 63 bytes of lower-case letters, digits, `-` and `.`, beginning and ending
 /// with a letter or digit.
@@ -50,10 +55,14 @@ impl CacheKey {
         if let Some(value) = own.filter(|value| !value.is_empty()) {
             return Self::hashed(kind, value);
         }
-        let sets = RUNNER_SETS.iter().filter_map(|label| metadata.label(label));
-        match sets.into_iter().find(|value| !value.is_empty()) {
-            Some(set) if is_dns_label(set) && set.len() <= MAX_READABLE => Self(set.to_owned()),
-            Some(set) => Self::hashed("set", set),
+        let mut sets = RUNNER_SETS
+            .iter()
+            .filter_map(|(label, system)| Some((*system, metadata.label(label)?)));
+        match sets.find(|(_, set)| !set.is_empty()) {
+            Some((system, set)) if is_dns_label(set) && set.len() <= MAX_READABLE => {
+                Self(format!("{system}-{set}"))
+            }
+            Some((system, set)) => Self::hashed(system, set),
             None => Self(WHOLE_NAMESPACE.to_owned()),
         }
     }
@@ -74,7 +83,12 @@ impl CacheKey {
             .take(MAX_READABLE)
             .collect();
         let readable = if readable.is_empty() { kind } else { &readable };
-        let hash = fnv1a([kind, "\0", value].concat().as_bytes());
+        let digest = Sha256::digest([kind, "\0", value].concat());
+        // 64 bits: whoever chooses a name cannot find another one's key by trying.
+        let hash = digest
+            .iter()
+            .take(HASH_BYTES)
+            .fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
         Self(format!("{readable}.{hash:016x}"))
     }
 }
@@ -83,14 +97,6 @@ impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// FNV-1a, 64 bits. It keeps different names apart; it is no secret, because whoever chooses a
-/// name could choose any.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// RFC 1123 label, as the API server demands of namespaces; anything else never becomes a path.
@@ -124,11 +130,39 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_set_is_named_plainly() {
-        for label in RUNNER_SETS {
-            let metadata = json!({"labels": {label: "build-7"}});
-            assert_eq!(key(&metadata, CacheKeySource::RunnerSet), "build-7");
-        }
+    fn a_runner_set_is_named_plainly_after_its_system() {
+        let keys = RUNNER_SETS.map(|(label, _)| {
+            key(
+                &json!({"labels": {label: "build-7"}}),
+                CacheKeySource::RunnerSet,
+            )
+        });
+        assert_eq!(
+            keys,
+            [
+                "arc-build-7",
+                "deployment-build-7",
+                "runnerset-build-7",
+                "gitlab-build-7",
+                "buildkite-build-7"
+            ]
+        );
+    }
+
+    #[test]
+    fn sets_of_two_systems_with_one_strange_name_differ() {
+        let of = |(label, _): (&str, &str)| {
+            let set = json!({"labels": {label: "Build.7"}});
+            key(&set, CacheKeySource::RunnerSet)
+        };
+        let keys: std::collections::HashSet<String> = RUNNER_SETS.into_iter().map(of).collect();
+        assert_eq!(keys.len(), RUNNER_SETS.len(), "{keys:?}");
+    }
+
+    #[test]
+    fn the_hash_is_the_beginning_of_sha_256() {
+        // printf 'annotation\0fork' | sha256sum
+        assert_eq!(annotated("fork"), "fork.9c9e99c7675a7629");
     }
 
     #[test]
@@ -174,7 +208,7 @@ mod tests {
 
     #[test]
     fn no_annotation_or_label_names_the_cache_of_a_runner_set() {
-        let set = json!({"labels": {RUNNER_SETS[0]: "build"}});
+        let set = json!({"labels": {RUNNER_SETS[0].0: "build"}});
         let label = json!({"labels": {"example.com/repo": "build"}});
         let keys = [
             key(&set, CacheKeySource::RunnerSet),

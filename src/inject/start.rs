@@ -188,8 +188,9 @@ mod tests {
         assert!(!START_SCRIPT.contains("$$"));
         for part in START_SCRIPT.split("$(").skip(1) {
             let name = part.split(')').next().unwrap_or_default();
-            let is_variable = |c: char| c.is_ascii_uppercase() || c == '_';
-            assert!(name.is_empty() || !name.chars().all(is_variable), "{name}");
+            // Any word can be a variable's name.
+            let of_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            assert!(name.is_empty() || !name.chars().all(of_a_name), "{name}");
         }
     }
 

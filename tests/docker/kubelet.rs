@@ -103,7 +103,7 @@ pub fn runner_pod(dind: &Value) -> Value {
 }
 
 /// The directory of the node that such a pod's slots are in.
-pub const SLOTS: &str = "/var/lib/slipway/ci/build";
+pub const SLOTS: &str = "/var/lib/slipway/ci/arc-build";
 
 /// The container of a pod that runs dockerd.
 pub fn dockerd_of(pod: &Value) -> Option<&Value> {

@@ -1,10 +1,12 @@
 //! What is around a slot: what dead jobs left on it, the disk that it is on, the pod's network.
 
+use std::fs;
+
 use serde_json::json;
 
 use super::{
-    kubelet::{Container, Options, runner_pod},
-    machine::{Machine, Tools, wait_for},
+    kubelet::{Container, Options, SLOTS, runner_pod},
+    machine::{Machine, Tools},
 };
 
 #[test]
@@ -26,18 +28,63 @@ fn of_a_dead_job_only_images_and_build_cache_stay() {
     first.run(&[&run[..], &["base", "sleep", "1000"]].concat());
     first.kill();
 
+    // Variables that are for the runner's docker are none for the wrapper's.
+    let mut pod = pod;
+    let variables = pod["spec"]["initContainers"][0]["env"]
+        .as_array_mut()
+        .unwrap();
+    for (name, value) in [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CONTEXT", "absent")] {
+        variables.push(json!({"name": name, "value": value}));
+    }
+    // From the first answer on, nothing of the first job is there.
     let second = Container::up(&machine, "second", &pod, Options::default());
     assert!(second.root().ends_with("/slot-0/docker"));
-    assert_eq!(second.run(&["ps", "--quiet"]), "", "it runs again");
+    let left = [
+        second.run(&["ps", "--all", "--quiet"]),
+        second.run(&["volume", "ls", "--quiet"]),
+    ];
+    assert!(left.iter().all(String::is_empty), "{left:?}");
     assert!(!second.run(&["network", "ls"]).contains("of-the-job"));
-    wait_for("the container and its volume to go", || {
-        let left = [
-            second.run(&["ps", "--all", "--quiet"]),
-            second.run(&["volume", "ls", "--quiet"]),
-        ];
-        left.iter().all(String::is_empty).then_some(())
-    });
     assert!(second.run(&["images"]).contains("base"));
+    assert!(second.log().contains("cleaning"), "{}", second.log());
+    second.kill();
+
+    // Where nothing is left, nothing is cleaned, and no layer of the container is kept for ever.
+    let third = Container::up(&machine, "third", &pod, Options::default());
+    assert!(!third.log().contains("cleaning"), "{}", third.log());
+    let layers = machine.node_path(SLOTS).join("slot-0/docker/overlay2");
+    let is_layer = |name: &std::ffi::OsStr| name.len() == 64;
+    let layers = fs::read_dir(layers).unwrap().flatten();
+    assert_eq!(
+        layers.filter(|entry| is_layer(&entry.file_name())).count(),
+        1
+    );
+}
+
+#[test]
+fn a_slot_that_cannot_be_cleaned_is_set_aside() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
+    let first = Container::up(&machine, "first", &pod, Options::default());
+    first.import_image();
+    first.kill();
+    // dockerd does not load it, and so does not remove it.
+    let container = machine
+        .node_path(SLOTS)
+        .join("slot-0/docker/containers/broken");
+    fs::create_dir(&container).unwrap();
+    fs::write(container.join("config.v2.json"), "{").unwrap();
+
+    let second = Container::up(&machine, "second", &pod, Options::default());
+    assert!(
+        second.root().ends_with("/slot-0/docker"),
+        "{}",
+        second.log()
+    );
+    assert!(second.log().contains("set aside"), "{}", second.log());
+    assert_eq!(second.run(&["images", "--quiet"]), "");
 }
 
 #[test]

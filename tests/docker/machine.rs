@@ -73,6 +73,11 @@ impl Machine {
         let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
         fs::create_dir_all(dir.join("pods")).unwrap();
         let machine = Self { dir };
+        // A disk that is not full, whatever the machine's is.
+        let node = machine.node_path("/");
+        fs::create_dir_all(&node).unwrap();
+        let disk = ["-t", "tmpfs", "-o", "size=4g", "node"];
+        stdout(Command::new("mount").args(disk).arg(&node));
         machine.make_tools();
         Some(machine)
     }
@@ -159,6 +164,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        let _ = Command::new("umount")
+            .arg("--lazy")
+            .arg(self.node_path("/"))
+            .status();
         // What dead dockerds left may be large. A mount that is in the way stays, and is seen.
         let _ = fs::remove_dir_all(&self.dir);
         let (count, changed) = &RUNNING;
@@ -182,7 +191,10 @@ fn check() -> Result<(), String> {
     }
 }
 
-fn write_program(path: &Path, text: &str) {
+/// Writes a program of the container, in place of the one that is there.
+pub fn write_program(path: &Path, text: &str) {
+    // It may be a link to one that others use.
+    let _ = fs::remove_file(path);
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

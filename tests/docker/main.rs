@@ -18,4 +18,5 @@ mod examples;
 mod kubelet;
 mod leftovers;
 mod machine;
+mod oddities;
 mod slots;

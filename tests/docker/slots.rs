@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
-    machine::{Machine, Tools, wait_for},
+    machine::{Machine, Tools, wait_for, write_program},
 };
 
 const MB: u64 = 1_000_000;
@@ -100,7 +100,7 @@ fn killed_in_mid_build(tools: Tools) {
     let text = String::from_utf8_lossy(&build.stderr).into_owned();
     assert!(build.status.success(), "{text}");
     // ADD and RUN.
-    assert_eq!(text.matches(" CACHED").count(), 2, "{text}");
+    assert_eq!(text.matches(" CACHED").count(), 2, "{text}{}", second.log());
 }
 
 #[test]
@@ -161,26 +161,25 @@ fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() {
     for n in 0..10 {
         let dockerd = Container::up(&machine, &format!("job-{n}"), &pod, with(Tools::Busybox));
         assert_eq!(dockerd.root(), slot(0));
-        // What the last job left is pruned before this one, which has not begun yet, is there.
-        wait_for("the slot within its budget", || {
-            (disk_use(&dir) < 210 * MB).then_some(())
-        });
+        if dockerd.log().contains(": cleaning") {
+            // What is pruned goes before this job, which has not begun yet, is there.
+            assert!(disk_use(&dir) < 210 * MB, "job {n}: {}", disk_use(&dir));
+        }
         let (argument, tag) = (format!("N={n}"), format!("job:{n}"));
         let context = job.to_str().unwrap();
         dockerd.run(&["build", "--build-arg", &argument, "--tag", &tag, context]);
         largest = largest.max(disk_use(&dir));
+        settle(&dockerd, &dir);
         dockerd.kill();
     }
     assert!(
         largest > 200 * MB,
         "the budget was never exceeded: {largest}"
     );
-    assert!(largest < 280 * MB, "{largest} bytes");
+    // The size that a start knows can lack one job.
+    assert!(largest < 340 * MB, "{largest} bytes");
 
     let last = Container::up(&machine, "last", &pod, with(Tools::Busybox));
-    wait_for("the slot within its budget", || {
-        (disk_use(&dir) < 210 * MB).then_some(())
-    });
     let context = job.to_str().unwrap();
     let again = last
         .docker(&["build", "--build-arg", "N=9", context])
@@ -188,6 +187,66 @@ fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() {
         .unwrap();
     let text = String::from_utf8_lossy(&again.stderr).into_owned();
     assert_eq!(text.matches(" CACHED").count(), 2, "{text}");
+}
+
+/// Waits until the size of the slot is noted, and until the builder has noted when it used its cache: it does so after
+/// a build has ended, and prunes first what it has never used.
+fn settle(dockerd: &Container<'_>, slot: &Path) {
+    wait_for("the size of the slot", || {
+        let size = fs::read_to_string(slot.join("size")).unwrap_or_default();
+        (!size.is_empty()).then_some(())
+    });
+    wait_for("the builder to note what it used", || {
+        let format = "{{range .BuildCache}}{{json .LastUsedAt}} {{end}}";
+        let used = dockerd.run(&["system", "df", "--verbose", "--format", format]);
+        (!used.is_empty() && !used.contains("null")).then_some(())
+    });
+}
+
+#[test]
+fn on_a_disk_almost_full_the_oldest_free_slots_go() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(3, "1G");
+    let dir = machine.node_path(SLOTS);
+    let pods = ["a", "b", "c"].map(|name| Container::up(&machine, name, &pod, with(Tools::System)));
+    let left = |n: u32| dir.join(format!("slot-{n}")).exists();
+    assert!((0..3).all(left));
+    drop(pods);
+    // With one slot less, enough is available again.
+    let tools = machine.tools(Tools::System);
+    write_program(&tools.join("df"), include_str!("df.sh"));
+    for (n, age) in [(0, "3 hours ago"), (1, "1 hour ago"), (2, "2 hours ago")] {
+        let lock = dir.join(format!("lock-{n}"));
+        let touched = Command::new("touch").args(["-d", age]).arg(lock).status();
+        assert!(touched.unwrap().success());
+    }
+
+    let without = Container::up(&machine, "without", &pod, with(Tools::System));
+    assert_eq!(without.root(), "/var/lib/docker");
+    assert!(without.log().contains("is available"), "{}", without.log());
+    wait_for("the oldest slot to go", || {
+        (!left(0) && !dir.join("trash").exists()).then_some(())
+    });
+    let next = Container::up(&machine, "next", &pod, with(Tools::System));
+    assert_eq!(next.root(), slot(1));
+    assert!(left(2));
+}
+
+#[test]
+fn a_slot_that_cannot_be_used_costs_no_other_one() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(2, "1G");
+    let mount = "#!/bin/sh\ncase $* in */slot-0/*) exit 1 ;; esac\nexec /usr/bin/mount \"$@\"\n";
+    write_program(&machine.tools(Tools::System).join("mount"), mount);
+    for name in ["first", "second"] {
+        let dockerd = Container::up(&machine, name, &pod, with(Tools::System));
+        assert_eq!(dockerd.root(), slot(1), "{}", dockerd.log());
+        dockerd.kill();
+    }
 }
 
 #[test]

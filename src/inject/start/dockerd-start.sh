@@ -10,28 +10,48 @@
 # Whatever fails in here, dockerd is started all the same. POSIX sh: docker's image has busybox, others dash.
 # A slot is held by a lock on file descriptor 9, which dockerd, containerd and the shims inherit and the
 # containers of jobs do not: it falls when the last of them is gone, however they ended.
+# Jobs had root: in a slot, and around it, may stand anything. Links are never followed, pipes never opened.
 
 dir=/opt/slipway/slots
 slots=0 budget='' slot='' mtu='' network_mtu=''
-# Above this share of the disk, in percent, caches go: the kubelet evicts pods from 85 on.
-disk_full=80
+# In percent of the disk. The kubelet leaves 20 available when it deletes images, and evicts pods below 15.
+min_available=17
+# In seconds: the longest that dockerd's start waits for cleaning.
+cleaning_time=20
 
 log() { echo "slipway-start: $*" >&2; }
 
-# The slots that were ever used, most recently used first: the first one is the warmest.
-by_last_use() { (cd "$dir" && ls -t) 2>/dev/null | sed -n 's/^lock-\([0-9][0-9]*\)$/\1/p'; }
+exists() { [ -e "$1" ] || [ -L "$1" ]; }
+is_file() { [ -f "$1" ] && [ ! -L "$1" ]; }
+has_room() { df -P "$dir" | awk -v min="$min_available" 'NR == 2 { exit $4 * 100 < $2 * min }'; }
+
+# The slots that were ever used, most recently used first (-t), or last (-tr). There are at most 64.
+# shellcheck disable=SC2012 # sed takes no name but those of locks
+by_last_use() { ls "$1" "$dir" 2>/dev/null | sed -n 's/^lock-\([0-9]\)$/\1/p; s/^lock-\([1-9][0-9]\)$/\1/p'; }
+
+# Makes sure that lock $1 is a file. Of those who would replace something else, only one may: no lock is ever removed.
+make_lock() {
+    exists "$dir/lock-$1" || (: >>"$dir/lock-$1") 2>/dev/null
+    is_file "$dir/lock-$1" || (
+        flock -n 8 && { is_file "$dir/lock-$1" || { rm -rf "$dir/lock-$1" && : >"$dir/lock-$1"; }; }
+    ) 8<"$dir"
+}
 
 # Opens lock $1 as descriptor 9. A failing `exec` would end the shell, so the file is tried before.
 lock() {
-    (: >>"$dir/lock-$1") 2>/dev/null || return 1
+    make_lock "$1" && (: >>"$dir/lock-$1") 2>/dev/null || return 1
     exec 9>>"$dir/lock-$1"
     flock -n 9 2>/dev/null && return
     exec 9>&-
     return 1
 }
 
-# Puts a directory out of the way, to be deleted when dockerd is up.
-discard() { mkdir -p "$dir/trash" && mv "$1" "$dir/trash/$(date +%s)-${1##*/}"; }
+# Puts file or directory $1 out of the way, to be deleted when dockerd is up.
+discard() {
+    exists "$1" || return 0
+    { [ -d "$dir/trash" ] && [ ! -L "$dir/trash" ]; } || rm -rf "$dir/trash"
+    mkdir -p "$dir/trash" && mv "$1" "$(mktemp -d "$dir/trash/XXXXXX")/"
+}
 
 # Whether programs run and overlays work in directory $1. Some systems mount /var noexec.
 is_usable() {
@@ -44,56 +64,85 @@ is_usable() {
         umount "$probe/merged" && rm -rf "$probe"
 }
 
-# The names of the directories that hold the files $@.
-parents() { for file; do [ ! -e "$file" ] || basename "${file%/*}"; done; }
-
-# Takes the warmest free slot; fails when there is none.
+# Takes the warmest free slot that can be used; fails when there is none.
 take_slot() {
     command -v flock >/dev/null || { log 'no flock in this image'; return 1; }
-    for n in $(by_last_use) $(seq 0 $((slots - 1))); do
-        if [ "$n" -lt "$slots" ] && lock "$n"; then
-            slot=$dir/slot-$n
-            touch "$dir/lock-$n"
-            return
-        fi
+    has_room || { log "less than $min_available % of the disk is available: no slot"; return 1; }
+    for n in $({ by_last_use -t; seq 0 $((slots - 1)); } | awk -v slots="$slots" '$1 < slots && !seen[$1]++'); do
+        lock "$n" || continue
+        slot=$dir/slot-$n
+        prepare_slot && touch "$dir/lock-$n" && return
+        log "$slot: not usable"
+        slot='' && exec 9>&-
     done
-    log "all $slots slots are taken"
+    log "all $slots slots are taken, or not usable"
     return 1
 }
 
+# What dockerd or this script would open in the slot, and is no plain file. The device is dockerd's, made anew each time.
+oddities() {
+    [ -d "$slot/docker" ] || ! exists "$slot/docker" || echo "$slot/docker"
+    find "$slot" "$slot/docker/containers" "$slot/docker/image/overlay2" -maxdepth 3 \
+        ! -type f ! -type d ! -type s ! -name backingFsBlockDev
+}
+
+# Of what dead jobs left, images and build cache stay; nothing else may start or be in the way of the next job.
 prepare_slot() {
-    if [ -e "$slot/starting" ]; then
+    if exists "$slot/starting"; then
         log "$slot: dockerd did not come up on it last time: set aside"
+        discard "$slot" || return 1
+    elif [ ! -d "$slot" ] || [ -n "$(oddities 2>/dev/null)" ]; then
+        ! exists "$slot" || log "$slot: holds what no dockerd made: set aside"
         discard "$slot" || return 1
     fi
     mkdir -p "$slot/docker" && is_usable "$slot" 2>/dev/null || return 1
-    # Images and build cache stay. Of what dead jobs left, nothing may start or be in the way of the next one.
-    rm -rf "$slot/docker/network" "$slot/docker/swarm" "$slot/docker/plugins"
-    containers=$(parents "$slot"/docker/containers/*/config.v2.json)
-    volumes=$(parents "$slot"/docker/volumes/*/_data)
-    for config in "$slot"/docker/containers/*/hostconfig.json; do
-        [ ! -e "$config" ] || sed -i 's/"RestartPolicy":{"Name":"[a-z-]*"/"RestartPolicy":{"Name":"no"/' "$config"
-    done
+    discard "$slot/docker/volumes" || return 1
+    rm -rf "$slot/docker/network" "$slot/docker/swarm" "$slot/docker/plugins" "$slot/private"
+    if has_containers || is_over_budget; then clean; fi
+    if has_containers; then
+        log "$slot: not to be cleaned: set aside"
+        discard "$slot" && mkdir -p "$slot/docker" || return 1
+    fi
     : >"$slot/starting"
 }
 
-# The share of the disk that is used, in percent.
-disk_use() { df -P "$1" | awk 'NR == 2 { print int($5) }'; }
+has_containers() { ls "$slot"/docker/containers/*/config.v2.json >/dev/null 2>&1; }
+is_over_budget() { [ -n "$budget" ] && [ "$(cat "$slot/size" 2>/dev/null)" -gt "$budget" ] 2>/dev/null; }
 
-# The sum of sizes such as 1.5GB.
-in_megabytes() {
-    awk '/TB/ { sum += $1 * 1000000 } /GB/ { sum += $1 * 1000 } /MB/ { sum += $1 } END { print int(sum) }'
+# Removes containers and prunes, by a dockerd that no job can reach: it is gone before the job's dockerd starts.
+clean() {
+    log "$slot: cleaning"
+    mkdir "$slot/private" && rm -rf "$slot/size" || return 1
+    for config in "$slot"/docker/containers/*/hostconfig.json; do
+        [ ! -e "$config" ] || sed -i 's/"RestartPolicy":{"Name":"[a-z-]*"/"RestartPolicy":{"Name":"no"/' "$config"
+    done
+    dockerd --host="unix://$slot/private/socket" --exec-root="$slot/private" --pidfile="$slot/private/pid" \
+        --data-root="$slot/docker" --bridge=none --iptables=false --log-level=error & daemon=$!
+    { sleep "$cleaning_time"; kill "$daemon"; sleep 5; kill -KILL "$daemon"; } >/dev/null 2>&1 9>&- & watchdog=$!
+    (
+        use_docker "unix://$slot/private/socket"
+        while [ -e "/proc/$daemon/exe" ] && ! answers; do sleep 0.1; done
+        containers=$(docker ps --all --quiet)
+        # shellcheck disable=SC2086 # ids, without spaces
+        [ -z "$containers" ] || docker rm --force --volumes $containers
+        prune
+    ) >/dev/null 2>&1 9>&-
+    { kill "$daemon"; wait "$daemon"; kill "$watchdog"; } >/dev/null 2>&1
+    rm -rf "$slot/private"
 }
 
+# Lets `docker` speak to the dockerd at $1, whatever the pod's variables say.
+use_docker() {
+    unset DOCKER_TLS DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_CONTEXT DOCKER_API_VERSION DOCKER_CONFIG
+    export DOCKER_HOST="$1"
+}
+answers() { [ -S "${DOCKER_HOST#unix://}" ] && docker version; }
+
+# The sum of sizes such as 1.5GB.
+in_mb() { awk '/TB/ { sum += $1 * 1000000 } /GB/ { sum += $1 * 1000 } /MB/ { sum += $1 } END { print int(sum) }'; }
+
 prune() {
-    if [ "$(disk_use "$dir")" -ge "$disk_full" ]; then
-        log "$dir: the disk is more than $disk_full % full: emptying this slot and the free ones"
-        budget=0
-        for n in $(by_last_use); do
-            (exec 8>>"$dir/lock-$n" && flock -n 8 && [ -d "$dir/slot-$n" ] && discard "$dir/slot-$n")
-        done
-    fi
-    if [ -n "$budget" ] && [ "$(docker system df --format '{{.Size}}' | in_megabytes)" -gt "$budget" ]; then
+    if [ -n "$budget" ] && [ "$(docker system df --format '{{.Size}}' | in_mb)" -gt "$budget" ]; then
         docker image prune --all --force
         # The second name of the flag is that of newer clients.
         docker builder prune --all --force --keep-storage "${budget}MB" ||
@@ -101,21 +150,23 @@ prune() {
     fi
 }
 
-# Runs beside dockerd: when it is up, clears what dead jobs left and prunes to the budget. Where it cannot be asked,
-# it counts as up after a while: this shell ends with it.
-clean_up() {
-    case $(command -v docker)$DOCKER_HOST in
-        /*unix://*) until [ -S "${DOCKER_HOST#unix://}" ] && docker ps --quiet; do sleep 0.1; done ;;
+# Runs beside dockerd, and touches nothing of its slot but notes: whether dockerd came up, and for the next start how
+# large the slot is. A dockerd that cannot be asked counts as up after a while: this shell ends with it.
+follow() {
+    use_docker "$1"
+    case $(command -v docker)$1 in
+        /*unix://*) tries=600; until answers || [ "$tries" -eq 0 ]; do sleep 0.1; tries=$((tries - 1)); done ;;
         *) sleep 15 ;;
     esac >/dev/null 2>&1
-    rm -f "$slot/starting"
-    # shellcheck disable=SC2086 # ids and names, without spaces
-    {
-        [ -z "$containers" ] || docker rm --force --volumes -- $containers
-        [ -z "$volumes" ] || docker volume rm --force -- $volumes
-        prune
-    } >/dev/null
+    [ -z "$slot" ] || rm -f "$slot/starting"
     rm -rf "$dir/trash"
+    for n in $(by_last_use -tr); do
+        if [ "$n" -ge "$slots" ] || ! has_room; then
+            ! is_file "$dir/lock-$n" || (flock -n 8 && discard "$dir/slot-$n") 8>>"$dir/lock-$n"
+            rm -rf "$dir/trash"
+        fi
+    done
+    [ -z "$slot" ] || nice du -xsk "$slot" 2>/dev/null | awk '{ print int($1 * 1.024 / 1000) }' >"$slot/size"
 }
 
 # Where dockerd listens, by its arguments: a socket file, if there is one.
@@ -157,14 +208,12 @@ if [ -n "$mtu$network_mtu" ] && found=$(pod_mtu 2>/dev/null) && [ "$found" -ge 5
     [ -z "$network_mtu" ] || set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$found"
 fi
 if [ "$slots" -gt 0 ]; then
-    if take_slot && prepare_slot; then
+    if take_slot; then
         log "data-root $slot/docker"
         set -- "$@" "--data-root=$slot/docker"
-        (DOCKER_HOST=$(listens_on "$@") && export DOCKER_HOST && clean_up) 9>&- &
     else
-        [ -z "$slot" ] || log "$slot: not usable"
         log 'data-root: temporary, empty'
-        exec 9>&-
     fi
+    (follow "$(listens_on "$@")") 9>&- &
 fi
 exec "$@"
