@@ -4,6 +4,8 @@ use crate::pod::{Container, Str};
 
 /// Programs that are dockerd, or exec it with the arguments they get.
 const DOCKERD: [&str; 3] = ["dockerd", "dockerd-entrypoint.sh", "dockerd-rootless.sh"];
+/// The name under which Slipway's start wrapper runs: `sh -c SCRIPT slipway-start OPTIONS -- …`.
+pub const START: &str = "slipway-start";
 const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
 
 /// Flags that may be given many times, with the short forms and the keys of daemon.json that say
@@ -23,7 +25,12 @@ const LIST_FLAGS: [&str; 7] = [
 pub enum CommandLine<'p> {
     /// dockerd with these arguments, which can be added to: the container's own, or none where
     /// the image's entrypoint starts dockerd.
-    Arguments(Vec<&'p str>),
+    Arguments {
+        /// In the order of the command line.
+        words: Vec<&'p str>,
+        /// Whether Slipway's start wrapper stands before dockerd.
+        wrapped: bool,
+    },
     /// A shell script, or something else that cannot be added to.
     Script(Vec<&'p str>),
 }
@@ -104,23 +111,27 @@ impl<'p> CommandLine<'p> {
     /// The command line of a container that runs dockerd.
     #[must_use]
     pub fn of(container: &'p Container<'_>) -> Self {
-        let words = words(container);
+        let mut words = words(container);
+        let wrapped = is_wrapped(container);
         match words.first() {
-            None => Self::Arguments(words),
-            Some(first) if is_program(first, &DOCKERD) => {
-                Self::Arguments(words.into_iter().skip(1).collect())
-            }
-            Some(first) if first.starts_with('-') && no_command(container) => {
-                Self::Arguments(words)
-            }
-            Some(_) => Self::Script(words),
+            None => {}
+            Some(first) if is_program(first, &DOCKERD) => drop(words.remove(0)),
+            Some(first) if first.starts_with('-') && no_command(container) => {}
+            Some(_) => return Self::Script(words),
         }
+        Self::Arguments { words, wrapped }
+    }
+
+    /// Whether Slipway's start wrapper stands before dockerd.
+    #[must_use]
+    pub fn is_wrapped(&self) -> bool {
+        matches!(self, Self::Arguments { wrapped: true, .. })
     }
 
     /// Whether arguments can be added.
     #[must_use]
     pub fn can_grow(&self) -> bool {
-        matches!(self, Self::Arguments(_))
+        matches!(self, Self::Arguments { .. })
     }
 
     /// Whether all flags are in sight: arguments always are; a script only when its text starts
@@ -128,7 +139,7 @@ impl<'p> CommandLine<'p> {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         match self {
-            Self::Arguments(words) => !words.iter().any(|word| word.starts_with("$(")),
+            Self::Arguments { words, .. } => !words.iter().any(|word| word.starts_with("$(")),
             Self::Script(words) => {
                 let text = words.iter().find(|word| word.contains("dockerd "));
                 // `$(NAME)` is the kubelet's own syntax, replaced by one word.
@@ -145,7 +156,7 @@ impl<'p> CommandLine<'p> {
     /// The values of `--flag`, in order; an empty one for a flag without a value.
     #[must_use]
     pub fn values(&self, flag: &str) -> Vec<&'p str> {
-        let Self::Arguments(words) = self else {
+        let Self::Arguments { words, .. } = self else {
             return Vec::new();
         };
         let mut values = Vec::new();
@@ -172,7 +183,7 @@ impl<'p> CommandLine<'p> {
     #[must_use]
     pub fn sets(&self, flag: &str) -> bool {
         match self {
-            Self::Arguments(words) => words
+            Self::Arguments { words, .. } => words
                 .iter()
                 .filter_map(|word| split_flag(word))
                 .any(|(name, _)| name == flag),
@@ -243,10 +254,27 @@ fn mentions(text: &str, flag: &str) -> bool {
         .any(|(name, _)| name == flag)
 }
 
+/// The words that start dockerd, without Slipway's start wrapper before them.
 fn words<'p>(container: &'p Container<'_>) -> Vec<&'p str> {
-    let command = container.command.iter().flatten();
-    let args = container.args.iter().flatten();
-    command.chain(args).map(Str::as_str).collect()
+    let args = container.args.iter().flatten().map(Str::as_str);
+    command(container).chain(args).collect()
+}
+
+/// The container's own `command`, without Slipway's start wrapper before it.
+pub fn command<'p>(container: &'p Container<'_>) -> impl Iterator<Item = &'p str> {
+    let words = container.command.as_deref().unwrap_or_default();
+    let own = if is_wrapped(container) {
+        let end = words.iter().position(|word| word.as_str() == "--");
+        end.map_or(words.len(), |end| end + 1)
+    } else {
+        0
+    };
+    words.iter().skip(own).map(Str::as_str)
+}
+
+fn is_wrapped(container: &Container<'_>) -> bool {
+    let words = container.command.as_deref().unwrap_or_default();
+    matches!(words, [_, flag, _, name, ..] if flag.as_str() == "-c" && name.as_str() == START)
 }
 
 fn no_command(container: &Container<'_>) -> bool {

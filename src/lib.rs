@@ -12,6 +12,7 @@
 //! `tests/architecture.rs`, holds the line.
 
 pub mod admit;
+pub mod cache_key;
 pub mod commands;
 pub mod decide;
 pub mod dockerd;

@@ -204,6 +204,7 @@ impl Writer<'_> {
                 Injection::Mount { container, .. }
                 | Injection::Env { container, .. }
                 | Injection::Args { container, .. }
+                | Injection::Command { container, .. }
                 | Injection::Resource { container, .. }
                 | Injection::Image { container, .. } => Some(*container),
                 _ => None,
@@ -231,6 +232,12 @@ impl Writer<'_> {
                     image,
                 } if *c == place => {
                     self.add(pointer(at("image")), json!(image));
+                }
+                Injection::Command {
+                    container: c,
+                    command,
+                } if *c == place => {
+                    self.add(pointer(at("command")), json!(command));
                 }
                 Injection::Args {
                     container: c,

@@ -101,9 +101,11 @@ pub enum Reason {
     PodSets(String),
     /// Part of dockerd's command line is not known: what it sets could be contradicted.
     CommandUnreadable(String),
+    /// A script starts dockerd, and nothing can stand between the two.
+    StartedByScript(String),
     /// The pod brings its own daemon.json, so that a flag could contradict it.
     OwnDaemonConfig(String),
-    /// The image may hold its own daemon.json.
+    /// The image may hold its own daemon.json, or no shell.
     ImageNotStock(String),
     /// This dockerd is too old for the setting.
     DockerTooOld(String),
@@ -175,6 +177,7 @@ impl Reason {
             Self::Pinned { .. } => "pinned",
             Self::PodSets(_) => "pod-sets",
             Self::CommandUnreadable(_) => "command-unreadable",
+            Self::StartedByScript(_) => "started-by-script",
             Self::OwnDaemonConfig(_) => "own-daemon-config",
             Self::ImageNotStock(_) => "image-not-stock",
             Self::DockerTooOld(_) => "docker-too-old",
@@ -311,13 +314,17 @@ impl fmt::Display for Reason {
                 f,
                 "{what}: part of dockerd's command line is not known (a script, or an argument from a variable)"
             ),
+            Self::StartedByScript(what) => write!(
+                f,
+                "{what}: the pod starts dockerd by a script, and the start wrapper cannot stand inside it"
+            ),
             Self::OwnDaemonConfig(what) => write!(
                 f,
                 "{what}: the pod brings its own daemon configuration, and dockerd refuses contradictions"
             ),
             Self::ImageNotStock(what) => write!(
                 f,
-                "{what}: the dockerd image is not listed in dind.stockImages and may hold its own daemon.json"
+                "{what}: the dockerd image is not listed in dind.stockImages; it may hold its own daemon.json, or no shell"
             ),
             Self::DockerTooOld(what) => write!(f, "{what}: this dockerd does not know it"),
             Self::SidecarOnly(what) => {

@@ -179,9 +179,6 @@ impl<'a> Choice<'a, '_> {
             }
             Dockerd::Absent => {
                 host_access.clone()?;
-                if self.candidates.is_none() {
-                    return Err(Reason::NodesNotSynced.into());
-                }
                 if self.speaks_to_another_docker() {
                     return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
                 }
@@ -264,7 +261,8 @@ impl<'a> Choice<'a, '_> {
     /// Whether no candidate forbids host paths and privileged containers. Bottlerocket denies the
     /// socket only.
     fn nodes_admit_host_access(&self) -> Result<(), Reason> {
-        match self.candidates.as_ref().and_then(Candidates::restriction) {
+        let candidates = self.candidates.as_ref().ok_or(Reason::NodesNotSynced)?;
+        match candidates.restriction() {
             None | Some(Restriction::Bottlerocket) => Ok(()),
             Some(restriction) => Err(Reason::NodeRestricted(restriction)),
         }

@@ -155,7 +155,7 @@ impl<'b> Builder<'b> {
     }
 
     /// Whether what is mounted at `path` is a volume of the name that we would give it.
-    fn is_ours(&self, container: ContainerRef, path: &str, name: &str) -> bool {
+    pub fn is_ours(&self, container: ContainerRef, path: &str, name: &str) -> bool {
         self.container(container)
             .and_then(|c| c.mount_at(path))
             .is_some_and(|mount| mount.name.starts_with(name))

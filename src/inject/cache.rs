@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::{Injection, builder::Builder, resources};
 use crate::{
+    cache_key::is_dns_label,
     decide::DockerdPlan,
     dockerd::Image,
     pod::{Container, ContainerRef},
-    policy::{AccessMode, Cache, LocalCache},
+    policy::{AccessMode, Cache, Claim, EmptyDir, EphemeralClaim, LocalCache},
     reason::Reason,
 };
 
@@ -16,27 +17,29 @@ const LOCAL_CACHE_VOLUME: &str = "slipway-buildkit-cache";
 const PERMISSIONS_CONTAINER: &str = "slipway-cache-permissions";
 
 /// The volume on dockerd's data-root. Without one, on a node whose file system is an overlay,
-/// dockerd falls back to the driver `vfs`, which copies every layer.
-pub(super) fn data_root(builder: &mut Builder<'_>, place: ContainerRef, path: &str) {
-    let cache = &builder.plan.profile.dind.cache;
-    let Some(source) = source(builder, cache) else {
-        return;
+/// dockerd falls back to the driver `vfs`, which copies every layer. Says whether it is Slipway's.
+pub(super) fn data_root(builder: &mut Builder<'_>, place: ContainerRef, path: &str) -> bool {
+    let cache = builder.plan.profile.dind.cache.volume();
+    let Some(source) = source(builder, &cache) else {
+        return false;
     };
-    if builder.mount(place, path, CACHE_VOLUME, &source) {
-        warn_of_sharing(builder, cache);
+    let mounted = builder.mount(place, path, CACHE_VOLUME, &source);
+    if mounted {
+        warn_of_sharing(builder, &cache);
     }
+    mounted || builder.is_ours(place, path, CACHE_VOLUME)
 }
 
 /// The volume source for a cache; `None` for no volume.
 pub(super) fn source(builder: &mut Builder<'_>, cache: &Cache) -> Option<Value> {
     match cache {
-        Cache::Pvc { claim_name, .. } => {
+        Cache::Pvc(Claim { claim_name, .. }) => {
             Some(json!({"persistentVolumeClaim": {"claimName": claim_name}}))
         }
-        Cache::Ephemeral {
+        Cache::Ephemeral(EphemeralClaim {
             storage_class,
             size,
-        } => {
+        }) => {
             let size = resources::claim_size(builder, size);
             let mut spec = json!({
                 "accessModes": ["ReadWriteOnce"],
@@ -47,20 +50,20 @@ pub(super) fn source(builder: &mut Builder<'_>, cache: &Cache) -> Option<Value> 
             }
             Some(json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}))
         }
-        Cache::EmptyDir { size_limit: None } => Some(json!({"emptyDir": {}})),
-        Cache::EmptyDir {
+        Cache::EmptyDir(EmptyDir { size_limit: None }) => Some(json!({"emptyDir": {}})),
+        Cache::EmptyDir(EmptyDir {
             size_limit: Some(size),
-        } => Some(json!({"emptyDir": {"sizeLimit": size}})),
-        Cache::None {} => None,
+        }) => Some(json!({"emptyDir": {"sizeLimit": size}})),
+        Cache::None(_) => None,
     }
 }
 
 /// Two dockerds on one data-root: the second is refused, and its job is lost.
 pub(super) fn warn_of_sharing(builder: &mut Builder<'_>, cache: &Cache) {
-    if let Cache::Pvc {
+    if let Cache::Pvc(Claim {
         claim_name,
         access_mode,
-    } = cache
+    }) = cache
         && *access_mode != AccessMode::ReadWriteOncePod
     {
         builder.note(Reason::ClaimMayBeShared(claim_name.to_string()));
@@ -77,9 +80,9 @@ pub(super) fn local(builder: &mut Builder<'_>) {
             json!({"persistentVolumeClaim": {"claimName": claim_name}}),
         ),
         LocalCache::EmptyDir { path, size_limit } => {
-            let cache = Cache::EmptyDir {
+            let cache = Cache::EmptyDir(EmptyDir {
                 size_limit: size_limit.clone(),
-            };
+            });
             (path, self::source(builder, &cache).unwrap_or_default())
         }
         LocalCache::HostPath { path } => {
@@ -155,10 +158,4 @@ fn runs_as_root(builder: &Builder<'_>, container: &Container<'_>) -> bool {
         .and_then(|c| c.run_as_user);
     let of_pod = builder.pod.spec.security_context.as_ref();
     own.or_else(|| of_pod.and_then(|c| c.run_as_user)) == Some(0)
-}
-
-/// RFC 1123 label, as the API server demands of namespaces; anything else never becomes a path.
-fn is_dns_label(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.len() <= 63 && text.chars().all(allowed)
 }

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{DAEMON_JSON, Injection, builder::Builder, cache, resources, settings};
+use super::{DAEMON_JSON, Injection, builder::Builder, cache, resources, settings, start};
 use crate::{
-    dockerd::{CommandLine, Image, split_flag},
+    dockerd::{CommandLine, Image, command, split_flag},
     pod::{Container, ContainerRef, Str, is_within},
+    policy::values::Mtu,
     reason::Reason,
 };
 
@@ -27,24 +28,46 @@ pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
     let line = CommandLine::of(container);
     let reference = container.image.as_deref().unwrap_or_default();
     let dind = &builder.plan.profile.dind;
-    let is_stock = |image: &str| {
-        let own = dind.image.as_ref().is_some_and(|own| own.as_str() == image);
-        own || dind.stock_images.iter().any(|glob| glob.matches(image))
-    };
-    let image = replace_image(builder, place, reference, is_stock(reference));
+    let image = replace_image(builder, place, reference, dind.is_stock(reference));
+    let stock = dind.is_stock(image);
 
-    configure(builder, place, container, &line, image, is_stock(image));
+    configure(builder, place, container, &line, image, stock);
     for (name, value) in &dind.env {
         builder.env(place, name, value);
     }
     resources::dockerd(builder, place);
+    let root_is_ours = sidecar_data_root(builder, place, &line, image);
+    let target = start::Target {
+        place,
+        container,
+        line: &line,
+        image,
+        stock,
+    };
+    start::wrap(builder, target, root_is_ours);
+}
+
+/// The volume on the sidecar's data-root. Says whether it is Slipway's, at the usual place.
+fn sidecar_data_root(
+    builder: &mut Builder<'_>,
+    place: ContainerRef,
+    line: &CommandLine<'_>,
+    image: &str,
+) -> bool {
     if Image::parse(image).is_rootless() {
         builder.note(Reason::Rootless("cache volume".to_owned()));
-    } else if let Some(root) = data_root(&line) {
-        cache::data_root(builder, place, root);
-    } else {
+        return false;
+    }
+    let Some(root) = data_root(line) else {
+        builder.note(Reason::PodSets("data-root".to_owned()));
+        return false;
+    };
+    let ours = cache::data_root(builder, place, root);
+    let moved = line.sets("data-root");
+    if moved && builder.plan.profile.dind.cache.node_slots().is_some() {
         builder.note(Reason::PodSets("data-root".to_owned()));
     }
+    ours && !moved
 }
 
 /// dockerd inside the runner container: ARC's entrypoint reads variables and writes daemon.json
@@ -68,6 +91,8 @@ pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
         (!profile.dind.log_opts.is_empty(), "dind.logOpts"),
         (profile.dind.storage_driver.is_some(), "dind.storageDriver"),
         (!profile.dind.env.is_empty(), "dind.env"),
+        (profile.dind.mtu == Some(Mtu::Auto), "mtu: auto"),
+        (profile.dind.cache.node_slots().is_some(), "node slots"),
         (!settings::without_flags(profile).is_empty(), "daemon.json"),
     ] {
         if set {
@@ -83,7 +108,7 @@ pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
 
 fn runner_variables(builder: &mut Builder<'_>, place: ContainerRef) {
     let dind = &builder.plan.profile.dind;
-    if let Some(mtu) = dind.mtu {
+    if let Some(Mtu::Bytes(mtu)) = dind.mtu {
         builder.env(place, "MTU", &mtu.to_string());
     }
     note_dead_mirrors(builder);
@@ -168,14 +193,14 @@ fn configure(
     {
         wanted.retain(|setting| setting.flag != "insecure-registry");
     }
-    if let Some(mtu) = profile.dind.mtu
+    if let Some(Mtu::Bytes(mtu)) = profile.dind.mtu
         && wanted.iter().any(|setting| setting.flag == "mtu")
         && !line.sets("default-network-opt")
     {
         match settings::network_mtu(mtu, Image::parse(image)) {
             Some(setting) => wanted.push(setting),
             None => builder.note(Reason::DockerTooOld(
-                "mtu of the networks that jobs create".to_owned(),
+                settings::MTU_OF_JOB_NETWORKS.to_owned(),
             )),
         }
     }
@@ -245,11 +270,8 @@ fn is_settled(
         return true;
     }
     // What stands in `command` cannot be taken out by rewriting `args`.
-    let in_command = container
-        .command
-        .iter()
-        .flatten()
-        .filter_map(|word| split_flag(word))
+    let in_command = command(container)
+        .filter_map(split_flag)
         .any(|(name, _)| name == setting.flag);
     if builder.overwrites() && line.can_grow() && !in_command {
         return false;
@@ -259,7 +281,7 @@ fn is_settled(
 }
 
 /// Whether the pod brings a daemon.json, against which a flag could stand.
-fn has_own_config(
+pub(super) fn has_own_config(
     builder: &Builder<'_>,
     container: &Container<'_>,
     line: &CommandLine<'_>,

@@ -13,12 +13,14 @@ mod docker_socket;
 mod resources;
 mod settings;
 mod sidecar;
+mod start;
 
 use std::fmt;
 
 use builder::Builder;
 pub use builder::annotations_fit;
 use serde_json::Value;
+pub use start::START_SCRIPT;
 
 use crate::{
     decide::{DockerdPlan, Plan, Strategy},
@@ -74,6 +76,13 @@ pub enum Injection {
         keep: Option<Vec<String>>,
         /// The arguments that are added.
         add: Vec<String>,
+    },
+    /// The start wrapper before dockerd.
+    Command {
+        /// The container.
+        container: ContainerRef,
+        /// All of its `command`.
+        command: Vec<String>,
     },
     /// A request or a limit.
     Resource {
@@ -163,6 +172,11 @@ impl fmt::Display for Injection {
                 ..
             } => write!(f, "{container_name}: env {name}={value}"),
             Self::Args { add, .. } => write!(f, "dockerd: arguments {}", add.join(" ")),
+            Self::Command { command, .. } => {
+                let options = command.iter().skip(4).take_while(|word| *word != "--");
+                let options: Vec<&str> = options.map(String::as_str).collect();
+                write!(f, "dockerd: start wrapper {}", options.join(" "))
+            }
             Self::Resource {
                 container_name,
                 kind,

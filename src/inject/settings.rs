@@ -4,11 +4,16 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     dockerd::Image,
-    policy::{Dind, Profile, values::MirrorUrl},
+    policy::{
+        Dind, Profile,
+        values::{MirrorUrl, Mtu},
+    },
 };
 
 /// The first version that knows `--default-network-opt`.
 const DEFAULT_NETWORK_OPT_SINCE: u32 = 24;
+/// What an older dockerd lacks, in words.
+pub(super) const MTU_OF_JOB_NETWORKS: &str = "mtu of the networks that jobs create";
 const NETWORK_MTU: &str = "com.docker.network.driver.mtu";
 
 /// A setting that has a flag.
@@ -70,7 +75,7 @@ pub(super) fn with_flags(dind: &Dind, dead: &[String]) -> Vec<Setting> {
             key: "insecure-registries",
         });
     }
-    if let Some(mtu) = dind.mtu {
+    if let Some(Mtu::Bytes(mtu)) = dind.mtu {
         settings.push(Setting::one("mtu", mtu.to_string(), json!(mtu)));
     }
     if let Some(driver) = &dind.storage_driver {
@@ -95,14 +100,17 @@ pub(super) fn with_flags(dind: &Dind, dead: &[String]) -> Vec<Setting> {
     settings
 }
 
-/// The MTU of networks that jobs create, for a dockerd that knows the flag; `None` for an older or
-/// unknown one.
-pub(super) fn network_mtu(mtu: u16, image: Image<'_>) -> Option<Setting> {
-    let knows = match image.docker_major() {
+/// Whether dockerd knows the MTU of networks that jobs create; `false` for an unknown version.
+pub(super) fn knows_network_mtu(image: Image<'_>) -> bool {
+    match image.docker_major() {
         Some(major) => major >= DEFAULT_NETWORK_OPT_SINCE,
         None => image.is_newest() && image.tag.is_some(),
-    };
-    knows.then(|| Setting {
+    }
+}
+
+/// The MTU of networks that jobs create, for a dockerd that knows the flag.
+pub(super) fn network_mtu(mtu: u16, image: Image<'_>) -> Option<Setting> {
+    knows_network_mtu(image).then(|| Setting {
         flag: "default-network-opt",
         values: vec![format!("bridge={NETWORK_MTU}={mtu}")],
         key: "default-network-opts",

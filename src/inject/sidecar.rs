@@ -2,11 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Injection, builder::Builder, cache, resources, settings};
+use super::{
+    Injection,
+    builder::Builder,
+    cache, resources, settings,
+    start::{self, Start},
+};
 use crate::{
     dockerd::Image,
     pod::{Container, is_within},
-    policy::{Buildkitd, Cache},
+    policy::{Buildkitd, Cache, Dind, values::Mtu},
     reason::Reason,
 };
 
@@ -56,16 +61,15 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
         builder.note(Reason::NothingToShare);
     }
     mounts.push(json!({"name": run, "mountPath": DOCKER_RUN}));
-    if let Some(source) = cache::source(builder, &dind.cache) {
+    let cache = dind.cache.volume();
+    if let Some(source) = cache::source(builder, &cache) {
         let volume = builder.volume("slipway-docker-cache", &source);
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/docker"}));
-        cache::warn_of_sharing(builder, &dind.cache);
+        cache::warn_of_sharing(builder, &cache);
     }
+    let command = start_wrapper(builder, image, &mut mounts);
     let mut wanted = settings::with_flags(dind, plan.dead_mirrors);
-    wanted.extend(
-        dind.mtu
-            .and_then(|mtu| settings::network_mtu(mtu, Image::parse(image))),
-    );
+    wanted.extend(fixed_mtu(dind).and_then(|mtu| settings::network_mtu(mtu, Image::parse(image))));
     if let Some(mount) = daemon_json(builder, &wanted) {
         mounts.push(mount);
     }
@@ -83,6 +87,7 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
     let container = json!({
         "name": DOCKERD,
         "image": image,
+        "command": command,
         "args": args,
         "env": env,
         "resources": resources::of_added(builder, &dind.resources),
@@ -91,6 +96,34 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
         "volumeMounts": mounts,
     });
     add(builder, container);
+}
+
+/// The start wrapper before the added dockerd, if a feature needs it; its slots are mounted.
+fn start_wrapper(builder: &mut Builder<'_>, image: &str, mounts: &mut Vec<Value>) -> Vec<String> {
+    let dind = &builder.plan.profile.dind;
+    let image = Image::parse(image);
+    let mut start = Start::default();
+    if dind.mtu == Some(Mtu::Auto) {
+        start.mtu(settings::knows_network_mtu(image));
+    }
+    if image.is_rootless() {
+        builder.note(Reason::Rootless("node slots".to_owned()));
+    } else if let Some(slots) = dind.cache.node_slots()
+        && let Some(source) = start::slots_source(builder, slots)
+    {
+        let volume = builder.volume(start::SLOTS_VOLUME, &source);
+        mounts.push(json!({"name": volume, "mountPath": start::SLOTS_DIR}));
+        start.slots(slots);
+    }
+    start.command([]).unwrap_or_default()
+}
+
+/// The MTU that the profile names.
+fn fixed_mtu(dind: &Dind) -> Option<u16> {
+    match dind.mtu? {
+        Mtu::Bytes(bytes) => Some(bytes),
+        Mtu::Auto => None,
+    }
 }
 
 /// daemon.json for keys without a flag, as a mount of the added container.
@@ -162,7 +195,7 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
     if let Some(source) = cache::source(builder, &settings.cache) {
         let volume = builder.volume("slipway-buildkitd-cache", &source);
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/buildkit"}));
-        if matches!(settings.cache, Cache::Pvc { .. }) {
+        if matches!(settings.cache, Cache::Pvc(_)) {
             cache::warn_of_sharing(builder, &settings.cache);
         }
     }

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    Cache, DEFAULT_PROFILE, Dind, PolicyError, PolicyFile, Profile, Recogniser, recogniser,
+    CacheKeySource, DEFAULT_PROFILE, Dind, DockerdCache, NodeSlots, PolicyError, PolicyFile,
+    Profile, Recogniser, recogniser, values::Mtu,
 };
 
 /// The highest group id of Linux that Kubernetes accepts.
 const MAX_GROUP: i64 = i32::MAX as i64;
+/// Slots for more dockerds than a node could run builds for.
+const MAX_SLOTS: u8 = 64;
 /// The largest daemon.json that a profile may ask for: it travels in an annotation, of which a pod
 /// may have 256 KiB in all.
 const MAX_DAEMON_CONFIG_BYTES: usize = 32 * 1024;
@@ -170,7 +173,7 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
 fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
     let error =
         |key: String, message: String| Err(PolicyError::key(format!("{path}.dind.{key}"), message));
-    if dind.mtu.is_some_and(|mtu| mtu < 576) {
+    if matches!(dind.mtu, Some(Mtu::Bytes(..576))) {
         return error(
             "mtu".to_owned(),
             "an IPv4 network needs at least 576 bytes (RFC 791)".to_owned(),
@@ -189,8 +192,12 @@ fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
             format!("it is larger than {MAX_DAEMON_CONFIG_BYTES} bytes"),
         );
     }
-    if let Cache::Ephemeral { size, .. } = &dind.cache
-        && size.nano() == 0
+    if let DockerdCache::NodeSlots(slots) = &dind.cache {
+        check_node_slots(slots)
+            .or_else(|(key, message)| error(key.to_owned(), message.to_owned()))?;
+    }
+    if let DockerdCache::Ephemeral(claim) = &dind.cache
+        && claim.size.nano() == 0
     {
         return error(
             "cache.size".to_owned(),
@@ -207,6 +214,19 @@ fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
         );
     }
     Ok(())
+}
+
+fn check_node_slots(slots: &NodeSlots) -> Result<(), (&'static str, &'static str)> {
+    let by_label = slots.key == CacheKeySource::Label;
+    if !(1..=MAX_SLOTS).contains(&slots.slots) {
+        Err(("cache.slots", "expected 1 to 64"))
+    } else if by_label && slots.key_label.is_none() {
+        Err(("cache.keyLabel", "key: label needs the label"))
+    } else if !by_label && slots.key_label.is_some() {
+        Err(("cache.keyLabel", "it is read with key: label only"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the API server knows the resource without asking a device plugin's domain.
@@ -367,7 +387,8 @@ mod tests {
                 "start with `/`",
             ),
             ("profiles:\n  a:\n    hostAccess: maybe\n", 3, "bool"),
-            ("profiles:\n  a:\n    dind: {mtu: auto}\n", 3, "u16"),
+            ("profiles:\n  a:\n    dind: {mtu: big}\n", 3, "`auto`"),
+            ("profiles:\n  a:\n    dind: {mtu: 70000}\n", 3, "65535"),
             ("profiles: [\n", 1, "mapping"),
             ("profiles: b: c\n", 1, "mapping"),
         ] {
@@ -388,6 +409,18 @@ mod tests {
             (
                 "profiles: {a: {dind: {daemonConfig: {log-driver: journald}}}}",
                 "daemonConfig.log-driver",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: nodeSlots, slots: 0}}}}",
+                "profiles.a.dind.cache.slots",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: nodeSlots, key: label}}}}",
+                "profiles.a.dind.cache.keyLabel",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: nodeSlots, keyLabel: example.com/repo}}}}",
+                "profiles.a.dind.cache.keyLabel",
             ),
             (
                 "profiles: {a: {containerd: {namespace: k8s.io}}}",

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use error::PolicyError;
 pub use profile::{
-    AccessMode, Buildkit, Buildkitd, Cache, Containerd, Dind, DockerSocket, InjectDind, LocalCache,
-    Overwrite, Profile, ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
+    AccessMode, Buildkit, Buildkitd, Cache, CacheKeySource, Claim, Containerd, Dind, DockerSocket,
+    DockerdCache, EmptyDir, EphemeralClaim, InjectDind, LocalCache, NoVolume, NodeSlots, Overwrite,
+    Profile, ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
 };
 pub use recogniser::{Mark, Recogniser};
 use values::{Glob, MirrorUrl, SocketPath};
@@ -233,7 +234,7 @@ mod tests {
     fn a_profile_keeps_the_built_in_value_of_a_key_that_it_leaves_out() {
         let policy = Policy::parse("profiles: {fast: {dind: {mtu: 1400}}}").unwrap();
         let (_, fast) = policy.profile("fast").unwrap();
-        assert_eq!(fast.dind.mtu, Some(1400));
+        assert_eq!(fast.dind.mtu, Some(values::Mtu::Bytes(1400)));
         assert_eq!(fast.dind.registry_mirrors.len(), 1);
     }
 

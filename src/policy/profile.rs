@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::values::{AbsolutePath, Glob, ImageRef, MirrorUrl, ObjectName, SocketPath};
+use super::values::{
+    AbsolutePath, Glob, ImageRef, LabelKey, MirrorUrl, Mtu, ObjectName, SocketPath,
+};
 use crate::quantity::Quantity;
 
 /// Settings by name; a namespace selects one profile. A key that is left out has the built-in
@@ -151,7 +153,7 @@ impl Default for Buildkitd {
         Self {
             image: ImageRef::built_in("moby/buildkit:buildx-stable-1"),
             resources: ResourceSettings::small_requests(),
-            cache: Cache::EmptyDir { size_limit: None },
+            cache: Cache::EmptyDir(EmptyDir::default()),
         }
     }
 }
@@ -173,9 +175,8 @@ pub struct DockerSocket {
 pub struct Dind {
     /// Pull-through mirrors of Docker Hub, tried in order. No other registry is mirrored.
     pub registry_mirrors: Vec<MirrorUrl>,
-    /// The MTU of the networks that dockerd makes, in bytes; `null` leaves dockerd's 1500.
-    #[schemars(range(min = 576, max = 65535))]
-    pub mtu: Option<u16>,
+    /// The MTU of the networks that dockerd makes; `null` leaves dockerd's 1500.
+    pub mtu: Option<Mtu>,
     /// The storage driver; `null` lets dockerd choose. A pinned `overlay2` makes dockerd exit
     /// where its data-root is itself an overlay.
     pub storage_driver: Option<String>,
@@ -195,8 +196,8 @@ pub struct Dind {
     pub inject: InjectDind,
     /// Seconds that a runner waits for dockerd, where its image knows such a variable.
     pub wait_seconds: u32,
-    /// The volume on dockerd's data-root.
-    pub cache: Cache,
+    /// What is on dockerd's data-root.
+    pub cache: DockerdCache,
 }
 
 impl Default for Dind {
@@ -214,8 +215,17 @@ impl Default for Dind {
             stock_images: vec![Glob::new("docker:*dind*"), Glob::new("*/docker:*dind*")],
             inject: InjectDind::Never,
             wait_seconds: 120,
-            cache: Cache::EmptyDir { size_limit: None },
+            cache: DockerdCache::NodeSlots(NodeSlots::default()),
         }
+    }
+}
+
+impl Dind {
+    /// Whether it is known what the image holds: docker's programs and no daemon.json.
+    #[must_use]
+    pub fn is_stock(&self, image: &str) -> bool {
+        let own = self.image.as_ref().is_some_and(|own| own.as_str() == image);
+        own || self.stock_images.iter().any(|glob| glob.matches(image))
     }
 }
 
@@ -253,38 +263,139 @@ impl ResourceSettings {
     }
 }
 
-/// The volume behind a data-root. A data-root belongs to one daemon at a time.
+/// What is on dockerd's data-root. A data-root belongs to one dockerd at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", tag = "type", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum DockerdCache {
+    /// Directories of the node that outlive the pod, each held by one dockerd at a time; an
+    /// `emptyDir` where none is free or no host path is admissible.
+    NodeSlots(NodeSlots),
+    /// One named claim. Only `ReadWriteOncePod` keeps a second runner off it.
+    Pvc(Claim),
+    /// A generic ephemeral volume: a claim that lives as long as the pod.
+    Ephemeral(EphemeralClaim),
+    /// A directory of the node that lives as long as the pod.
+    EmptyDir(EmptyDir),
+    /// No volume.
+    None(NoVolume),
+}
+
+impl DockerdCache {
+    /// The volume on the default data-root; with node slots, the one for pods that get no slot.
+    #[must_use]
+    pub fn volume(&self) -> Cache {
+        match self {
+            Self::NodeSlots(_) => Cache::EmptyDir(EmptyDir::default()),
+            Self::Pvc(claim) => Cache::Pvc(claim.clone()),
+            Self::Ephemeral(claim) => Cache::Ephemeral(claim.clone()),
+            Self::EmptyDir(dir) => Cache::EmptyDir(dir.clone()),
+            Self::None(none) => Cache::None(none.clone()),
+        }
+    }
+
+    /// The node slots, if that is the type.
+    #[must_use]
+    pub fn node_slots(&self) -> Option<&NodeSlots> {
+        match self {
+            Self::NodeSlots(slots) => Some(slots),
+            _ => None,
+        }
+    }
+}
+
+/// Data-roots in a directory of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NodeSlots {
+    /// The directory on the node. The slots of a pod are in `<root>/<namespace>/<cache key>`, and
+    /// it sees no other directory.
+    pub root: AbsolutePath,
+    /// How many dockerds of one cache key may have a slot on one node at once.
+    #[schemars(range(min = 1, max = 64))]
+    pub slots: u8,
+    /// The size of images and build cache, in bytes, to which a slot is pruned when a dockerd
+    /// starts on it; `null` for no pruning.
+    pub budget: Option<Quantity>,
+    /// Which pods of a namespace share their slots.
+    pub key: CacheKeySource,
+    /// The pod label whose value is the key, with `key: label`.
+    pub key_label: Option<LabelKey>,
+}
+
+impl Default for NodeSlots {
+    fn default() -> Self {
+        Self {
+            root: AbsolutePath::built_in("/var/lib/slipway"),
+            slots: 4,
+            budget: "10G".parse().ok(),
+            key: CacheKeySource::RunnerSet,
+            key_label: None,
+        }
+    }
+}
+
+/// What tells apart the caches of one namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CacheKeySource {
+    /// Nothing: all pods of a namespace share.
+    Namespace,
+    /// The scale set, runner deployment, GitLab project or Buildkite queue of the pod.
+    RunnerSet,
+    /// A label of the pod.
+    Label,
+    /// The annotation `slipway.io/cache-key` of the pod.
+    Annotation,
+}
+
+/// The volume behind a builder's state, which belongs to one daemon at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type")]
 pub enum Cache {
     /// One named claim. Only `ReadWriteOncePod` keeps a second runner off it.
-    #[serde(rename_all = "camelCase")]
-    Pvc {
-        /// The claim, in the pod's namespace.
-        claim_name: ObjectName,
-        /// The claim's access mode.
-        #[serde(default)]
-        access_mode: AccessMode,
-    },
+    Pvc(Claim),
     /// A generic ephemeral volume: a claim that lives as long as the pod.
-    #[serde(rename_all = "camelCase")]
-    Ephemeral {
-        /// Its storage class; the cluster's default when left out.
-        #[serde(default)]
-        storage_class: Option<ObjectName>,
-        /// Its size.
-        size: Quantity,
-    },
+    Ephemeral(EphemeralClaim),
     /// A directory of the node that lives as long as the pod.
-    #[serde(rename_all = "camelCase")]
-    EmptyDir {
-        /// The size beyond which the kubelet evicts the pod.
-        #[serde(default)]
-        size_limit: Option<Quantity>,
-    },
+    EmptyDir(EmptyDir),
     /// No volume.
-    None {},
+    None(NoVolume),
 }
+
+/// One named claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claim {
+    /// The claim, in the pod's namespace.
+    pub claim_name: ObjectName,
+    /// The claim's access mode.
+    #[serde(default)]
+    pub access_mode: AccessMode,
+}
+
+/// A claim that lives as long as the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EphemeralClaim {
+    /// Its storage class; the cluster's default when left out.
+    #[serde(default)]
+    pub storage_class: Option<ObjectName>,
+    /// Its size.
+    pub size: Quantity,
+}
+
+/// A directory of the node that lives as long as the pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EmptyDir {
+    /// The size beyond which the kubelet evicts the pod.
+    pub size_limit: Option<Quantity>,
+}
+
+/// No volume: nothing to set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoVolume {}
 
 /// The access mode of a claim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,10 @@
 use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Unexpected, Visitor},
+};
 
 /// Declares a string type that is checked when it is read.
 macro_rules! checked_text {
@@ -76,6 +79,11 @@ checked_text! {
 checked_text! {
     /// An RFC 1123 subdomain: the name of a Kubernetes object.
     ObjectName, check_object_name, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+}
+
+checked_text! {
+    /// The key of a label or annotation: `[prefix/]name`.
+    LabelKey, check_label_key, r"^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 }
 
 checked_text! {
@@ -160,6 +168,22 @@ fn check_object_name(text: &str) -> Result<(), String> {
     })
 }
 
+fn check_label_key(text: &str) -> Result<(), String> {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let ok = name.len() <= 63
+        && name.chars().all(allowed)
+        && end(name.chars().next())
+        && end(name.chars().last())
+        && prefix.is_none_or(|prefix| check_object_name(prefix).is_ok());
+    ok.then_some(())
+        .ok_or_else(|| format!("`{text}` is no label key: expected `name` or `example.com/name`"))
+}
+
 fn check_image(text: &str) -> Result<(), String> {
     (!text.is_empty() && !text.chars().any(char::is_whitespace))
         .then_some(())
@@ -195,6 +219,70 @@ impl From<SocketPath> for String {
             SocketPath::Auto => "auto".to_owned(),
             SocketPath::At(path) => path.into(),
         }
+    }
+}
+
+/// The size of the largest packet, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mtu {
+    /// That of the pod's interface, read when dockerd starts.
+    Auto,
+    /// So many bytes.
+    Bytes(u16),
+}
+
+impl Serialize for Mtu {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Bytes(bytes) => serializer.serialize_u16(*bytes),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mtu {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MtuVisitor;
+
+        impl Visitor<'_> for MtuVisitor {
+            type Value = Mtu;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`auto` or a number of bytes up to 65535")
+            }
+
+            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Mtu, E> {
+                let fits = u16::try_from(bytes).ok().map(Mtu::Bytes);
+                fits.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(bytes), &self))
+            }
+
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Mtu, E> {
+                let fits = u16::try_from(bytes).ok().map(Mtu::Bytes);
+                fits.ok_or_else(|| E::invalid_value(Unexpected::Signed(bytes), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Mtu, E> {
+                match text {
+                    "auto" => Ok(Mtu::Auto),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(MtuVisitor)
+    }
+}
+
+impl JsonSchema for Mtu {
+    fn schema_name() -> Cow<'static, str> {
+        "Mtu".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"oneOf": [
+            {"const": "auto"},
+            {"type": "integer", "minimum": 576, "maximum": 65535}
+        ]})
     }
 }
 
