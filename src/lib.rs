@@ -13,6 +13,7 @@
 
 pub mod admit;
 pub mod cache_key;
+pub mod claims;
 pub mod commands;
 pub mod decide;
 pub mod dockerd;
@@ -27,6 +28,7 @@ pub mod nodes;
 pub mod patch;
 pub mod pod;
 pub mod policy;
+pub mod pool;
 pub mod quantity;
 pub mod reason;
 pub mod recognise;

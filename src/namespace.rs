@@ -124,6 +124,11 @@ impl Namespaces {
         )
     }
 
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
+        self.0.values()
+    }
+
     /// The namespace `name`, if it is known.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Namespace> {

@@ -228,6 +228,7 @@ impl<'a> Choice<'a, '_> {
             namespace: self.namespace,
             limits: self.known.map_or(&[], |namespace| &namespace.limits),
             dead_mirrors: self.cluster.dead_mirrors,
+            grant: self.cluster.pools.grant,
         }
     }
 

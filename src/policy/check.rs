@@ -104,6 +104,11 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
         );
     }
     check_dind(path, &profile.dind)?;
+    if let Some(pool) = profile.dind.cache.pool() {
+        let name = path.rsplit('.').next().unwrap_or_default();
+        pool.check(name)
+            .or_else(|(key, message)| error(&format!("dind.cache.{key}"), message))?;
+    }
     for (name, settings) in [
         ("dind.resources", Some(&profile.dind.resources)),
         (

@@ -5,6 +5,7 @@
 
 mod check;
 mod error;
+mod pool;
 mod profile;
 mod recogniser;
 pub mod values;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use error::PolicyError;
+pub use pool::{Fallback, Pool};
 pub use profile::{
     AccessMode, Buildkit, Buildkitd, Cache, CacheKeySource, Claim, Containerd, Dind, DockerSocket,
     DockerdCache, EmptyDir, EphemeralClaim, InjectDind, LocalCache, NoVolume, NodeSlots, Overwrite,
@@ -164,6 +166,13 @@ impl Policy {
             .iter()
             .find(|rule| rule.names.iter().any(|name| name.matches(namespace)))
             .map(|rule| rule.profile.as_str())
+    }
+
+    /// Whether a profile keeps caches in a pool of claims.
+    #[must_use]
+    pub fn has_pools(&self) -> bool {
+        let mut profiles = self.file.profiles.values();
+        profiles.any(|profile| profile.dind.cache.pool().is_some())
     }
 
     /// The CI systems to look for, in order.

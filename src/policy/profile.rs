@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::values::{
     AbsolutePath, Glob, ImageRef, LabelKey, MirrorUrl, Mtu, ObjectName, SocketPath,
 };
+use super::pool::Pool;
 use crate::quantity::Quantity;
 
 /// Settings by name; a namespace selects one profile. A key that is left out has the built-in
@@ -270,6 +271,8 @@ pub enum DockerdCache {
     /// Directories of the node that outlive the pod, each held by one dockerd at a time; an
     /// `emptyDir` where none is free or no host path is admissible.
     NodeSlots(NodeSlots),
+    /// Claims that outlive the pod, each leased to one pod at a time.
+    Pool(Pool),
     /// One named claim. Only `ReadWriteOncePod` keeps a second runner off it.
     Pvc(Claim),
     /// A generic ephemeral volume: a claim that lives as long as the pod.
@@ -281,15 +284,26 @@ pub enum DockerdCache {
 }
 
 impl DockerdCache {
-    /// The volume on the default data-root; with node slots, the one for pods that get no slot.
+    /// The volume on the default data-root; with node slots, the one for pods that get no slot, with a
+    /// pool the one for pods that get no claim.
     #[must_use]
     pub fn volume(&self) -> Cache {
         match self {
             Self::NodeSlots(_) => Cache::EmptyDir(EmptyDir::default()),
+            Self::Pool(pool) => pool.fallback(),
             Self::Pvc(claim) => Cache::Pvc(claim.clone()),
             Self::Ephemeral(claim) => Cache::Ephemeral(claim.clone()),
             Self::EmptyDir(dir) => Cache::EmptyDir(dir.clone()),
             Self::None(none) => Cache::None(none.clone()),
+        }
+    }
+
+    /// The pool, if that is the type.
+    #[must_use]
+    pub fn pool(&self) -> Option<&Pool> {
+        match self {
+            Self::Pool(pool) => Some(pool),
+            _ => None,
         }
     }
 

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     admit::admit,
+    claims::Leaser,
     events::Sink,
     facts::LiveFacts,
     metrics::Metrics,
@@ -119,6 +120,7 @@ impl ServeArgs {
         facts: Arc<LiveFacts>,
         metrics: Arc<Metrics>,
         events: Option<Sink>,
+        leaser: Option<Leaser>,
     ) -> Config {
         Config {
             listen: self.listen,
@@ -128,6 +130,7 @@ impl ServeArgs {
             metrics,
             evaluate: admit,
             events,
+            leaser,
             max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             drain_delay: self.drain_delay,
