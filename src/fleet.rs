@@ -55,6 +55,14 @@ pub enum FleetError {
 /// # Errors
 /// When the text is broken, or holds something that is not a node; `source` names it in the error.
 pub fn nodes(text: &str, source: &str) -> Result<Snapshot, FleetError> {
+    node_objects(text, source).map(Snapshot::new)
+}
+
+/// Reads nodes, and keeps them apart.
+///
+/// # Errors
+/// As [`nodes`].
+pub fn node_objects(text: &str, source: &str) -> Result<Vec<NodeObject>, FleetError> {
     let command = "kubectl get nodes -o yaml";
     let mut nodes = Vec::new();
     for object in objects(text, source, command)? {
@@ -62,7 +70,7 @@ pub fn nodes(text: &str, source: &str) -> Result<Snapshot, FleetError> {
         object.name()?;
         nodes.push(object.read::<NodeObject>()?);
     }
-    Ok(Snapshot::new(nodes))
+    Ok(nodes)
 }
 
 /// Reads namespaces, and the LimitRanges in them.

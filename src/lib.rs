@@ -13,6 +13,7 @@
 
 pub mod admit;
 pub mod cache_key;
+pub mod certificates;
 pub mod claims;
 pub mod commands;
 pub mod decide;
@@ -21,6 +22,7 @@ pub mod events;
 pub mod facts;
 pub mod fleet;
 pub mod inject;
+pub mod leader;
 pub mod manifest;
 pub mod metrics;
 pub mod namespace;

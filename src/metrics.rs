@@ -4,7 +4,7 @@
 use std::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::{
@@ -17,6 +17,7 @@ use crate::{
     admit::Record,
     facts::Facts,
     nodes::{RuntimeKind, Snapshot},
+    server::tls::ServingCertificate,
 };
 
 /// From the time of a small review to the API server's patience, in seconds.
@@ -241,6 +242,9 @@ pub struct Metrics {
     claims: Family<ClaimLabels, Gauge>,
     claim_changes: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
+    certificate_expiry: Gauge,
+    certificate_problem: Gauge,
+    leader: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -278,10 +282,14 @@ impl Metrics {
             claims: Family::default(),
             claim_changes: Family::default(),
             events: Family::default(),
+            certificate_expiry: Gauge::default(),
+            certificate_problem: Gauge::default(),
+            leader: Gauge::default(),
         };
         metrics.register_admission();
         metrics.register_knowledge();
         metrics.register_pools();
+        metrics.register_replica();
         // A counter that starts at its first event hides that event from `rate()`.
         for problem in Problem::ALL {
             metrics.problems(problem);
@@ -468,6 +476,42 @@ impl Metrics {
         self.snapshot_age.remove(&ResourceLabels { resource });
     }
 
+    fn register_replica(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends, in seconds since 1970; 0 while there is none",
+            self.certificate_expiry.clone(),
+        );
+        registry.register(
+            "certificate_problem",
+            "1 when a newer certificate cannot be had or used; the last good one is served",
+            self.certificate_problem.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 on the replica that keeps the certificates",
+            self.leader.clone(),
+        );
+    }
+
+    /// How it is with the certificate.
+    pub(crate) fn certificate(&self, certificate: &ServingCertificate) {
+        let since_1970 = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expiry = certificate
+            .expires_at()
+            .map_or(0, |at| since_1970(at).as_secs());
+        self.certificate_expiry
+            .set(i64::try_from(expiry).unwrap_or(i64::MAX));
+        self.certificate_problem
+            .set(certificate.problem().is_some().into());
+    }
+
+    /// Whether this replica leads.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
     /// The API server said something of the resource: its watch is connected.
     pub(crate) fn watch_heard(&self, watched: Watched) {
         if let Some(freshness) = self.freshness.get(watched as usize) {
@@ -535,7 +579,7 @@ impl Metrics {
             RuntimeKind::Unknown,
         ] {
             let count = counts.get(&kind).copied().unwrap_or_default();
-            let runtime = runtime_label(kind);
+            let runtime = kind.name();
             self.nodes
                 .get_or_create(&RuntimeLabels { runtime })
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -585,15 +629,5 @@ impl Metrics {
                 .get_or_create(&ClaimLabels { profile, state })
                 .inc();
         }
-    }
-}
-
-/// The names of the policy file.
-fn runtime_label(kind: RuntimeKind) -> &'static str {
-    match kind {
-        RuntimeKind::Containerd => "containerd",
-        RuntimeKind::Docker => "docker",
-        RuntimeKind::CriO => "cri-o",
-        RuntimeKind::Unknown => "unknown",
     }
 }

@@ -124,15 +124,15 @@ impl Namespaces {
         )
     }
 
-    /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
-        self.0.values()
-    }
-
     /// The namespace `name`, if it is known.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Namespace> {
         self.0.get(name)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
+        self.0.values()
     }
 
     /// How many are known.

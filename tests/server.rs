@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use serde_json::{Value, json};
 use slipway::{
@@ -29,7 +29,10 @@ use slipway::{
     fleet,
     metrics::Metrics,
     review::ReviewError,
-    server::{Config, Server, Shutdown, tls::Identity},
+    server::{
+        Config, Server, Shutdown,
+        tls::{Identity, ServingCertificate},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -66,7 +69,7 @@ fn start_with(change: impl FnOnce(&mut Config)) -> Running {
     let mut config = Config {
         listen: any,
         metrics_listen: any,
-        tls: identity.config,
+        tls: identity.serving,
         facts: LiveFacts::new(example_facts()).into(),
         metrics: Metrics::new().into(),
         evaluate: admit,
@@ -511,6 +514,42 @@ async fn without_nodes_it_is_not_ready_but_answers() {
 }
 
 #[tokio::test]
+async fn without_a_certificate_it_is_not_ready_and_no_handshake_succeeds() {
+    let certificate = Arc::<ServingCertificate>::default();
+    let shown = Arc::clone(&certificate);
+    let server = start_with(|config| config.tls = shown);
+    let (status, body) = server.get("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("no serving certificate"), "{body}");
+    server.tls("localhost", b"h2").await.unwrap_err();
+    assert_eq!(server.get("/healthz").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_to_new_connections_and_drops_no_old_one() {
+    let mut shown = Arc::default();
+    let mut server = start_with(|config| shown = Arc::clone(&config.tls));
+    let mut old = server.http1().await;
+    let mut open = server.begin_mutate().await;
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    assert!(shown.replace(vec![made.cert.der().clone()], key).unwrap());
+    server.tls("localhost", b"h2").await.unwrap_err();
+    server.ca_pem = made.cert.pem();
+    assert_eq!(server.mutate(REVIEW).await.0, StatusCode::OK);
+
+    let (status, body) = read(old.send_request(post("/mutate", REVIEW)).await.unwrap()).await;
+    assert_eq!(status, StatusCode::OK);
+    allowed(&body);
+    open.write_all(REVIEW.as_bytes()).await.unwrap();
+    open.flush().await.unwrap();
+    let mut start = [0; 15];
+    within(open.read_exact(&mut start)).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
 async fn shutting_down_finishes_what_is_in_flight() {
     let server = start();
     assert_eq!(server.get("/readyz").await.0, StatusCode::OK);
@@ -595,7 +634,7 @@ async fn a_taken_port_is_named() {
     let error = Server::bind(Config {
         listen: server.address,
         metrics_listen: any,
-        tls: identity.config,
+        tls: identity.serving,
         facts: LiveFacts::default().into(),
         metrics: Metrics::new().into(),
         evaluate: admit,

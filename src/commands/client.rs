@@ -1,6 +1,6 @@
 //! Which cluster a command talks to.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -8,10 +8,24 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use std::path::PathBuf;
+use rustls::crypto::aws_lc_rs;
 
 /// An API server that does not answer a connection within this is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs what asks a cluster.
+///
+/// # Errors
+/// Those of `asks`, or when there is no thread to be had.
+pub(super) fn block_on<T>(asks: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    // Fails only when it is set already, by whoever embeds this.
+    let _ = aws_lc_rs::default_provider().install_default();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start")?
+        .block_on(asks)
+}
 
 /// Arguments that name a cluster.
 #[derive(Debug, Default, Args)]

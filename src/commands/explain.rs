@@ -3,13 +3,13 @@
 mod report;
 mod text;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
 use super::{
     EXIT_CODES, inject,
     input::{InputArgs, note_caveats},
-    output::{Color, print},
+    output::{Color, Format, print},
 };
 use report::Report;
 
@@ -46,7 +46,7 @@ pub(super) struct ExplainArgs {
 
     /// What to print
     #[arg(short, long, value_enum, default_value_t, env = "SLIPWAY_OUTPUT")]
-    output: Output,
+    output: Format,
 
     /// Print the change itself too, as a unified diff after the text
     #[arg(long)]
@@ -55,15 +55,6 @@ pub(super) struct ExplainArgs {
     /// When to colour the text
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    #[default]
-    Text,
-    /// For programs
-    Json,
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
@@ -79,8 +70,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
         }
     }
     let text = match args.output {
-        Output::Json => serde_json::to_string_pretty(&json!({ "pods": reports }))? + "\n",
-        Output::Text => {
+        Format::Json => serde_json::to_string_pretty(&json!({ "pods": reports }))? + "\n",
+        Format::Text => {
             let paint = args.color.paint();
             let texts: Vec<String> = reports.iter().map(|r| text::render(r, paint)).collect();
             let mut text = texts.join("\n");

@@ -3,12 +3,15 @@
 //! What a command prints is made whole before a byte of it is written, so that bad input never
 //! leaves half a manifest in a pipe.
 
+mod check;
 mod client;
 mod explain;
 mod inject;
 mod input;
+mod nodes;
 mod output;
 mod policy;
+mod problem;
 mod serve;
 
 use std::{
@@ -26,13 +29,14 @@ const BAD_INPUT: u8 = 2;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  something went wrong that the input is not to blame for
+  1  something went wrong that the input is not to blame for; of `nodes` and `check`: they found an error
   2  the arguments or a file cannot be used; the message says which file, line and column";
 
 /// Gives CI runner pods on Kubernetes the fastest safe build path that their nodes allow.
 ///
 /// Slipway is a mutating admission webhook. The commands `inject` and `explain` show what it would do
-/// to a manifest, without a cluster; `policy` checks its policy file; `serve` is the webhook itself.
+/// to a manifest, without a cluster; `nodes` and `check` look at a cluster; `policy` checks the policy
+/// file; `serve` is the webhook itself.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version, after_long_help = EXIT_CODES)]
 pub struct Cli {
@@ -44,6 +48,8 @@ pub struct Cli {
 enum Command {
     Inject(inject::InjectArgs),
     Explain(explain::ExplainArgs),
+    Nodes(nodes::NodesArgs),
+    Check(check::CheckArgs),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     Serve(Box<serve::ServeArgs>),
@@ -53,7 +59,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Without a standard error there is nobody left to tell.
@@ -67,13 +73,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Inject(args) => inject::run(&args),
-        Command::Explain(args) => explain::run(&args),
-        Command::Policy(command) => policy::run(&command),
-        Command::Serve(args) => serve::start(&args),
+        Command::Inject(args) => inject::run(&args)?,
+        Command::Explain(args) => explain::run(&args)?,
+        Command::Nodes(args) => return nodes::run(&args),
+        Command::Check(args) => return check::run(&args),
+        Command::Policy(command) => policy::run(&command)?,
+        Command::Serve(args) => serve::start(&args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the reader of our output has seen enough, as `head` does.

@@ -7,6 +7,16 @@ use std::{
 
 use clap::ValueEnum;
 
+/// What to print.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
 /// When to colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
@@ -107,6 +117,34 @@ pub(super) fn print(text: &str) -> io::Result<()> {
 pub(super) fn note(text: &str) {
     // Without a standard error there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Columns, each as wide as its widest cell, without blanks at the ends of lines.
+pub(super) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    paint: Paint,
+) -> String {
+    let rows: Vec<[String; N]> = rows.collect();
+    let mut widths = header.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: [&str; N]| {
+        let padded = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}  "));
+        padded.collect::<String>().trim_end().to_owned()
+    };
+    let mut text = paint.bold(&line(header)) + "\n";
+    for row in &rows {
+        text += &line(row.each_ref().map(String::as_str));
+        text.push('\n');
+    }
+    text
 }
 
 /// `1 change`, `2 changes`, `no changes`.

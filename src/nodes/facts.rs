@@ -29,15 +29,6 @@ pub struct NodeObject {
     pub status: NodeStatus,
 }
 
-impl NodeObject {
-    /// Drops the annotations that say nothing of the runtime: some change every few seconds.
-    pub(super) fn forget_unused(&mut self) {
-        let used = [SOCKET_ANNOTATION, KUBEADM_SOCKET_ANNOTATION];
-        let annotations = &mut self.metadata.annotations;
-        annotations.retain(|key, _| used.contains(&key.as_str()));
-    }
-}
-
 /// Parts of a Node's `metadata`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -129,6 +120,17 @@ impl RuntimeKind {
             Self::Containerd => Some("/run/containerd/containerd.sock"),
             Self::Docker => Some(DOCKER_SOCKET),
             Self::CriO | Self::Unknown => None,
+        }
+    }
+
+    /// Its name in the policy file and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Containerd => "containerd",
+            Self::Docker => "docker",
+            Self::CriO => "cri-o",
+            Self::Unknown => "unknown",
         }
     }
 

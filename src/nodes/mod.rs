@@ -1,17 +1,19 @@
 //! The nodes of a cluster: which could run a pod, and what their runtimes have in common.
 //!
-//! A [`Snapshot`] is immutable and replaced whole. Nodes that no placement could tell apart form
-//! one group, so that a look-up costs the same with 10 nodes as with 100,000: it looks at groups.
-//! Labels that tell nearly every node apart, such as `kubernetes.io/hostname`, stay out of the
-//! groups; only a pod that names one of them, or a node, is looked up node by node.
+//! A [`Snapshot`] is immutable and replaced whole; an [`Inventory`] makes the next one from the last.
+//! Nodes that no placement could tell apart form one group, so that a look-up costs the same with
+//! 10 nodes as with 100,000: it looks at groups. Labels that tell nearly every node apart, such as
+//! `kubernetes.io/hostname`, stay out of the groups; a pod that names one of them, or a node, is
+//! looked up by an index.
 
 mod candidates;
 mod facts;
 mod inventory;
 mod placement;
+mod shards;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -22,18 +24,16 @@ pub use facts::{
 };
 pub use inventory::Inventory;
 use placement::Place;
+use shards::Shards;
 
 use crate::pod::Pod;
 
-/// A label counts as a node's own when it has more values than this …
-const OWN_LABEL_MIN_VALUES: usize = 32;
-/// … and more than one value for this many nodes.
-const OWN_LABEL_NODES_PER_VALUE: usize = 8;
+type Labels = BTreeMap<String, String>;
 
 /// Nodes that are alike, or a declared pool that may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Group {
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     taints: Vec<Taint>,
     unschedulable: bool,
     facts: RuntimeFacts,
@@ -73,71 +73,50 @@ impl Group {
     }
 }
 
-/// A node: its name, its own labels, and the rest in its group.
+/// A node, without its name: its own labels, and the place of its group.
 #[derive(Debug, Clone)]
 struct Member {
-    name: Box<str>,
-    own_labels: Box<[(Arc<str>, Box<str>)]>,
+    own_labels: Box<[(Arc<str>, Arc<str>)]>,
     group: usize,
 }
 
-/// All nodes at one moment.
+impl Member {
+    fn label<'m>(&'m self, group: &'m Group, key: &str) -> Option<&'m str> {
+        self.place("", group).label(key)
+    }
+
+    fn place<'m>(&'m self, name: &'m str, group: &'m Group) -> Place<'m> {
+        Place {
+            name: Some(name),
+            own_labels: &self.own_labels,
+            ..group.place()
+        }
+    }
+}
+
+/// A group, and how many nodes there are of it: none, once they are gone.
+#[derive(Debug, Clone)]
+struct Shared {
+    group: Arc<Group>,
+    nodes: usize,
+}
+
+/// All nodes at one moment. Clones share everything.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    groups: Vec<(Group, usize)>,
-    members: Vec<Member>,
-    own_keys: HashSet<Arc<str>>,
+    groups: Vec<Shared>,
+    members: Shards<Member>,
+    /// Of each own label, the names of the nodes by its value.
+    own: BTreeMap<Arc<str>, Shards<Box<[Arc<str>]>>>,
 }
 
 impl Snapshot {
     /// The snapshot of these nodes.
     #[must_use]
     pub fn new(nodes: impl IntoIterator<Item = NodeObject>) -> Self {
-        let nodes: Vec<NodeObject> = nodes.into_iter().collect();
-        let own_keys = own_label_keys(&nodes);
-        let mut indices: HashMap<Group, usize> = HashMap::new();
-        let mut counts: Vec<usize> = Vec::new();
-        let mut members = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let facts = RuntimeFacts::of(&node);
-            let (own, labels): (BTreeMap<_, _>, BTreeMap<_, _>) = node
-                .metadata
-                .labels
-                .into_iter()
-                .partition(|(key, _)| own_keys.contains(key.as_str()));
-            let mut taints = node.spec.taints;
-            taints.sort();
-            let group = Group {
-                labels,
-                taints,
-                unschedulable: node.spec.unschedulable,
-                facts,
-            };
-            let index = *indices.entry(group).or_insert_with(|| {
-                counts.push(0);
-                counts.len() - 1
-            });
-            if let Some(count) = counts.get_mut(index) {
-                *count += 1;
-            }
-            members.push(Member {
-                name: node.metadata.name.into(),
-                own_labels: own
-                    .into_iter()
-                    .filter_map(|(key, value)| {
-                        Some((own_keys.get(key.as_str())?.clone(), value.into()))
-                    })
-                    .collect(),
-                group: index,
-            });
-        }
-        let mut groups: Vec<(usize, Group)> = indices.into_iter().map(|(g, i)| (i, g)).collect();
-        groups.sort_by_key(|(index, _)| *index);
-        Self {
-            groups: groups.into_iter().map(|(_, g)| g).zip(counts).collect(),
-            members,
-            own_keys,
-        }
+        let mut inventory = Inventory::default();
+        inventory.replace(nodes);
+        inventory.snapshot()
     }
 
     /// How many nodes there are.
@@ -149,15 +128,15 @@ impl Snapshot {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.len() == 0
     }
 
     /// How many nodes run each kind of runtime.
     #[must_use]
     pub fn count_by_runtime(&self) -> BTreeMap<RuntimeKind, usize> {
         let mut counts = BTreeMap::new();
-        for (group, count) in &self.groups {
-            *counts.entry(group.facts.kind).or_default() += count;
+        for (group, nodes) in self.groups() {
+            *counts.entry(group.facts.kind).or_default() += nodes;
         }
         counts
     }
@@ -166,7 +145,7 @@ impl Snapshot {
     #[must_use]
     pub fn candidates<'s>(&'s self, pod: &Pod<'_>, pools: &'s [Group]) -> Candidates<'s> {
         let per_node = placement::names_nodes(pod)
-            || placement::label_keys(pod).any(|key| self.own_keys.contains(key));
+            || placement::label_keys(pod).any(|key| self.own.contains_key(key));
         let mut found = if per_node {
             self.matching_members(pod)
         } else {
@@ -179,7 +158,7 @@ impl Snapshot {
                     .iter()
                     .all(|(k, v)| group.labels.get(k) == Some(v))
             };
-            self.groups.iter().any(|(group, _)| has(group))
+            self.groups().any(|(group, _)| has(group))
         };
         let declared = pools
             .iter()
@@ -194,7 +173,7 @@ impl Snapshot {
     }
 
     fn fallback(&self) -> (Option<u32>, Option<Restriction>) {
-        let facts = || self.groups.iter().map(|(group, _)| &group.facts);
+        let facts = || self.groups().map(|(group, _)| &group.facts);
         // Autopilot is a property of the cluster; other restrictions are those of single nodes.
         let autopilot = facts().any(|facts| facts.restriction == Some(Restriction::Autopilot));
         (
@@ -203,58 +182,54 @@ impl Snapshot {
         )
     }
 
+    /// The groups that have nodes.
+    fn groups(&self) -> impl Iterator<Item = (&Group, usize)> {
+        let filled = self.groups.iter().filter(|shared| shared.nodes > 0);
+        filled.map(|shared| (&*shared.group, shared.nodes))
+    }
+
+    fn group(&self, member: &Member) -> Option<&Group> {
+        Some(&*self.groups.get(member.group)?.group)
+    }
+
     fn matching_groups(&self, pod: &Pod<'_>) -> Vec<Candidate<'_>> {
-        self.groups
-            .iter()
+        self.groups()
             .filter(|(group, _)| placement::admits(pod, group.place()))
-            .map(|(group, count)| Candidate {
-                group,
-                nodes: *count,
-            })
+            .map(|(group, nodes)| Candidate { group, nodes })
             .collect()
     }
 
     fn matching_members(&self, pod: &Pod<'_>) -> Vec<Candidate<'_>> {
-        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        for member in &self.members {
-            let Some((group, _)) = self.groups.get(member.group) else {
-                continue;
-            };
-            let place = Place {
-                name: Some(&member.name),
-                own_labels: &member.own_labels,
-                ..group.place()
-            };
-            if placement::admits(pod, place) {
-                *counts.entry(member.group).or_default() += 1;
+        let mut counts: BTreeMap<usize, (&Group, usize)> = BTreeMap::new();
+        let mut look_at = |(name, member): (&Arc<str>, &Member)| {
+            if let Some(group) = self.group(member)
+                && placement::admits(pod, member.place(name, group))
+            {
+                counts.entry(member.group).or_insert((group, 0)).1 += 1;
             }
+        };
+        match self.named(pod) {
+            Some(names) => {
+                let known = |name: &&str| self.members.get_key_value(name);
+                names.iter().filter_map(known).for_each(&mut look_at);
+            }
+            None => self.members.iter().for_each(&mut look_at),
         }
-        counts
-            .into_iter()
-            .filter_map(|(index, nodes)| {
-                let (group, _) = self.groups.get(index)?;
-                Some(Candidate { group, nodes })
-            })
+        let found = counts.into_values();
+        found
+            .map(|(group, nodes)| Candidate { group, nodes })
             .collect()
     }
-}
 
-/// The keys of labels that tell nearly every node apart.
-fn own_label_keys(nodes: &[NodeObject]) -> HashSet<Arc<str>> {
-    let mut values: HashMap<&str, (HashSet<&str>, usize)> = HashMap::new();
-    for (key, value) in nodes.iter().flat_map(|node| &node.metadata.labels) {
-        let (distinct, carriers) = values.entry(key).or_default();
-        distinct.insert(value);
-        *carriers += 1;
+    /// The names of the few nodes of which alone the pod could be, if it says so: then no other has
+    /// to be looked at.
+    fn named<'p>(&'p self, pod: &'p Pod<'_>) -> Option<BTreeSet<&'p str>> {
+        let with_value = |key: &str, value: &str| {
+            let names = self.own.get(key).map(|index| index.get(value));
+            names.map(|names| names.into_iter().flatten().map(|name| &**name))
+        };
+        placement::names(pod, with_value)
     }
-    values
-        .into_iter()
-        .filter(|(_, (distinct, carriers))| {
-            distinct.len() > OWN_LABEL_MIN_VALUES
-                && distinct.len() * OWN_LABEL_NODES_PER_VALUE > *carriers
-        })
-        .map(|(key, _)| Arc::from(key))
-        .collect()
 }
 
 #[cfg(test)]
@@ -295,7 +270,7 @@ mod tests {
     fn a_thousand_nodes_of_eight_pools_are_eight_groups() {
         let snapshot = fleet(1000);
         assert_eq!(snapshot.len(), 1000);
-        assert_eq!(snapshot.groups.len(), 8);
+        assert_eq!(snapshot.groups().count(), 8);
         assert_eq!(
             on(&snapshot, &json!({"nodeSelector": {"pool": "p1"}})).nodes(),
             125

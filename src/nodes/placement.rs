@@ -3,7 +3,10 @@
 //! Sources: <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/> and
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/>.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::facts::Taint;
 use crate::pod::{NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
@@ -19,13 +22,13 @@ pub(super) struct Place<'n> {
     /// The labels that it shares with its group.
     pub labels: &'n BTreeMap<String, String>,
     /// The labels that are its own.
-    pub own_labels: &'n [(Arc<str>, Box<str>)],
+    pub own_labels: &'n [(Arc<str>, Arc<str>)],
     pub taints: &'n [Taint],
     pub unschedulable: bool,
 }
 
 impl<'n> Place<'n> {
-    fn label(&self, key: &str) -> Option<&'n str> {
+    pub fn label(&self, key: &str) -> Option<&'n str> {
         let own = self.own_labels.iter().find(|(k, _)| **k == *key);
         own.map(|(_, value)| &**value)
             .or_else(|| self.labels.get(key).map(String::as_str))
@@ -57,6 +60,43 @@ pub(super) fn names_nodes(pod: &Pod<'_>) -> bool {
             .unwrap_or_default()
             .iter()
             .any(|term| term.match_fields.iter().flatten().next().is_some())
+}
+
+/// The names of the nodes beside which none could be the pod's, when its constraints say such: by
+/// name, or by values of labels for which `with_value` knows the nodes (`None` for other labels).
+pub(super) fn names<'p, N>(
+    pod: &'p Pod<'_>,
+    with_value: impl Fn(&str, &str) -> Option<N>,
+) -> Option<BTreeSet<&'p str>>
+where
+    N: Iterator<Item = &'p str>,
+{
+    if let Some(name) = pod.spec.node_name.as_deref().filter(|n| !n.is_empty()) {
+        return Some([name].into());
+    }
+    let mut selector = pod.spec.node_selector.iter().flat_map(|s| s.iter());
+    if let Some(names) = selector.find_map(|(key, value)| with_value(key, value)) {
+        return Some(names.collect());
+    }
+    // Terms are ORed: each must name its nodes. What a term asks is ANDed: one of it is enough.
+    let of_term = |term: &'p NodeSelectorTerm<'_>| {
+        let fields = term.match_fields.iter().flatten();
+        let mut by_name =
+            fields.filter(|r| r.key == "metadata.name" && r.operator.as_str() == "In");
+        if let Some(requirement) = by_name.next() {
+            let names = requirement.values.iter().flatten();
+            return Some(names.map(|name| &**name).collect::<Vec<_>>());
+        }
+        let mut expressions = term.match_expressions.iter().flatten();
+        expressions.find_map(|r| {
+            let listed = (r.operator.as_str() == "In").then(|| r.values.iter().flatten())?;
+            let names: Option<Vec<N>> = listed.map(|value| with_value(&r.key, value)).collect();
+            Some(names?.into_iter().flatten().collect::<Vec<_>>())
+        })
+    };
+    let terms = required_terms(pod)?.iter().map(of_term);
+    let names: Option<Vec<Vec<&str>>> = terms.collect();
+    Some(names?.into_iter().flatten().collect())
 }
 
 /// Whether the scheduler could place `pod` there.

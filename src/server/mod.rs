@@ -9,10 +9,7 @@ pub mod tls;
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +17,7 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::{
@@ -33,6 +30,7 @@ use crate::{
     review::ReviewError,
 };
 use connections::Gate;
+use tls::ServingCertificate;
 
 /// A TLS handshake, and then the head of the first request, take no longer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,8 +58,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and probes are (HTTP); port 0 takes a free one.
     pub metrics_listen: SocketAddr,
-    /// The certificate that is shown.
-    pub tls: Arc<rustls::ServerConfig>,
+    /// The certificate that is shown, and replaced by others.
+    pub tls: Arc<ServingCertificate>,
     /// What is known of the cluster, and kept up to date by others.
     pub facts: Arc<LiveFacts>,
     /// What is counted, by this server and by others.
@@ -93,6 +91,9 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+    /// The TLS library refuses.
+    #[error("failed to set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// What all requests share.
@@ -102,6 +103,7 @@ struct App {
     events: Option<Sink>,
     leaser: Option<Leaser>,
     metrics: Arc<Metrics>,
+    certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
     shutdown: Shutdown,
 }
@@ -112,37 +114,32 @@ impl App {
         if self.shutdown.has_begun() {
             reasons.push("it is shutting down");
         }
+        reasons.extend(self.certificate.not_ready_because());
         reasons.extend(self.facts.load().missing());
         reasons
     }
 }
 
-/// Ends a server; clones end the same one.
+/// Ends a server, and what runs beside it; clones end the same one.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown(Arc<ShutdownState>);
-
-#[derive(Debug, Default)]
-struct ShutdownState {
-    begun: AtomicBool,
-    notify: Notify,
-}
+pub struct Shutdown(watch::Sender<bool>);
 
 impl Shutdown {
     /// Begins the end: unready from now on, then drained, then closed.
     pub fn begin(&self) {
-        self.0.begun.store(true, Ordering::SeqCst);
-        // One permit is kept if nobody waits yet, and only the server ever waits.
-        self.0.notify.notify_one();
+        self.0.send_replace(true);
     }
 
-    fn has_begun(&self) -> bool {
-        self.0.begun.load(Ordering::SeqCst)
+    /// Whether it has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
     }
 
-    async fn wait(&self) {
-        while !self.has_begun() {
-            self.0.notify.notified().await;
-        }
+    /// Waits until it begins.
+    pub async fn begun(&self) {
+        // The sender is part of `self`: it is there as long as this waits.
+        let _ = self.0.subscribe().wait_for(|begun| *begun).await;
     }
 }
 
@@ -174,12 +171,14 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let webhook = listen(config.listen)?;
         let metrics_listener = listen(config.metrics_listen)?;
+        let tls = RustlsConfig::from_config(config.tls.server_config()?);
         let app = App {
             facts: config.facts,
             evaluate: config.evaluate,
             events: config.events,
             leaser: config.leaser,
             metrics: config.metrics,
+            certificate: config.tls,
             request_timeout: config.request_timeout,
             shutdown: Shutdown::default(),
         };
@@ -187,7 +186,7 @@ impl Server {
             app: Arc::new(app),
             webhook,
             metrics: metrics_listener,
-            tls: RustlsConfig::from_config(config.tls),
+            tls,
             max_connections: config.max_connections,
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
@@ -232,7 +231,7 @@ impl Server {
             .serve(routes::metrics(Arc::clone(&self.app)).into_make_service());
 
         let drain = async {
-            self.app.shutdown.wait().await;
+            self.app.shutdown.begun().await;
             tokio::time::sleep(self.drain_delay).await;
             webhook.graceful_shutdown(Some(self.drain_timeout));
             Ok(())

@@ -92,6 +92,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn scrape(State(app): State<Arc<App>>) -> Response {
+    app.metrics.certificate(&app.certificate);
     match app.metrics.encode(&app.facts.load()) {
         Ok(text) => {
             let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,5 +1,7 @@
-//! The certificates of `slipway serve --standalone`: a CA and a serving certificate, both made at
-//! start. The keys live in memory only.
+//! The certificate that a server shows, and those of `slipway serve --standalone`: a CA and a
+//! serving certificate, both made at start. Their keys live in memory only.
+
+mod serving;
 
 use std::{
     net::IpAddr,
@@ -11,11 +13,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
-};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+
+pub use serving::ServingCertificate;
 
 /// The names that a serving certificate always has.
 const NAMES: [&str; 7] = [
@@ -51,8 +51,8 @@ pub enum TlsError {
 pub struct Identity {
     /// The CA's certificate.
     pub ca_pem: String,
-    /// For the server: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
-    pub config: Arc<ServerConfig>,
+    /// For the server.
+    pub serving: Arc<ServingCertificate>,
 }
 
 impl Identity {
@@ -86,9 +86,14 @@ impl Identity {
         let issuer = Issuer::from_params(&authority, &authority_key);
         let certificate = serving.signed_by(&serving_key, &issuer)?;
 
+        let shown = ServingCertificate::default();
+        shown.replace(
+            vec![certificate.into()],
+            PrivateKeyDer::Pkcs8(serving_key.serialize_der().into()),
+        )?;
         Ok(Self {
             ca_pem: authority_certificate.pem(),
-            config: server_config(certificate.into(), &serving_key)?,
+            serving: Arc::new(shown),
         })
     }
 }
@@ -104,21 +109,6 @@ fn params(names: Vec<String>, common_name: &str) -> Result<CertificateParams, rc
         .distinguished_name
         .push(DnType::CommonName, common_name);
     Ok(params)
-}
-
-fn server_config(
-    certificate: CertificateDer<'static>,
-    key: &KeyPair,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate],
-            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -10,11 +10,15 @@ mod nodes;
 mod objects;
 pub mod policy;
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
-use kube::Client;
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
 
-use crate::{facts::LiveFacts, metrics::Metrics};
+use crate::{facts::LiveFacts, metrics::Metrics, namespace::Namespaces, nodes::NodeObject};
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
 
 /// Watches nodes, namespaces and LimitRanges, for ever.
 pub async fn cluster(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) {
@@ -22,4 +26,41 @@ pub async fn cluster(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics
         nodes::follow(client.clone(), &facts, &metrics),
         namespaces::follow(client, &facts, &metrics),
     );
+}
+
+/// Lists the nodes, once.
+///
+/// # Errors
+/// When the API server cannot be asked, or does not allow it.
+pub async fn list_nodes(client: Client) -> kube::Result<Vec<NodeObject>> {
+    let nodes = list::<objects::Node>(client).await?;
+    Ok(nodes.into_iter().map(objects::Node::into_facts).collect())
+}
+
+/// Lists the namespaces and their LimitRanges, once.
+///
+/// # Errors
+/// When the API server cannot be asked, or does not allow it.
+pub async fn list_namespaces(client: Client) -> kube::Result<Namespaces> {
+    let namespaces = list(client.clone()).await?;
+    let limits = list(client).await?;
+    Ok(namespaces::known(namespaces, limits))
+}
+
+/// All objects of a kind, page by page.
+async fn list<K>(client: Client) -> kube::Result<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::all(client);
+    let mut page = ListParams::default().limit(PAGE);
+    let mut objects = Vec::new();
+    loop {
+        let list = api.list(&page).await?;
+        objects.extend(list.items);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
 }

@@ -55,6 +55,17 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
     }
 }
 
+/// The namespaces of two complete lists.
+pub(super) fn known(
+    namespaces: Vec<objects::Namespace>,
+    limits: Vec<objects::LimitRange>,
+) -> Namespaces {
+    let mut known = Known::default();
+    known.namespace(Change::All(namespaces));
+    known.limit_range(Change::All(limits));
+    known.namespaces().unwrap_or_default()
+}
+
 type Labels = BTreeMap<String, String>;
 /// A LimitRange's namespace and name.
 type Key = (String, String);

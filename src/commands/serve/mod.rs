@@ -19,7 +19,7 @@ use crate::{
     facts::LiveFacts,
     metrics::Metrics,
     policy::Policy,
-    server::{Config, Shutdown, duration},
+    server::{Config, Shutdown, duration, tls::ServingCertificate},
 };
 use in_cluster::InClusterArgs;
 pub use log::LogFormat;
@@ -116,7 +116,7 @@ pub(super) struct ServeArgs {
 impl ServeArgs {
     fn server_config(
         &self,
-        tls: Arc<rustls::ServerConfig>,
+        tls: Arc<ServingCertificate>,
         facts: Arc<LiveFacts>,
         metrics: Arc<Metrics>,
         events: Option<Sink>,

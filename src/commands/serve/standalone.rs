@@ -75,9 +75,10 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let identity = Identity::generate(&args.standalone_args.tls_names, args.listen.ip())?;
     let metrics = Arc::new(Metrics::standalone());
     let server = Server::bind(args.server_config(
-        identity.config,
+        identity.serving,
         LiveFacts::new(facts).into(),
         metrics,
+        None,
         None,
     ))
     .context("failed to start; --listen and --metrics-listen choose other addresses")?;

@@ -1,0 +1,128 @@
+//! Certificates that others make: `tls.crt` and `tls.key` in a mounted directory.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tracing::{info, warn};
+
+use super::x509::Certificate;
+use crate::server::tls::ServingCertificate;
+
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+/// How often the files are read. The kubelet swaps symbolic links, which no file notification
+/// tells reliably; reading two small files costs nothing.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Why the files cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// One cannot be read.
+    #[error("failed to read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// One is not what it should be.
+    #[error("{path} holds no PEM {what}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// The key is of another certificate, or of a kind that TLS does not know.
+    #[error("the certificate and the key in {directory} cannot be used together: {source}")]
+    Pair {
+        /// Where they are.
+        directory: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// It ended, and what is served has not.
+    #[error("the certificate in {directory} has ended")]
+    Ended {
+        /// Where it is.
+        directory: PathBuf,
+    },
+}
+
+/// Serves what is in the directory, and follows its changes, for ever.
+pub(super) async fn follow(directory: &Path, name: &str, serving: &ServingCertificate) {
+    loop {
+        reload(directory, name, serving, SystemTime::now());
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Serves what is in the directory now. When that cannot be, for example because it is half
+/// written, the last good certificate is served on, and `problem` of the certificate says why.
+pub fn reload(directory: &Path, name: &str, serving: &ServingCertificate, now: SystemTime) {
+    match load(directory, serving, now) {
+        Ok(None) => {}
+        Ok(Some(leaf)) => {
+            info!(directory = %directory.display(), "serving a new certificate");
+            if !leaf.is_for(name) {
+                warn!(
+                    name,
+                    "the certificate is not for this name, so the API server will refuse it"
+                );
+            }
+        }
+        Err(error) => {
+            if serving.keep_last_because(error.to_string()) {
+                warn!(%error, "serving on with the last good certificate");
+            }
+        }
+    }
+}
+
+/// Says which certificate is new.
+fn load(
+    directory: &Path,
+    serving: &ServingCertificate,
+    now: SystemTime,
+) -> Result<Option<Certificate>, FilesError> {
+    let (certificate_path, key_path) = (directory.join(CERTIFICATE), directory.join(KEY));
+    let bad = |path: &Path, what| FilesError::Pem {
+        path: path.to_owned(),
+        what,
+    };
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&read(&certificate_path)?)
+            .collect::<Result<_, _>>()
+            .map_err(|_| bad(&certificate_path, "certificate"))?;
+    let leaf = chain
+        .first()
+        .cloned()
+        .and_then(Certificate::read)
+        .ok_or_else(|| bad(&certificate_path, "certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
+        .map_err(|_| bad(&key_path, "private key"))?;
+    let served_longer = serving.expires_at().is_some_and(|end| leaf.not_after < end);
+    if leaf.not_after <= now && served_longer {
+        return Err(FilesError::Ended {
+            directory: directory.to_owned(),
+        });
+    }
+    let is_new = serving
+        .replace(chain, key)
+        .map_err(|source| FilesError::Pair {
+            directory: directory.to_owned(),
+            source,
+        })?;
+    Ok(is_new.then_some(leaf))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
+    fs::read(path).map_err(|source| FilesError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,104 @@
+//! What `slipway nodes` and `slipway check` find: what is wrong, and what to do about it.
+
+use serde::Serialize;
+
+use super::output::{Paint, count};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Severity {
+    /// Something does not work. The command's exit code is 1.
+    Error,
+    /// Something works less well than it could, or could not be looked at.
+    Warning,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    pub(super) severity: Severity,
+    /// What it is about, such as `namespace ci`.
+    pub(super) about: String,
+    /// What is wrong.
+    pub(super) what: String,
+    /// What to do.
+    #[serde(rename = "do")]
+    pub(super) remedy: String,
+}
+
+impl Problem {
+    pub(super) fn error(about: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(Severity::Error, about, what, remedy)
+    }
+
+    pub(super) fn warning(about: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, about, what, remedy)
+    }
+
+    fn new(
+        severity: Severity,
+        about: &str,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            about: about.to_owned(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Whether one of them is an error.
+pub(super) fn any_error(problems: &[Problem]) -> bool {
+    problems.iter().any(|p| p.severity == Severity::Error)
+}
+
+/// For people: errors first, and a last line that counts.
+pub(super) fn text(problems: &[Problem], paint: Paint) -> String {
+    let mut sorted: Vec<&Problem> = problems.iter().collect();
+    sorted.sort_by_key(|problem| problem.severity);
+    let mut text = String::new();
+    for problem in sorted {
+        let severity = match problem.severity {
+            Severity::Error => paint.red("error  "),
+            Severity::Warning => paint.cyan("warning"),
+        };
+        let about = paint.bold(&problem.about);
+        text += &format!("{severity}  {about}: {}\n", problem.what);
+        text += &format!("         do: {}\n", problem.remedy);
+    }
+    let errors = problems
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .count();
+    let warnings = problems.len() - errors;
+    text += &match (errors, warnings) {
+        (0, 0) => paint.green("no problems") + "\n",
+        (0, n) => format!("{}\n", count(n, "warning")),
+        (n, 0) => format!("{}\n", count(n, "error")),
+        (n, m) => format!("{}, {}\n", count(n, "error"), count(m, "warning")),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_first_and_are_counted() {
+        let problems = [
+            Problem::warning("a", "is odd", "look"),
+            Problem::error("b", "is broken", "mend it"),
+        ];
+        assert!(any_error(&problems));
+        assert_eq!(
+            text(&problems, Paint::NONE),
+            "error    b: is broken\n         do: mend it\nwarning  a: is odd\n         do: look\n1 error, 1 warning\n"
+        );
+        assert_eq!(text(&[], Paint::NONE), "no problems\n");
+    }
+}
