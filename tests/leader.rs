@@ -83,7 +83,7 @@ async fn two_who_create_or_take_it_at_once_get_one_leader() {
     assert!(a.leads() != b.leads());
 
     server.edit(LEASE, |lease| {
-        lease["spec"]["holderIdentity"] = json!("gone")
+        lease["spec"]["holderIdentity"] = json!("gone");
     });
     let mut a = candidate(&server, &clock, "a");
     let mut b = candidate(&server, &clock, "b");
@@ -187,7 +187,7 @@ async fn a_leader_survives_errors_that_end_in_time() {
     clock.pass(9);
     assert!(a.leads());
     server.edit(LEASE, |lease| {
-        lease["spec"]["holderIdentity"] = json!("other")
+        lease["spec"]["holderIdentity"] = json!("other");
     });
     a.tick().await.unwrap();
     assert!(!a.leads(), "somebody else holds it");

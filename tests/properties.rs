@@ -241,6 +241,7 @@ fn pod() -> impl Strategy<Value = Value> {
         json!({"slipway.io/strategy": "containerd"}),
         json!({"slipway.io/strategy": "docker-socket", "slipway.io/status": "forged"}),
         json!({"slipway.io/daemon.json": "{}"}),
+        json!({"slipway.io/cache-key": "../../../etc"}),
     ]);
     (labels(), annotations, runner, dockerd, place, spec).prop_map(|(labels, annotations, runner, mut dockerd, place, extra)| {
         let volumes = json!([
@@ -269,6 +270,8 @@ fn policy(overwriting: bool) -> impl Strategy<Value = Value> {
     let strategy = select(vec!["auto", "containerd", "docker-socket", "dind"]);
     let mixed = select(vec!["dind", "pin", "none"]);
     let cache = select(vec![
+        json!({"type": "nodeSlots"}),
+        json!({"type": "nodeSlots", "key": "annotation", "budget": null}),
         json!({"type": "emptyDir"}),
         json!({"type": "pvc", "claimName": "c"}),
         json!({"type": "ephemeral", "size": "10Gi"}),
@@ -306,7 +309,7 @@ fn policy(overwriting: bool) -> impl Strategy<Value = Value> {
                 "replaceDockerd": overwriting && mtu,
                 "containerd": {"buildkitd": if buildkitd { json!({}) } else { json!(null) }},
                 "dind": {"cache": cache, "registryMirrors": mirrors, "daemonConfig": daemon, "resources": resources,
-                    "mtu": if mtu { json!(1400) } else { json!(null) },
+                    "mtu": if mtu && buildkitd { json!("auto") } else if mtu { json!(1400) } else { json!(null) },
                     "inject": if inject { "ifMissing" } else { "never" },
                     "image": if overwriting && inject { json!("docker:28-dind") } else { json!(null) }},
                 "buildkit": {"localCache": local},

@@ -16,6 +16,10 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
@@ -31,7 +35,7 @@ use slipway::{
     review::ReviewError,
     server::{
         Config, Server, Shutdown,
-        tls::{Identity, ServingCertificate},
+        tls::{ClientCheck, Identity, ServingCertificate},
     },
 };
 use tokio::{
@@ -70,6 +74,7 @@ fn start_with(change: impl FnOnce(&mut Config)) -> Running {
         listen: any,
         metrics_listen: any,
         tls: identity.serving,
+        clients: None,
         facts: LiveFacts::new(example_facts()).into(),
         metrics: Metrics::new().into(),
         evaluate: admit,
@@ -97,14 +102,31 @@ fn start() -> Running {
 
 impl Running {
     async fn tls(&self, name: &'static str, alpn: &[u8]) -> std::io::Result<TlsStream<TcpStream>> {
+        self.tls_as(None, name, alpn).await
+    }
+
+    async fn tls_as(
+        &self,
+        client: Option<&CertifiedKey<KeyPair>>,
+        name: &'static str,
+        alpn: &[u8],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap();
         roots.add(ca).unwrap();
-        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match client {
+            None => config.with_no_client_auth(),
+            Some(CertifiedKey { cert, signing_key }) => config
+                .with_client_auth_cert(
+                    vec![cert.der().clone()],
+                    PrivateKeyDer::Pkcs8(signing_key.serialize_der().into()),
+                )
+                .unwrap(),
+        };
         config.alpn_protocols = vec![alpn.to_vec()];
         let tcp = TcpStream::connect(self.address).await?;
         TlsConnector::from(Arc::new(config))
@@ -525,6 +547,50 @@ async fn without_a_certificate_it_is_not_ready_and_no_handshake_succeeds() {
     assert_eq!(server.get("/healthz").await.0, StatusCode::OK);
 }
 
+/// A client's certificate with this common name, and its CA.
+fn client_of(authority: &CertifiedIssuer<'_, KeyPair>, name: &str) -> CertifiedKey<KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let signing_key = KeyPair::generate().unwrap();
+    let cert = params.signed_by(&signing_key, authority).unwrap();
+    CertifiedKey { cert, signing_key }
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn only_clients_that_are_named_get_in_when_they_are_checked() {
+    let (ours, theirs) = (authority(), authority());
+    let names = vec!["kube-apiserver".to_owned()];
+    let check = ClientCheck::new(ours.pem().as_bytes(), names).unwrap();
+    let server = start_with(|config| config.clients = Some(Arc::new(check)));
+    let api_server = client_of(&ours, "kube-apiserver");
+    for (client, gets_in) in [
+        (Some(&api_server), true),
+        (Some(&client_of(&ours, "somebody")), false),
+        (Some(&client_of(&theirs, "kube-apiserver")), false),
+        (None, false),
+    ] {
+        // In TLS 1.3 the client hears of the refusal only when it reads.
+        let answered = match server.tls_as(client, "localhost", b"http/1.1").await {
+            Err(_) => false,
+            Ok(stream) => {
+                let (mut sender, connection) =
+                    http1::handshake(TokioIo::new(stream)).await.unwrap();
+                tokio::spawn(connection);
+                within(sender.send_request(get("/healthz"))).await.is_ok()
+            }
+        };
+        assert_eq!(answered, gets_in);
+    }
+    assert!(ClientCheck::new(b"none", Vec::new()).is_err());
+}
+
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_connections_and_drops_no_old_one() {
     let mut shown = Arc::default();
@@ -635,6 +701,7 @@ async fn a_taken_port_is_named() {
         listen: server.address,
         metrics_listen: any,
         tls: identity.serving,
+        clients: None,
         facts: LiveFacts::default().into(),
         metrics: Metrics::new().into(),
         evaluate: admit,

@@ -64,22 +64,25 @@ pub(super) async fn follow(directory: &Path, name: &str, serving: &ServingCertif
 /// Serves what is in the directory now. When that cannot be, for example because it is half
 /// written, the last good certificate is served on, and `problem` of the certificate says why.
 pub fn reload(directory: &Path, name: &str, serving: &ServingCertificate, now: SystemTime) {
-    match load(directory, serving, now) {
-        Ok(None) => {}
-        Ok(Some(leaf)) => {
-            info!(directory = %directory.display(), "serving a new certificate");
-            if !leaf.is_for(name) {
-                warn!(
-                    name,
-                    "the certificate is not for this name, so the API server will refuse it"
-                );
-            }
-        }
+    let new = match load(directory, serving, now) {
+        Ok(new) => new,
         Err(error) => {
             if serving.keep_last_because(error.to_string()) {
-                warn!(%error, "serving on with the last good certificate");
+                warn!(%error, "serving on with the last good certificate, if there is one");
             }
+            return;
         }
+    };
+    if serving.nothing_is_wrong() {
+        info!("the certificate files are as they should be again");
+    }
+    let Some(leaf) = new else { return };
+    info!(directory = %directory.display(), "serving a new certificate");
+    if !leaf.is_for(name) {
+        warn!(
+            name,
+            "the certificate is not for this name, so the API server will refuse it"
+        );
     }
 }
 

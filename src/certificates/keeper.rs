@@ -94,12 +94,26 @@ impl Keeper {
                 _ => break,
             }
         }
-        if let Err(error) = &result
-            && self.serving.keep_last_because(error.to_string())
-        {
-            warn!(%error, "certificates are not as they should be; serving on with the last good one");
-        }
+        self.report(result.as_ref().err());
         result
+    }
+
+    /// A line when something begins to be wrong, and one when that is over.
+    fn report(&self, error: Option<&KeeperError>) {
+        let Some(error) = error else {
+            if self.serving.nothing_is_wrong() {
+                info!("the certificates are as they should be again");
+            }
+            return;
+        };
+        if !self.serving.keep_last_because(error.to_string()) {
+            return;
+        }
+        match error {
+            // So it begins everywhere but at the leader.
+            KeeperError::NoSecret(_) if self.last_good.is_none() => info!(%error, "waiting for it"),
+            _ => warn!(%error, "serving on with the last good certificate, if there is one"),
+        }
     }
 
     async fn look(&mut self, leads: bool, now: SystemTime) -> Result<(), KeeperError> {
@@ -158,7 +172,7 @@ impl Keeper {
         now: SystemTime,
     ) -> Result<Stored, KeeperError> {
         for _ in 0..ATTEMPTS {
-            let is_good = read.as_ref().is_some_and(|stored| stored.flaws.is_empty());
+            let damage = self.damage(read.as_ref());
             let base = self.base(read.as_ref(), now);
             let ripe = |since: SystemTime| since + PROPAGATION <= now;
             let next_is_trusted = match (&self.trusted_since, &base.next) {
@@ -166,10 +180,13 @@ impl Keeper {
                 _ => false,
             };
             let (material, steps) = plan::advance(base, &self.names, next_is_trusted, now)?;
-            if let Some(stored) = read.take_if(|_| steps.is_empty() && is_good) {
+            if let Some(stored) = read.take_if(|_| steps.is_empty() && damage.is_none()) {
                 return Ok(stored);
             }
             if let Some(stored) = self.secrets.write(read, &material).await? {
+                if let Some(damage) = damage {
+                    warn!(secret = self.options.secret, "mended the Secret: {damage}");
+                }
                 for step in steps {
                     info!(secret = self.options.secret, "{step}");
                 }
@@ -180,30 +197,23 @@ impl Keeper {
         Err(KeeperError::Overtaken(self.options.secret.clone()))
     }
 
+    /// What is wrong with the Secret.
+    fn damage(&self, stored: Option<&Stored>) -> Option<String> {
+        match stored {
+            None => self.last_good.is_some().then(|| "it was gone".to_owned()),
+            Some(stored) => (!stored.flaws.is_empty()).then(|| list(&stored.flaws)),
+        }
+    }
+
     /// What to go on from: what is there, or the last good when that is damaged or gone. Clients
     /// trust the last good already; anything new they would have to learn first.
     fn base(&self, stored: Option<&Stored>, now: SystemTime) -> Material {
-        let secret = &self.options.secret;
-        let last_good = self.last_good.clone().filter(|good| good.serves_at(now));
-        let Some(Stored {
-            material, flaws, ..
-        }) = stored
-        else {
-            if last_good.is_some() {
-                warn!(secret, "the Secret is gone; writing it again");
-            }
-            return last_good.unwrap_or_default();
-        };
-        if flaws.is_empty() {
-            return material.clone();
+        if let Some(stored) = stored.filter(|stored| stored.flaws.is_empty()) {
+            return stored.material.clone();
         }
-        let flaws = list(flaws);
-        let from_memory = last_good.is_some();
-        warn!(
-            secret,
-            flaws, from_memory, "the Secret is damaged; mending it"
-        );
-        last_good.unwrap_or_else(|| material.clone())
+        let last_good = self.last_good.as_ref().filter(|good| good.serves_at(now));
+        let found = stored.map(|stored| &stored.material);
+        last_good.or(found).cloned().unwrap_or_default()
     }
 
     /// Serves what is in the Secret, if that is good.

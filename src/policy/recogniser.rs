@@ -200,6 +200,13 @@ impl BuiltIn {
     }
 }
 
+impl Recogniser {
+    /// The built-in systems, switched as they are where the policy says nothing.
+    pub fn built_in() -> impl Iterator<Item = Self> {
+        BUILT_IN.iter().map(BuiltIn::recogniser)
+    }
+}
+
 /// Whether a system of this name is built in.
 pub(super) fn is_built_in(name: &str) -> bool {
     BUILT_IN.iter().any(|built_in| built_in.name == name)

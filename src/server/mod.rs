@@ -30,7 +30,7 @@ use crate::{
     review::ReviewError,
 };
 use connections::Gate;
-use tls::ServingCertificate;
+use tls::{ClientCheck, ServingCertificate};
 
 /// A TLS handshake, and then the head of the first request, take no longer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,6 +60,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The certificate that is shown, and replaced by others.
     pub tls: Arc<ServingCertificate>,
+    /// Who may connect to the webhook's port; everybody without it.
+    pub clients: Option<Arc<ClientCheck>>,
     /// What is known of the cluster, and kept up to date by others.
     pub facts: Arc<LiveFacts>,
     /// What is counted, by this server and by others.
@@ -171,7 +173,7 @@ impl Server {
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let webhook = listen(config.listen)?;
         let metrics_listener = listen(config.metrics_listen)?;
-        let tls = RustlsConfig::from_config(config.tls.server_config()?);
+        let tls = RustlsConfig::from_config(config.tls.server_config(config.clients)?);
         let app = App {
             facts: config.facts,
             evaluate: config.evaluate,

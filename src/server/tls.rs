@@ -1,6 +1,7 @@
 //! The certificate that a server shows, and those of `slipway serve --standalone`: a CA and a
 //! serving certificate, both made at start. Their keys live in memory only.
 
+mod clients;
 mod serving;
 
 use std::{
@@ -15,6 +16,7 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 
+pub use clients::{ClientCheck, ClientCheckError};
 pub use serving::ServingCertificate;
 
 /// The names that a serving certificate always has.

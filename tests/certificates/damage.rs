@@ -16,7 +16,7 @@ const DAMAGES: [(&str, Damage); 10] = [
         s["data"].as_object_mut().unwrap().remove("tls.crt");
     }),
     ("bad certificate", |s, _| {
-        s["data"]["tls.crt"] = text("garbage")
+        s["data"]["tls.crt"] = text("garbage");
     }),
     ("bad PEM", |s, _| {
         s["data"]["ca.crt"] =

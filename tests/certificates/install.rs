@@ -159,8 +159,8 @@ async fn replicas_install_themselves_and_mend_at_once_and_hand_over() {
     server.cut_watches();
     server.set(WEBHOOKS, webhook_configuration());
     server.until(|store| has_bundle(store.at(WEBHOOKS))).await;
-    let patches = server.calls().into_iter().filter(|c| c.verb == Verb::Patch);
-    assert_eq!(patches.last().unwrap().user, "b");
+    let mut patches = server.calls().into_iter().filter(|c| c.verb == Verb::Patch);
+    assert_eq!(patches.next_back().unwrap().user, "b");
     second.abort();
 }
 

@@ -132,10 +132,10 @@ async fn a_leader_that_is_late_does_not_put_an_old_bundle_back() {
     old.lead(before).await.unwrap();
     let mut new = Replica::new(&server, "new");
     server.edit(WEBHOOKS, |c| {
-        c["webhooks"][0]["clientConfig"]["caBundle"] = json!("")
+        c["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
     });
     server.edit(WEBHOOKS, |c| {
-        c["webhooks"][1]["clientConfig"]["caBundle"] = json!("")
+        c["webhooks"][1]["clientConfig"]["caBundle"] = json!("");
     });
     let gate = server.when(Verb::Patch, WEBHOOKS).from("leader").hold();
     let late = tokio::spawn(async move {

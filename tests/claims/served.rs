@@ -13,10 +13,7 @@ use rustls::{
 use serde_json::{Value, json};
 use slipway::{
     admit::admit,
-    server::{
-        Config, Server,
-        tls::{Identity, ServingCertificate},
-    },
+    server::{Config, Server, tls::Identity},
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -34,8 +31,6 @@ impl Served {
     fn start(replica: &Replica, server: &ApiServer) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = Identity::generate(&[], any.ip()).unwrap();
-        let tls = ServingCertificate::default();
-        tls.serve(&identity.chain_pem, &identity.key_pem).unwrap();
         let leaser = slipway::claims::Leaser::new(
             server.client("served"),
             Arc::clone(&replica.facts),
@@ -44,7 +39,8 @@ impl Served {
         let config = Config {
             listen: any,
             metrics_listen: any,
-            tls: tls.into(),
+            tls: identity.serving,
+            clients: None,
             facts: Arc::clone(&replica.facts),
             metrics: Arc::clone(&replica.metrics),
             evaluate: admit,

@@ -18,7 +18,7 @@ use crate::{
     namespace::{INJECT, Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
-    policy::{AccessMode, Claim, DEFAULT_PROFILE, DockerdCache, Policy},
+    policy::{AccessMode, DEFAULT_PROFILE, DockerdCache, Policy},
     pool::Pools,
 };
 
@@ -210,16 +210,12 @@ fn claims(seen: &Seen, problems: &mut Vec<Problem>) {
             .unwrap_or(DEFAULT_PROFILE);
         let profile = policy.profile(name);
         let cache = profile.map(|(_, profile)| &profile.dind.cache);
-        let (
-            Some(DockerdCache::Pvc(Claim {
-                claim_name,
-                access_mode,
-            })),
-            Some(Ok(claims)),
-        ) = (cache, seen.claims.get(&namespace.name))
+        let (Some(DockerdCache::Pvc(wanted)), Some(Ok(claims))) =
+            (cache, seen.claims.get(&namespace.name))
         else {
             continue;
         };
+        let claim_name = &wanted.claim_name;
         let about = format!("namespace {}", namespace.name);
         let claim = claims
             .iter()
@@ -237,7 +233,7 @@ fn claims(seen: &Seen, problems: &mut Vec<Problem>) {
             .as_ref()
             .and_then(|spec| spec.access_modes.clone());
         let single = modes.unwrap_or_default() == ["ReadWriteOncePod"];
-        if *access_mode == AccessMode::ReadWriteOncePod && !single {
+        if wanted.access_mode == AccessMode::ReadWriteOncePod && !single {
             problems.push(Problem::error(
                 &about,
                 format!("the claim `{claim_name}` is not ReadWriteOncePod, as the profile `{name}` says: two dockerds could share it, and break"),

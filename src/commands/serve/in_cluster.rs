@@ -156,7 +156,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         Some(events),
         Some(leaser),
-    );
+    )?;
     let server = Server::bind(config)
         .context("failed to start; --listen and --metrics-listen choose other addresses")?;
     let parts = Parts {

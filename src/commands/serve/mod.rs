@@ -19,7 +19,10 @@ use crate::{
     facts::LiveFacts,
     metrics::Metrics,
     policy::Policy,
-    server::{Config, Shutdown, duration, tls::ServingCertificate},
+    server::{
+        Config, Shutdown, duration,
+        tls::{ClientCheck, ServingCertificate},
+    },
 };
 use in_cluster::InClusterArgs;
 pub use log::LogFormat;
@@ -72,6 +75,22 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SLIPWAY_TLS_DIR", value_name = "DIRECTORY")]
     pub tls_dir: Option<PathBuf>,
 
+    /// The CA of clients, as PEM. With it, clients of the webhook's port must show a certificate of
+    /// this CA. Only for API servers that are told to show one.
+    #[arg(long, env = "SLIPWAY_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+
+    /// A common name or DNS name that a client's certificate must have; can be repeated, and one of
+    /// them is enough. Without it, every certificate of the CA will do.
+    #[arg(
+        long = "client-name",
+        env = "SLIPWAY_CLIENT_NAMES",
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "client_ca"
+    )]
+    pub client_names: Vec<String>,
+
     /// How many connections may be open at once; more are closed immediately.
     #[arg(long, env = "SLIPWAY_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1024", value_parser = count)]
     pub max_connections: usize,
@@ -121,11 +140,12 @@ impl ServeArgs {
         metrics: Arc<Metrics>,
         events: Option<Sink>,
         leaser: Option<Leaser>,
-    ) -> Config {
-        Config {
+    ) -> anyhow::Result<Config> {
+        Ok(Config {
             listen: self.listen,
             metrics_listen: self.metrics_listen,
             tls,
+            clients: self.client_check()?,
             facts,
             metrics,
             evaluate: admit,
@@ -135,7 +155,16 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             drain_delay: self.drain_delay,
             drain_timeout: self.drain_timeout,
-        }
+        })
+    }
+
+    fn client_check(&self) -> anyhow::Result<Option<Arc<ClientCheck>>> {
+        let Some(path) = &self.client_ca else {
+            return Ok(None);
+        };
+        let check = ClientCheck::new(read(path)?.as_bytes(), self.client_names.clone())
+            .with_context(|| format!("failed to use {}", path.display()))?;
+        Ok(Some(Arc::new(check)))
     }
 }
 

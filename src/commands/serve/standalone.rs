@@ -80,7 +80,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         metrics,
         None,
         None,
-    ))
+    )?)
     .context("failed to start; --listen and --metrics-listen choose other addresses")?;
     // Only now: a second server that finds the ports taken leaves the first one's CA alone.
     fs::create_dir_all(&tls_dir)

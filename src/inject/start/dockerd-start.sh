@@ -100,13 +100,13 @@ prune() {
     fi
 }
 
-# Runs beside dockerd: when it is up, clears what dead jobs left and prunes to the budget.
+# Runs beside dockerd: when it is up, clears what dead jobs left and prunes to the budget. Where it cannot be asked,
+# it counts as up after a while: this shell ends with it.
 clean_up() {
-    if [ -n "${DOCKER_HOST#tcp:*}" ] && command -v docker; then
-        until [ -S "${DOCKER_HOST#unix://}" ] && docker ps --quiet; do sleep 0.1; done
-    else
-        sleep 15
-    fi >/dev/null 2>&1
+    case $(command -v docker)$DOCKER_HOST in
+        /*unix://*) until [ -S "${DOCKER_HOST#unix://}" ] && docker ps --quiet; do sleep 0.1; done ;;
+        *) sleep 15 ;;
+    esac >/dev/null 2>&1
     rm -f "$slot/starting"
     # shellcheck disable=SC2086 # ids and names, without spaces
     {
@@ -122,7 +122,7 @@ listens_on() {
     address=''
     for word; do
         case ${word#*=} in
-            unix://*) address=${word#*=} ; break ;;
+            unix://*) address=${word#*=}; break ;;
             tcp://*) address=${word#*=} ;;
         esac
     done
@@ -149,8 +149,8 @@ done
 command -v "$1" >/dev/null || shift
 case ${1:-} in '' | -*) set -- dockerd "$@" ;; esac
 
-# A killed dockerd leaves it behind in the pod's /run, and the next one does not start.
-rm -f /var/run/docker/containerd/containerd.pid
+# A killed dockerd leaves them behind in the pod's /run, and the next one does not start.
+rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
 if [ -n "$mtu$network_mtu" ] && found=$(pod_mtu 2>/dev/null) && [ "$found" -ge 576 ]; then
     set -- "$@" "--mtu=$found"
     [ -z "$network_mtu" ] || set -- "$@" "--default-network-opt=bridge=com.docker.network.driver.mtu=$found"

@@ -14,16 +14,18 @@ use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
+
+use super::ClientCheck;
 
 /// The certificate of the webhook's port. Until there is one, handshakes fail and the server is
 /// not ready. Replacing it concerns new connections; open ones go on.
 #[derive(Debug, Default)]
 pub struct ServingCertificate {
     shown: ArcSwapOption<Shown>,
-    /// Why the newest certificate is not the one that is shown.
+    /// What keeps the certificate from being, or staying, the newest.
     problem: ArcSwapOption<String>,
     /// Why clients cannot be expected to accept it yet.
     distrust: ArcSwapOption<&'static str>,
@@ -63,7 +65,6 @@ impl ServingCertificate {
             key,
             &aws_lc_rs::default_provider(),
         )?);
-        self.problem.store(None);
         let shown = self.shown.load();
         if shown
             .as_ref()
@@ -75,14 +76,17 @@ impl ServingCertificate {
         Ok(true)
     }
 
-    /// Notes that a newer certificate cannot be had or used. Says whether that is news.
+    /// Notes that a newer certificate cannot be had or used, or cannot be made. Says whether that
+    /// is news.
     pub fn keep_last_because(&self, problem: String) -> bool {
-        let known = self.problem.load();
-        if known.as_deref() == Some(&problem) {
-            return false;
-        }
+        let is_known = self.problem.load().as_deref() == Some(&problem);
         self.problem.store(Some(Arc::new(problem)));
-        true
+        !is_known
+    }
+
+    /// Notes that all is well. Says whether that is news.
+    pub fn nothing_is_wrong(&self) -> bool {
+        self.problem.swap(None).is_some()
     }
 
     /// Notes why clients cannot be expected to accept it, or that nothing says so. What is said
@@ -109,8 +113,8 @@ impl ServingCertificate {
         Some(self.shown.load().as_ref()?.expires_at)
     }
 
-    /// Why the newest certificate is not the one that is shown, in words for people; `None` while
-    /// all is well.
+    /// What keeps the certificate from being, or staying, the newest, in words for people; `None`
+    /// while all is well.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         Some(self.problem.load().as_ref()?.as_ref().clone())
@@ -134,15 +138,23 @@ impl ServingCertificate {
         self.distrust()
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this certificate.
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this certificate, for all clients or for those
+    /// that the check lets in.
     ///
     /// # Errors
     /// When the TLS library lacks one of them, which only a defect can cause.
-    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    pub fn server_config(
+        self: &Arc<Self>,
+        clients: Option<Arc<ClientCheck>>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let certificate: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
+        let clients: Arc<dyn ClientCertVerifier> = match clients {
+            Some(check) => check,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
         let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_cert_resolver(certificate);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
@@ -160,4 +172,21 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_news_once_and_so_is_its_end() {
+        let certificate = ServingCertificate::default();
+        assert!(!certificate.nothing_is_wrong());
+        assert!(certificate.keep_last_because("a".to_owned()));
+        assert!(!certificate.keep_last_because("a".to_owned()));
+        assert!(certificate.keep_last_because("b".to_owned()));
+        assert_eq!(certificate.problem().as_deref(), Some("b"));
+        assert!(certificate.nothing_is_wrong());
+        assert_eq!(certificate.problem(), None);
+    }
 }

@@ -1,0 +1,105 @@
+{{/*
+The match condition: one CEL expression that is true for every pod that Slipway would recognise as a
+runner pod. It may be true for others; Slipway then leaves them alone. It is never false for one that
+Slipway would take, and never fails: a failed expression skips the webhook.
+
+The API server hands typed objects to CEL, in which lists and maps are absent when they are empty,
+so `has()` is all that is needed. Labels come first: they are the cheapest to look at.
+*/}}
+{{- define "slipway.matchExpression" -}}
+{{- $cases := list (include "slipway.cel.annotated" "slipway.io/runner-container") -}}
+{{- range include "slipway.recognisers" . | fromYamlArray -}}
+{{- $cases = append $cases (include "slipway.cel.recogniser" .) -}}
+{{- end -}}
+{{- join "\n|| " $cases -}}
+{{- end -}}
+
+{{/* The recognisers in force, as src/policy/recogniser.rs puts them together: the built-in ones as the
+     policy switches or replaces them, then the policy's own. */}}
+{{- define "slipway.recognisers" -}}
+{{- $builtIn := .Files.Get "files/recognisers.yaml" | fromYamlArray -}}
+{{- $own := default list .Values.policy.recognisers -}}
+{{- $inForce := list -}}
+{{- $known := list -}}
+{{- range $recogniser := $builtIn -}}
+{{- $known = append $known $recogniser.name -}}
+{{- range $rule := $own -}}
+{{- if eq $rule.name $recogniser.name -}}
+{{- $switched := set (deepCopy $recogniser) "enabled" (dig "enabled" true $rule) -}}
+{{- $recogniser = ternary $switched $rule (empty $rule.anyOf) -}}
+{{- end -}}
+{{- end -}}
+{{- $inForce = append $inForce $recogniser -}}
+{{- end -}}
+{{- range $own -}}
+{{- if not (has .name $known) -}}{{- $inForce = append $inForce . -}}{{- end -}}
+{{- end -}}
+{{- $enabled := list -}}
+{{- range $inForce -}}
+{{- if dig "enabled" true . -}}{{- $enabled = append $enabled . -}}{{- end -}}
+{{- end -}}
+{{- toYaml $enabled -}}
+{{- end -}}
+
+{{/* anyOf, and not noneOf. */}}
+{{- define "slipway.cel.recogniser" -}}
+{{- $any := list -}}
+{{- range .anyOf -}}
+{{- $any = append $any (include "slipway.cel.mark" .) -}}
+{{- end -}}
+{{- if not $any -}}
+{{- fail (printf "policy.recognisers: `%s` has no anyOf: by what are its pods told?" .name) -}}
+{{- end -}}
+{{- $none := "" -}}
+{{- range .noneOf -}}
+{{- /* Of a variable that is named twice the last one counts, which CEL cannot tell: such a mark
+       must not keep a pod from Slipway. */ -}}
+{{- if not (compact (values (default dict .env))) -}}
+{{- $none = printf "%s && !%s" $none (include "slipway.cel.mark" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if $none -}}
+{{- printf "((%s)%s)" (join " || " $any) $none -}}
+{{- else -}}
+{{- join "\n|| " $any -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Everything that the mark names must be there. */}}
+{{- define "slipway.cel.mark" -}}
+{{- $all := list -}}
+{{- if .labels -}}
+{{- $all = append $all "has(object.metadata.labels)" -}}
+{{- end -}}
+{{- range $key, $value := .labels -}}
+{{- $all = append $all (printf "%s in object.metadata.labels" (toJson $key)) -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $all = append $all (printf "object.metadata.labels[%s] == %s" (toJson $key) (toJson $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $value := .env -}}
+{{- $all = append $all (include "slipway.cel.someContainer" (include "slipway.cel.env" (list $name $value))) -}}
+{{- end -}}
+{{- with .image -}}
+{{- $pattern := printf "(?s)^%s$" (regexQuoteMeta . | replace "\\*" ".*") -}}
+{{- $all = append $all (include "slipway.cel.someContainer" (printf "has(c.image) && c.image.matches(%s)" (toJson $pattern))) -}}
+{{- end -}}
+{{- printf "(%s)" (join " && " $all) -}}
+{{- end -}}
+
+{{- define "slipway.cel.annotated" -}}
+(has(object.metadata.annotations) && {{ toJson . }} in object.metadata.annotations)
+{{- end -}}
+
+{{/* (name, value); without a value any will do. */}}
+{{- define "slipway.cel.env" -}}
+{{- $value := last . -}}
+has(c.env) && c.env.exists(e, e.name == {{ first . | toJson }}
+{{- if not (kindIs "invalid" $value) }} && has(e.value) && e.value == {{ toJson $value }}{{ end -}}
+)
+{{- end -}}
+
+{{/* Some container or init container `c` for which an expression holds. */}}
+{{- define "slipway.cel.someContainer" -}}
+((has(object.spec.containers) && object.spec.containers.exists(c, {{ . }})) || (has(object.spec.initContainers) && object.spec.initContainers.exists(c, {{ . }})))
+{{- end -}}

@@ -1,0 +1,142 @@
+//! Every pod shape of the examples under every profile of the examples: a real dockerd takes what is injected.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    kubelet::{Container, Options, dockerd_of, patched},
+    machine::Machine,
+};
+
+fn example(dir: &str) -> Vec<(String, Value)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(dir);
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let text = fs::read_to_string(path).unwrap();
+            // A stream of documents: the pod is the first one.
+            (name, serde_saphyr::from_str(&text).unwrap())
+        })
+        .collect()
+}
+
+/// The profiles of the examples, and the built-in one, each as the default of a policy.
+fn policies() -> Vec<(String, Value)> {
+    let mut policies = vec![("built-in".to_owned(), json!({}))];
+    for (file, policy) in example("policies") {
+        for (name, profile) in policy["profiles"].as_object().unwrap() {
+            policies.push((format!("{file}.{name}"), profile.clone()));
+        }
+    }
+    policies
+}
+
+/// The version of dockerd that is installed, so that its flags are what is injected.
+fn set_versions(value: &mut Value, version: &str) {
+    match value {
+        Value::String(text) if text.starts_with("docker:") && text.ends_with("dind") => {
+            *text = format!("docker:{version}-dind");
+        }
+        Value::Array(values) => values
+            .iter_mut()
+            .for_each(|value| set_versions(value, version)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|value| set_versions(value, version)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_dockerd_starts_with_what_is_injected_and_obeys_it() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let version = super::machine::stdout(std::process::Command::new("dockerd").arg("--version"));
+    let version = version
+        .split_whitespace()
+        .nth(2)
+        .unwrap()
+        .split('.')
+        .next()
+        .unwrap()
+        .to_owned();
+    let mut started = 0;
+    for (shape, pod) in example("pods") {
+        for (name, mut profile) in policies() {
+            profile["strategy"] = json!("dind");
+            profile["dind"]["inject"] = json!("ifMissing");
+            let mut pod = pod.clone();
+            set_versions(&mut pod, &version);
+            let mut policy = json!({"profiles": {"default": profile}});
+            set_versions(&mut policy, &version);
+            let nodes = include_str!("../../examples/nodes/aks.yaml");
+            let pod = patched(&pod, &policy.to_string(), nodes);
+            let is_sidecar = dockerd_of(&pod)
+                .is_some_and(|c| c["image"].as_str().unwrap().starts_with("docker:"));
+            if is_sidecar && pod["metadata"]["annotations"]["slipway.io/status"].is_string() {
+                obeys(
+                    &machine,
+                    &format!("{shape}.{name}"),
+                    &pod,
+                    &policy["profiles"]["default"],
+                );
+                started += 1;
+            }
+        }
+    }
+    assert!(started >= 30, "only {started} dockerds");
+}
+
+/// Starts the pod's dockerd and asks it for what the profile sets.
+fn obeys(machine: &Machine, name: &str, pod: &Value, profile: &Value) {
+    let dockerd = Container::up(machine, name, pod, Options::default());
+    let info: Value =
+        serde_json::from_str(&dockerd.run(&["info", "--format", "{{json .}}"])).unwrap();
+    let dind = &profile["dind"];
+    let default_mirrors = json!(["https://mirror.gcr.io"]);
+    let mirrors = dind.get("registryMirrors").unwrap_or(&default_mirrors);
+    let found = info["RegistryConfig"]["Mirrors"].as_array().unwrap();
+    let found: Vec<&str> = found
+        .iter()
+        .map(|m| m.as_str().unwrap().trim_end_matches('/'))
+        .collect();
+    assert_eq!(json!(found), *mirrors, "{name}");
+    let driver = dind["storageDriver"].as_str().unwrap_or("overlay2");
+    assert_eq!(info["Driver"], driver, "{name}: {}", dockerd.log());
+    assert_eq!(info["LoggingDriver"], "json-file", "{name}");
+
+    let mtu = dind["mtu"]
+        .as_u64()
+        .map_or("1500".to_owned(), |mtu| mtu.to_string());
+    let option = "{{index .Options \"com.docker.network.driver.mtu\"}}";
+    assert_eq!(
+        dockerd.run(&["network", "inspect", "bridge", "--format", option]),
+        mtu,
+        "{name}"
+    );
+
+    dockerd.import_image();
+    dockerd.run(&["create", "--name=logged", "base", "true"]);
+    let options = dockerd.run(&[
+        "inspect",
+        "logged",
+        "--format",
+        "{{json .HostConfig.LogConfig.Config}}",
+    ]);
+    let options: Value = serde_json::from_str(&options).unwrap();
+    assert_eq!(
+        options,
+        json!({"max-size": "10m", "max-file": "3"}),
+        "{name}"
+    );
+}

@@ -1,0 +1,211 @@
+//! What the tests need of the machine, and what they make on it: tools, a node's directories, an image.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Where programs are looked for: the distribution's, so that client and daemon fit.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+const NEEDED: [&str; 9] = [
+    "dockerd",
+    "docker",
+    "containerd",
+    "runc",
+    "iptables",
+    "ip",
+    "busybox",
+    "unshare",
+    "pivot_root",
+];
+/// How many tests may run dockerds at once: each has up to four.
+const AT_ONCE: u32 = 2;
+
+static RUNNING: (Mutex<u32>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// A node: a directory with all that its pods leave, deleted in the end.
+pub struct Machine {
+    dir: PathBuf,
+}
+
+/// Which programs the container's image has beside docker's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tools {
+    /// Those of the machine: dash and GNU's on Debian.
+    System,
+    /// busybox, as docker's image has. Debian's lacks the applet `flock`: that one is the system's.
+    Busybox,
+    /// busybox without `flock`.
+    BusyboxWithoutFlock,
+}
+
+impl Machine {
+    /// The machine, if it can run dockerd; otherwise `None`, and why on standard error.
+    pub fn ready() -> Option<Self> {
+        if let Err(lack) = check() {
+            assert!(
+                std::env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none_or(|value| value != "1"),
+                "SLIPWAY_REQUIRE_TOOLS=1, but {lack}"
+            );
+            eprintln!("skipped: {lack}");
+            return None;
+        }
+        let (count, changed) = &RUNNING;
+        let mut running = count
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        while *running >= AT_ONCE {
+            running = changed
+                .wait(running)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        *running += 1;
+        drop(running);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // Not below $TMPDIR: paths of sockets have 107 bytes at most.
+        let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
+        fs::create_dir_all(dir.join("pods")).unwrap();
+        let machine = Self { dir };
+        machine.make_tools();
+        Some(machine)
+    }
+
+    /// A directory of the node, or a file in it.
+    pub fn node_path(&self, path: &str) -> PathBuf {
+        self.dir.join("node").join(path.trim_start_matches('/'))
+    }
+
+    /// A directory for a pod, made if need be.
+    pub fn pod_dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir.join("pods").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    /// The directory with the programs of an image, before those of the system.
+    pub fn tools(&self, tools: Tools) -> PathBuf {
+        self.dir.join(match tools {
+            Tools::System => "system",
+            Tools::Busybox => "busybox",
+            Tools::BusyboxWithoutFlock => "no-flock",
+        })
+    }
+
+    /// The PATH in the container, whose tools stand in `/opt/tools`.
+    pub fn container_path() -> String {
+        format!("/opt/tools:{PATH}")
+    }
+
+    fn make_tools(&self) {
+        let applets = stdout(Command::new("busybox").arg("--list"));
+        for tools in [Tools::System, Tools::Busybox, Tools::BusyboxWithoutFlock] {
+            let dir = self.tools(tools);
+            fs::create_dir_all(&dir).unwrap();
+            write_program(
+                &dir.join("dockerd-entrypoint.sh"),
+                include_str!("entrypoint.sh"),
+            );
+            if tools == Tools::System {
+                continue;
+            }
+            // dockerd's own needs: the machine's modprobe and ip, not busybox's.
+            let ours = |name: &&str| !["modprobe", "ip", "dpkg", "rpm"].contains(name);
+            for applet in applets.lines().filter(ours) {
+                symlink("/usr/bin/busybox", dir.join(applet)).unwrap();
+            }
+            if tools == Tools::BusyboxWithoutFlock {
+                fs::write(dir.join("absent"), "/usr/bin/flock").unwrap();
+            }
+        }
+        let image = self.dir.join("image");
+        fs::create_dir_all(image.join("bin")).unwrap();
+        fs::copy("/usr/bin/busybox", image.join("bin/busybox")).unwrap();
+        for applet in ["sh", "cp", "dd", "sleep", "echo"] {
+            symlink("busybox", image.join("bin").join(applet)).unwrap();
+        }
+        stdout(
+            Command::new("tar")
+                .arg("-C")
+                .arg(&image)
+                .arg("-cf")
+                .arg(self.image())
+                .arg("."),
+        );
+    }
+
+    /// A tar file of an image with busybox.
+    pub fn image(&self) -> PathBuf {
+        self.dir.join("image.tar")
+    }
+
+    /// A build context whose Dockerfile starts from that image, without a registry.
+    pub fn context(&self, name: &str, steps: &[&str]) -> PathBuf {
+        let dir = self.dir.join("contexts").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        fs::copy(self.image(), dir.join("image.tar")).unwrap();
+        let lines = ["FROM scratch", "ADD image.tar /"].iter().chain(steps);
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        fs::write(dir.join("Dockerfile"), text).unwrap();
+        dir
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // What dead dockerds left may be large. A mount that is in the way stays, and is seen.
+        let _ = fs::remove_dir_all(&self.dir);
+        let (count, changed) = &RUNNING;
+        *count
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) -= 1;
+        changed.notify_one();
+    }
+}
+
+fn check() -> Result<(), String> {
+    let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
+    if !is_root {
+        return Err("the docker tests need root".to_owned());
+    }
+    let on_path = |name: &&str| {
+        PATH.split(':')
+            .any(|dir| Path::new(dir).join(name).exists())
+    };
+    match NEEDED.iter().find(|name| !on_path(name)) {
+        Some(name) => Err(format!("the docker tests need `{name}` in {PATH}")),
+        None => Ok(()),
+    }
+}
+
+fn write_program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The standard output of a program that must succeed.
+pub fn stdout(command: &mut Command) -> String {
+    let output = command.env("PATH", PATH).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Looks every few milliseconds until `look` finds something; panics with `what` after a minute.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,21 @@
+//! Real dockerds, started with what Slipway injects: the container's command, arguments, variables and volumes
+//! come from the patched pod, and a small stand-in for the kubelet makes a container of them.
+//!
+//! They need Linux, root, and dockerd with its docker client, runc, containerd, iptables, iproute2 and busybox on the
+//! PATH of the system (on Debian: docker.io, iproute2, busybox-static). Where something lacks, every test says so and
+//! passes; with `SLIPWAY_REQUIRE_TOOLS=1` it fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+#![cfg(target_os = "linux")]
+
+mod examples;
+mod kubelet;
+mod leftovers;
+mod machine;
+mod slots;

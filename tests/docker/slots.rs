@@ -1,0 +1,258 @@
+//! Slots: one dockerd at a time on each, whatever happens to the others.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    kubelet::{Container, Options, SLOTS, runner_pod},
+    machine::{Machine, Tools, stdout, wait_for},
+};
+
+const MB: u64 = 1_000_000;
+
+fn pod_with_slots(slots: u32, budget: &str) -> Value {
+    runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": slots, "budget": budget}}))
+}
+
+fn with(tools: Tools) -> Options {
+    Options {
+        tools,
+        ..Options::default()
+    }
+}
+
+fn slot(number: u32) -> String {
+    format!("/opt/slipway/slots/slot-{number}/docker")
+}
+
+/// The bytes on disk below a directory.
+fn disk_use(dir: &Path) -> u64 {
+    let text = stdout(Command::new("du").args(["-s", "-B1"]).arg(dir));
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn three_dockerds_get_three_slots_and_a_fourth_a_temporary_root() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(3, "1G");
+    let mut pods: Vec<Container<'_>> = ["a", "b", "c", "d"]
+        .map(|name| Container::start(&machine, name, &pod, with(Tools::Busybox)))
+        .into();
+    pods.iter_mut().for_each(Container::wait_until_up);
+    let mut roots: Vec<String> = pods.iter().map(Container::root).collect();
+    roots.sort();
+    assert_eq!(
+        roots,
+        [slot(0), slot(1), slot(2), "/var/lib/docker".to_owned()]
+    );
+    let without = pods
+        .iter()
+        .find(|pod| pod.root() == "/var/lib/docker")
+        .unwrap();
+    assert!(
+        without.log().contains("all 3 slots are taken"),
+        "{}",
+        without.log()
+    );
+}
+
+/// Kills a pod while a build runs in it; the next one finds the slot and the steps that were done.
+fn killed_in_mid_build(tools: Tools) {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(1, "1G");
+    let steps = ["RUN dd if=/dev/zero of=/step bs=1M count=8"];
+    let context = machine.context("short", &steps);
+    let endless = machine.context("endless", &[steps[0], "RUN echo now-it-runs && sleep 1000"]);
+
+    let first = Container::up(&machine, "first", &pod, with(tools));
+    assert_eq!(first.root(), slot(0));
+    let mut build = first
+        .docker(&["build", endless.to_str().unwrap()])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(build.stderr.take().unwrap()).lines();
+    let started = |line: String| line.starts_with('#') && line.ends_with(" now-it-runs");
+    assert!(lines.any(|line| started(line.unwrap())), "{}", first.log());
+    first.kill();
+    build.wait().unwrap();
+
+    // The warmest slot is the only one: the next dockerd has it as soon as the old one is gone.
+    let second = Container::up(&machine, "second", &pod, with(tools));
+    assert_eq!(second.root(), slot(0), "{}", second.log());
+    let build = second
+        .docker(&["build", context.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&build.stderr).into_owned();
+    assert!(build.status.success(), "{text}");
+    // ADD and RUN.
+    assert_eq!(text.matches(" CACHED").count(), 2, "{text}");
+}
+
+#[test]
+fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_busybox() {
+    killed_in_mid_build(Tools::Busybox);
+}
+
+#[test]
+fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash() {
+    killed_in_mid_build(Tools::System);
+}
+
+#[test]
+fn a_slot_whose_shim_lives_is_not_given_out() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(2, "1G");
+    let options = Options {
+        shared_pid_namespace: true,
+        ..with(Tools::Busybox)
+    };
+    let first = Container::up(&machine, "first", &pod, options);
+    assert_eq!(first.root(), slot(0));
+    first.import_image();
+    first.run(&["run", "--detach", "base", "sleep", "1000"]);
+    first.kill_program("dockerd");
+    first.kill_program("containerd");
+
+    let second = Container::up(&machine, "second", &pod, options);
+    assert_eq!(second.root(), slot(1), "{}", second.log());
+    second.kill();
+    first.kill();
+
+    // Both are free: the one that was taken last is the warmer one.
+    let third = Container::up(&machine, "third", &pod, options);
+    assert_eq!(third.root(), slot(1));
+    let fourth = Container::up(&machine, "fourth", &pod, options);
+    assert_eq!(fourth.root(), slot(0));
+    assert!(fourth.run(&["images"]).contains("base"));
+}
+
+#[test]
+fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(1, "200M");
+    let dir = machine.node_path(SLOTS).join("slot-0");
+    let job = machine.context(
+        "job",
+        &[
+            "ARG N",
+            "RUN echo $N && dd if=/dev/zero of=/big bs=1M count=60",
+        ],
+    );
+    let mut largest = 0;
+    for n in 0..10 {
+        let dockerd = Container::up(&machine, &format!("job-{n}"), &pod, with(Tools::Busybox));
+        assert_eq!(dockerd.root(), slot(0));
+        // What the last job left is pruned before this one, which has not begun yet, is there.
+        wait_for("the slot within its budget", || {
+            (disk_use(&dir) < 210 * MB).then_some(())
+        });
+        let (argument, tag) = (format!("N={n}"), format!("job:{n}"));
+        let context = job.to_str().unwrap();
+        dockerd.run(&["build", "--build-arg", &argument, "--tag", &tag, context]);
+        largest = largest.max(disk_use(&dir));
+        dockerd.kill();
+    }
+    assert!(
+        largest > 200 * MB,
+        "the budget was never exceeded: {largest}"
+    );
+    assert!(largest < 280 * MB, "{largest} bytes");
+
+    let last = Container::up(&machine, "last", &pod, with(Tools::Busybox));
+    wait_for("the slot within its budget", || {
+        (disk_use(&dir) < 210 * MB).then_some(())
+    });
+    let context = job.to_str().unwrap();
+    let again = last
+        .docker(&["build", "--build-arg", "N=9", context])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert_eq!(text.matches(" CACHED").count(), 2, "{text}");
+}
+
+#[test]
+fn a_slot_on_which_dockerd_does_not_start_is_set_aside() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(1, "1G");
+    let dir = machine.node_path(SLOTS);
+    let first = Container::up(&machine, "first", &pod, with(Tools::Busybox));
+    wait_for("the mark to go", || {
+        (!dir.join("slot-0/starting").exists()).then_some(())
+    });
+    first.kill();
+    fs::remove_dir_all(dir.join("slot-0/docker/image")).unwrap();
+    fs::write(dir.join("slot-0/docker/image"), "no directory").unwrap();
+
+    let mut bad = Container::start(&machine, "second", &pod, with(Tools::Busybox));
+    bad.wait_until_ended();
+    // The kubelet starts the container anew, in the same pod.
+    let good = Container::up(&machine, "second", &pod, with(Tools::Busybox));
+    assert_eq!(good.root(), slot(0));
+    assert!(good.log().contains("set aside"), "{}", good.log());
+    wait_for("what was set aside to be deleted", || {
+        (!dir.join("trash").exists()).then_some(())
+    });
+}
+
+#[test]
+fn a_restarted_dockerd_starts_every_time() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(1, "1G");
+    for _ in 0..4 {
+        let dockerd = Container::up(&machine, "pod", &pod, with(Tools::Busybox));
+        assert_eq!(dockerd.root(), slot(0));
+        dockerd.kill();
+    }
+}
+
+#[test]
+fn without_flock_dockerd_starts_on_a_temporary_root() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = pod_with_slots(1, "1G");
+    let dockerd = Container::up(&machine, "pod", &pod, with(Tools::BusyboxWithoutFlock));
+    assert_eq!(dockerd.root(), "/var/lib/docker");
+    assert!(dockerd.log().contains("no flock"), "{}", dockerd.log());
+}
+
+#[test]
+fn a_dockerd_without_a_socket_file_keeps_its_slot() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let mut pod = pod_with_slots(1, "1G");
+    pod["spec"]["initContainers"][0]["args"] =
+        json!(["dockerd", "--host=tcp://127.0.0.1:2375", "--tls=false"]);
+    let dir = machine.node_path(SLOTS);
+    let dockerd = Container::start(&machine, "pod", &pod, with(Tools::Busybox));
+    wait_for("the slot to be taken", || {
+        dir.join("slot-0/docker/image").exists().then_some(())
+    });
+    wait_for("the mark to go", || {
+        (!dir.join("slot-0/starting").exists()).then_some(())
+    });
+    dockerd.kill();
+}
