@@ -17,7 +17,7 @@ use slipway::{
 };
 use tokio::{task::JoinHandle, time::Instant};
 
-use crate::support::api_server::ApiServer;
+use crate::support::api_server::{ApiServer, Call, Verb};
 
 pub const CLAIMS: &str = "/api/v1/namespaces/ci/persistentvolumeclaims";
 pub const PODS: &str = "/api/v1/namespaces/ci/pods";
@@ -94,8 +94,12 @@ impl Replica {
 
     /// Leads from now on.
     pub fn lead(&mut self) -> usize {
+        self.lead_at(PACE)
+    }
+
+    pub fn lead_at(&mut self, pace: Pace) -> usize {
         let (facts, metrics) = (Arc::clone(&self.facts), Arc::clone(&self.metrics));
-        let controller = Controller::new(self.client.clone(), facts, metrics, PACE);
+        let controller = Controller::new(self.client.clone(), facts, metrics, pace);
         self.tasks.push(tokio::spawn(controller.lead()));
         self.tasks.len() - 1
     }
@@ -193,6 +197,13 @@ pub fn set_claim(server: &ApiServer, index: usize, annotations: &Value) {
             "spec": {"accessModes": ["ReadWriteOncePod"], "resources": {"requests": {"storage": "50Gi"}}},
         }),
     );
+}
+
+/// What was asked of the API server, beside watches, which begin when they like.
+pub fn asked(server: &ApiServer) -> Vec<Call> {
+    let mut calls = server.calls();
+    calls.retain(|call| call.verb != Verb::Watch);
+    calls
 }
 
 /// The claims as the API server has them.

@@ -131,9 +131,9 @@ async fn a_bound_claim_learns_which_nodes_reach_its_volume() {
         {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a"]}]}]);
     server.set("/api/v1/persistentvolumes/pv-1", json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}));
     server.set("/api/v1/persistentvolumes/pv-2", json!({"spec": {}}));
-    let mut replica = Replica::start(&server, "replica", policy("claims: 2")).await;
+    let mut replica = Replica::start(&server, "replica", policy("claims: 2, minFree: 2")).await;
     replica.lead();
-    until_stored(&server, 2, |claims| claims.len() == 1).await;
+    until_stored(&server, 2, |claims| claims.len() == 2).await;
     for (index, volume) in ["pv-1", "pv-2"].iter().enumerate() {
         set_claim(&server, index, &json!({}));
         server.edit(&format!("{CLAIMS}/slipway-fast-{index}"), |claim| {
