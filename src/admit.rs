@@ -275,7 +275,10 @@ fn wish(
     if !evaluation.wants_claim || request.dry_run || !is_lease(&request.uid) {
         return None;
     }
-    let (profile, pool) = (evaluation.decision.profile?, plan.profile.dind.cache.pool()?);
+    let (profile, pool) = (
+        evaluation.decision.profile?,
+        plan.profile.dind.cache.pool()?,
+    );
     let key = CacheKey::of(pod, pool.key, pool.key_label.as_ref().map(LabelKey::as_str));
     let nodes = cluster
         .nodes

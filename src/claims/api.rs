@@ -80,10 +80,7 @@ impl PodObject {
     /// Whether it has not ended. Its containers may still run while it is being deleted.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !matches!(
-            self.status.phase.as_deref(),
-            Some("Succeeded" | "Failed")
-        )
+        !matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
     }
 
     /// Its lease, if its label says one.

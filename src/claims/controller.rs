@@ -20,7 +20,10 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Error, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+        Preconditions,
+    },
 };
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -42,6 +45,9 @@ use crate::{
 
 /// No single call takes longer: a hanging one must not keep leases from ending.
 const CALL: Duration = Duration::from_secs(15);
+
+/// The node selector terms of a volume.
+const NODE_TERMS: &str = "/spec/nodeAffinity/required/nodeSelectorTerms";
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -85,12 +91,7 @@ type Pods = Option<BTreeMap<(String, String), PodObject>>;
 impl Controller {
     /// Prepares to lead.
     #[must_use]
-    pub fn new(
-        client: Client,
-        facts: Arc<LiveFacts>,
-        metrics: Arc<Metrics>,
-        pace: Pace,
-    ) -> Self {
+    pub fn new(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>, pace: Pace) -> Self {
         Self {
             client,
             facts,
@@ -185,7 +186,10 @@ impl Controller {
             .suspects(claims, &seen, &live, now, self.pace.appearance);
         let mut by_namespace: BTreeMap<&str, Vec<&Arc<Claim>>> = BTreeMap::new();
         for claim in &suspects {
-            by_namespace.entry(&claim.namespace).or_default().push(claim);
+            by_namespace
+                .entry(&claim.namespace)
+                .or_default()
+                .push(claim);
         }
         for (namespace, suspects) in by_namespace {
             let Some(listed) = self.live_pods(namespace).await else {
@@ -195,7 +199,10 @@ impl Controller {
                 if Keeper::is_over(claim, &listed) {
                     self.release(claim).await;
                 } else {
-                    debug!(claim = claim.name, namespace, "a live pod still has the claim");
+                    debug!(
+                        claim = claim.name,
+                        namespace, "a live pod still has the claim"
+                    );
                 }
             }
         }
@@ -229,13 +236,16 @@ impl Controller {
     /// Writes down which nodes reach a claim's volume.
     async fn tell_topology(&self, claim: &Claim) {
         let Some(volume) = &claim.volume else { return };
-        let api = Api::<PersistentVolume>::all(self.client.clone());
+        // Of the volume only the terms matter, and they are passed on as they are.
+        let kind = ApiResource::erase::<PersistentVolume>(&());
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &kind);
         match within(api.get(volume)).await {
             Ok(volume) => {
-                let affinity = volume.spec.and_then(|spec| spec.node_affinity);
-                let terms = affinity.and_then(|affinity| affinity.required);
-                let terms = terms.map(|required| json!(required.node_selector_terms));
-                let terms = terms.map_or_else(|| "[]".to_owned(), |terms| terms.to_string());
+                let terms = volume
+                    .data
+                    .pointer(NODE_TERMS)
+                    .filter(|terms| !terms.is_null());
+                let terms = terms.map_or_else(|| "[]".to_owned(), ToString::to_string);
                 self.patch(claim, "describe", claim.topology_patch(&terms))
                     .await;
             }
@@ -324,7 +334,11 @@ impl Controller {
         match within(api.delete(&claim.name, &parameters)).await {
             Ok(_) => {
                 self.metrics.claim_changed(ClaimChange::Deleted);
-                info!(claim = claim.name, namespace = claim.namespace, "claim deleted");
+                info!(
+                    claim = claim.name,
+                    namespace = claim.namespace,
+                    "claim deleted"
+                );
             }
             Err(Failure::Api(Error::Api(status))) if matches!(status.code, 404 | 409) => {}
             Err(error) => self.failed("delete", &claim.name, &error),

@@ -102,7 +102,11 @@ impl Leaser {
                 // it, and the next try finds another version.
                 Err(_) => {
                     self.give_up(claim);
-                    warn!(claim = claim.name, namespace = claim.namespace, "no answer in time to the lease of a claim");
+                    warn!(
+                        claim = claim.name,
+                        namespace = claim.namespace,
+                        "no answer in time to the lease of a claim"
+                    );
                     return Err(LeaseOutcome::Timeout);
                 }
             }

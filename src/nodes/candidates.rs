@@ -107,7 +107,11 @@ impl<'s> Candidates<'s> {
     /// apart are not looked at: a volume that one node alone can reach counts as out of reach.
     #[must_use]
     pub fn reach(&self, terms: &[NodeSelectorTerm<'_>]) -> bool {
-        let fits = |group: &Group| terms.iter().any(|term| placement::fits(term, group.place()));
+        let fits = |group: &Group| {
+            terms
+                .iter()
+                .any(|term| placement::fits(term, group.place()))
+        };
         self.found.iter().any(|candidate| fits(candidate.group))
     }
 

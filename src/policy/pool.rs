@@ -116,7 +116,10 @@ impl Pool {
         } else if self.labels.keys().any(own) {
             Err(("labels", "labels of slipway.io belong to Slipway"))
         } else if !self.labels.values().all(|value| is_label_value(value)) {
-            Err(("labels", "a value is no label value: at most 63 letters, digits, `-`, `_` and `.`"))
+            Err((
+                "labels",
+                "a value is no label value: at most 63 letters, digits, `-`, `_` and `.`",
+            ))
         } else if by_label && self.key_label.is_none() {
             Err(("keyLabel", "key: label needs the label"))
         } else if !by_label && self.key_label.is_some() {

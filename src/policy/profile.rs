@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::pool::Pool;
 use super::values::{
     AbsolutePath, Glob, ImageRef, LabelKey, MirrorUrl, Mtu, ObjectName, SocketPath,
 };
-use super::pool::Pool;
 use crate::quantity::Quantity;
 
 /// Settings by name; a namespace selects one profile. A key that is left out has the built-in

@@ -52,9 +52,8 @@ pub fn upkeep(
         let spare = !is_ready || ready_count > min_free;
         let expired = expiry.is_some_and(|h| idle_for(claim, SignedDuration::from_hours(h)));
         let in_the_way = ready_count < min_free && count >= size && !is_ready;
-        let goes = count > size
-            || (expired && spare)
-            || (in_the_way && idle_for(claim, GIVES_WAY_AFTER));
+        let goes =
+            count > size || (expired && spare) || (in_the_way && idle_for(claim, GIVES_WAY_AFTER));
         if goes {
             steps.push(Step::Delete(Arc::clone(claim)));
             count -= 1;
@@ -66,6 +65,11 @@ pub fn upkeep(
     let missing = min_free.saturating_sub(ready_count).min(room);
     let used = |name: &String| taken.contains(name) || claims.iter().any(|c| c.name == *name);
     let names = (0_u32..).map(|n| format!("slipway-{pool}-{n}"));
-    steps.extend(names.filter(|name| !used(name)).take(missing).map(Step::Create));
+    steps.extend(
+        names
+            .filter(|name| !used(name))
+            .take(missing)
+            .map(Step::Create),
+    );
     steps
 }

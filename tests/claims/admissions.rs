@@ -46,7 +46,10 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
         });
         let mut pods = join_all(pods).await;
         // Where both replicas reached for one claim, some may be left: these pods get them.
-        let left = stored(&server, COUNT).iter().filter(|c| c.is_free()).count();
+        let left = stored(&server, COUNT)
+            .iter()
+            .filter(|c| c.is_free())
+            .count();
         b.until(|claims| claims.iter().filter(|claim| claim.is_free()).count() == left)
             .await;
         for i in 200..200 + left {
@@ -56,7 +59,10 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
             pods.push((name, admitted.claim));
         }
 
-        let claims: Vec<&String> = pods.iter().filter_map(|(_, claim)| claim.as_ref()).collect();
+        let claims: Vec<&String> = pods
+            .iter()
+            .filter_map(|(_, claim)| claim.as_ref())
+            .collect();
         let different: BTreeSet<&String> = claims.iter().copied().collect();
         assert_eq!(claims.len(), different.len(), "a claim has two pods");
         assert_eq!(claims.len(), COUNT, "all claims are used");
@@ -73,7 +79,10 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
         }
         until_stored(&server, COUNT, |claims| claims.iter().all(|c| c.is_free())).await;
     }
-    let creations = server.calls().into_iter().filter(|call| call.verb == Verb::Create);
+    let creations = server
+        .calls()
+        .into_iter()
+        .filter(|call| call.verb == Verb::Create);
     assert_eq!(creations.count(), 0, "the pool had its size from the start");
     let warm = |replica: &Replica| replica.metric("slipway_pool_leases_total{outcome=\"warm\"}");
     assert!((warm(&a) + warm(&b) - 100.0).abs() < f64::EPSILON);
@@ -88,10 +97,16 @@ async fn a_lease_is_one_write_and_nothing_else() {
     let admitted = replica.admit(&review("r1", "set")).await;
     assert_eq!(admitted.claim.as_deref(), Some("slipway-fast-0"));
     assert_eq!(admitted.pod["metadata"]["labels"]["slipway.io/lease"], "r1");
-    assert_eq!(admitted.response["auditAnnotations"]["claim"], "slipway-fast-0");
+    assert_eq!(
+        admitted.response["auditAnnotations"]["claim"],
+        "slipway-fast-0"
+    );
     let calls = asked(&server);
     assert_eq!(calls.len(), 1, "{calls:?}");
-    assert_eq!((calls[0].verb, calls[0].path.as_str()), (Verb::Patch, format!("{CLAIMS}/slipway-fast-0").as_str()));
+    assert_eq!(
+        (calls[0].verb, calls[0].path.as_str()),
+        (Verb::Patch, format!("{CLAIMS}/slipway-fast-0").as_str())
+    );
     assert_eq!(calls[0].field_manager.as_deref(), Some("slipway"));
 }
 
@@ -129,15 +144,20 @@ async fn a_dry_run_leases_nothing() {
 #[tokio::test]
 async fn each_runner_set_gets_its_own_layers_back_and_nobody_elses() {
     let server = ApiServer::start();
-    let used = |key: &str, minute: u8| json!({"slipway.io/cache-key": key, "slipway.io/leases": "1",
-        "slipway.io/last-used": format!("2026-01-01T00:{minute:02}:00Z")});
+    let used = |key: &str, minute: u8| {
+        json!({"slipway.io/cache-key": key, "slipway.io/leases": "1",
+        "slipway.io/last-used": format!("2026-01-01T00:{minute:02}:00Z")})
+    };
     set_claim(&server, 0, &used("one", 1));
     set_claim(&server, 1, &used("two", 2));
     let replica = Replica::start(&server, "replica", policy("claims: 2")).await;
     let two = replica.admit(&review("r1", "two")).await;
     assert_eq!(two.claim.as_deref(), Some("slipway-fast-1"));
     let three = replica.admit(&review("r2", "three")).await;
-    assert_eq!(three.claim, None, "the free claim has layers of another key");
+    assert_eq!(
+        three.claim, None,
+        "the free claim has layers of another key"
+    );
 
     let shared = Replica::start(&server, "shared", policy("claims: 2, strictKeys: false")).await;
     let three = shared.admit(&review("r3", "three")).await;
@@ -150,7 +170,11 @@ async fn a_claim_in_another_zone_is_left_to_others() {
     for (index, zone) in ["b", "a"].iter().enumerate() {
         let terms = json!([{"matchExpressions": [
             {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}]);
-        set_claim(&server, index, &json!({"slipway.io/topology": terms.to_string()}));
+        set_claim(
+            &server,
+            index,
+            &json!({"slipway.io/topology": terms.to_string()}),
+        );
         server.edit(&format!("{CLAIMS}/slipway-fast-{index}"), |claim| {
             claim["spec"]["volumeName"] = json!("pv");
         });
@@ -158,7 +182,8 @@ async fn a_claim_in_another_zone_is_left_to_others() {
     let replica = Replica::start(&server, "replica", policy("claims: 2")).await;
     let in_a = |uid: &str| {
         let mut review = review(uid, "set");
-        review["request"]["object"]["spec"]["nodeSelector"] = json!({"topology.kubernetes.io/zone": "a"});
+        review["request"]["object"]["spec"]["nodeSelector"] =
+            json!({"topology.kubernetes.io/zone": "a"});
         review
     };
     let first = replica.admit(&in_a("r1")).await;

@@ -88,7 +88,9 @@ impl Replica {
             client,
             tasks: vec![tokio::spawn(follow)],
         };
-        replica.until(|claims| claims.iter().count() < usize::MAX).await;
+        replica
+            .until(|claims| claims.iter().count() < usize::MAX)
+            .await;
         replica
     }
 
@@ -184,7 +186,8 @@ impl Admitted {
 pub fn review(uid: &str, set: &str) -> Value {
     let mut review: Value = serde_json::from_str(REVIEW).unwrap();
     review["request"]["uid"] = json!(uid);
-    review["request"]["object"]["metadata"]["labels"]["actions.github.com/scale-set-name"] = json!(set);
+    review["request"]["object"]["metadata"]["labels"]["actions.github.com/scale-set-name"] =
+        json!(set);
     review
 }
 

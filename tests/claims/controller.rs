@@ -81,7 +81,12 @@ async fn a_pod_that_the_watch_does_not_show_keeps_its_claim() {
     replica.lead();
     // It is looked at time and again, and stays.
     for round in 1..4 {
-        let looked = || server.calls().into_iter().filter(|c| c.verb == Verb::List && c.path == PODS);
+        let looked = || {
+            server
+                .calls()
+                .into_iter()
+                .filter(|c| c.verb == Verb::List && c.path == PODS)
+        };
         while looked().count() < round {
             server.until_called(|call| call.verb == Verb::List).await;
             tokio::task::yield_now().await;
@@ -117,10 +122,16 @@ async fn no_lease_ends_while_pods_cannot_be_listed() {
     let mut replica = Replica::start(&server, "replica", policy("claims: 1")).await;
     replica.lead();
     until_stored(&server, 1, all_free).await;
-    let lists = server.calls().into_iter().filter(|c| c.verb == Verb::List && c.path == PODS);
+    let lists = server
+        .calls()
+        .into_iter()
+        .filter(|c| c.verb == Verb::List && c.path == PODS);
     let answers: Vec<u16> = lists.map(|call| call.status).collect();
     assert_eq!(answers, [403, 403, 403, 200]);
-    assert_eq!(replica.metric("slipway_pool_claim_changes_total{outcome=\"failed\"}"), 3.0);
+    assert_eq!(
+        replica.metric("slipway_pool_claim_changes_total{outcome=\"failed\"}"),
+        3.0
+    );
 }
 
 #[tokio::test]
@@ -129,7 +140,10 @@ async fn a_bound_claim_learns_which_nodes_reach_its_volume() {
     set_claim(&server, 0, &json!({}));
     let terms = json!([{"matchExpressions": [
         {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a"]}]}]);
-    server.set("/api/v1/persistentvolumes/pv-1", json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}));
+    server.set(
+        "/api/v1/persistentvolumes/pv-1",
+        json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}),
+    );
     server.set("/api/v1/persistentvolumes/pv-2", json!({"spec": {}}));
     let mut replica = Replica::start(&server, "replica", policy("claims: 2, minFree: 2")).await;
     replica.lead();
@@ -140,7 +154,8 @@ async fn a_bound_claim_learns_which_nodes_reach_its_volume() {
             claim["spec"]["volumeName"] = json!(volume);
         });
     }
-    let told = |claims: &[Claim]| claims.len() == 2 && claims.iter().all(|claim| !claim.lacks_topology());
+    let told =
+        |claims: &[Claim]| claims.len() == 2 && claims.iter().all(|claim| !claim.lacks_topology());
     until_stored(&server, 2, told).await;
     let claims = stored(&server, 2);
     assert_eq!(claims[0].marks.topology, Some(terms.to_string()));
@@ -154,19 +169,28 @@ async fn an_idle_claim_is_deleted_and_one_that_was_leased_meanwhile_is_not() {
         "slipway.io/last-used": "2020-01-01T00:00:00Z"});
     set_claim(&server, 0, &old);
     set_claim(&server, 1, &old);
-    server.when(Verb::Delete, &format!("{CLAIMS}/slipway-fast-0")).run(|server| {
-        server.edit(&format!("{CLAIMS}/slipway-fast-0"), |claim| {
-            claim["metadata"]["annotations"]["slipway.io/lease"] = json!("just-now");
+    server
+        .when(Verb::Delete, &format!("{CLAIMS}/slipway-fast-0"))
+        .run(|server| {
+            server.edit(&format!("{CLAIMS}/slipway-fast-0"), |claim| {
+                claim["metadata"]["annotations"]["slipway.io/lease"] = json!("just-now");
+            });
+            let pod = json!({"metadata": {"labels": {"slipway.io/lease": "just-now"}}, "spec": {}});
+            server.set(&format!("{PODS}/p"), pod);
         });
-        let pod = json!({"metadata": {"labels": {"slipway.io/lease": "just-now"}}, "spec": {}});
-        server.set(&format!("{PODS}/p"), pod);
-    });
     let mut replica = Replica::start(&server, "replica", policy("claims: 3")).await;
     replica.lead();
-    let gone = |claims: &[Claim]| !claims.iter().any(|claim| claim.marks.last_used.is_some() && claim.is_free());
+    let gone = |claims: &[Claim]| {
+        !claims
+            .iter()
+            .any(|claim| claim.marks.last_used.is_some() && claim.is_free())
+    };
     until_stored(&server, 2, gone).await;
     let kept = server.object(&format!("{CLAIMS}/slipway-fast-0")).unwrap();
-    assert_eq!(kept["metadata"]["annotations"]["slipway.io/lease"], "just-now");
+    assert_eq!(
+        kept["metadata"]["annotations"]["slipway.io/lease"],
+        "just-now"
+    );
 }
 
 #[tokio::test]

@@ -20,7 +20,9 @@ fn has_scratch(pod: &serde_json::Value) -> bool {
 }
 
 fn leases(replica: &Replica, outcome: &str) -> f64 {
-    replica.metric(&format!("slipway_pool_leases_total{{outcome=\"{outcome}\"}}"))
+    replica.metric(&format!(
+        "slipway_pool_leases_total{{outcome=\"{outcome}\"}}"
+    ))
 }
 
 #[tokio::test]

@@ -102,27 +102,55 @@ struct World {
 #[derive(Debug, Clone)]
 enum Act {
     /// A replica admits a pod with what it knows.
-    Admit { replica: usize, key: usize },
+    Admit {
+        replica: usize,
+        key: usize,
+    },
     /// A replica's watch catches up.
-    Sync { replica: usize },
+    Sync {
+        replica: usize,
+    },
     /// An admitted pod is stored, or never is.
-    Arrive { pod: usize },
-    Lose { pod: usize },
+    Arrive {
+        pod: usize,
+    },
+    Lose {
+        pod: usize,
+    },
     /// A pod ends; its object may stay. Or it is deleted.
-    End { pod: usize },
-    Delete { pod: usize },
+    End {
+        pod: usize,
+    },
+    Delete {
+        pod: usize,
+    },
     /// A leader's watches catch up, each by itself.
-    SyncClaims { leader: usize },
-    SyncPods { leader: usize },
+    SyncClaims {
+        leader: usize,
+    },
+    SyncPods {
+        leader: usize,
+    },
     /// A leader looks for leases that are over, and lists pods.
-    Look { leader: usize },
+    Look {
+        leader: usize,
+    },
     /// What a leader decided on is written, much later perhaps.
-    Write { leader: usize },
+    Write {
+        leader: usize,
+    },
     /// A leader makes and deletes claims.
-    Upkeep { leader: usize },
+    Upkeep {
+        leader: usize,
+    },
     /// A leader forgets everything. What it has sent may still arrive.
-    Crash { leader: usize, offset: u64 },
-    Wait { seconds: u64 },
+    Crash {
+        leader: usize,
+        offset: u64,
+    },
+    Wait {
+        seconds: u64,
+    },
 }
 
 impl World {
@@ -208,10 +236,13 @@ impl World {
         let now = self.now;
         let leader = &mut self.leaders[leader];
         let clock = Duration::from_secs(leader.offset + now * leader.rate / 100);
-        let suspects =
-            leader
-                .keeper
-                .suspects(&leader.claims, &leader.seen, &leader.live, clock, APPEARANCE);
+        let suspects = leader.keeper.suspects(
+            &leader.claims,
+            &leader.seen,
+            &leader.live,
+            clock,
+            APPEARANCE,
+        );
         for claim in suspects {
             if Keeper::is_over(&claim, &listed) {
                 let patch = claim.release_patch(wall);

@@ -98,11 +98,17 @@ async fn a_request_leases_a_claim_and_a_dry_run_does_not() {
     assert_eq!(leased.pod["metadata"]["labels"]["slipway.io/lease"], "r2");
     let exhausted = served.mutate("", &review("r3", "set")).await;
     assert_eq!(exhausted.claim, None);
-    let writes = server.calls().into_iter().filter(|call| call.verb == Verb::Patch);
+    let writes = server
+        .calls()
+        .into_iter()
+        .filter(|call| call.verb == Verb::Patch);
     assert_eq!(writes.count(), 1);
     let cold = "slipway_pool_leases_total{outcome=\"cold\"}";
     assert_eq!(replica.metric(cold), 1.0);
-    assert_eq!(replica.metric("slipway_pool_lease_duration_seconds_count"), 2.0);
+    assert_eq!(
+        replica.metric("slipway_pool_lease_duration_seconds_count"),
+        2.0
+    );
 }
 
 #[tokio::test]

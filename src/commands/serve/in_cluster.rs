@@ -237,7 +237,10 @@ impl Tasks {
         let leadership = campaign.leadership();
         let options = own.certificates(args.tls_dir.as_deref());
         // Without certificates or pools to keep there is no leader, and no right to write a Lease.
-        let (by_files, facts) = (own.certificates != certificates::Mode::Own, Arc::clone(&parts.facts));
+        let (by_files, facts) = (
+            own.certificates != certificates::Mode::Own,
+            Arc::clone(&parts.facts),
+        );
         self.spawn("leader election", async move {
             let needed = async {
                 if by_files {
