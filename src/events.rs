@@ -17,7 +17,10 @@ use kube::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::{admit::LeftAlone, metrics::Metrics};
+use crate::{
+    admit::LeftAlone,
+    metrics::{EventFate, Metrics},
+};
 
 /// One Event for a namespace and reason in this time.
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -46,7 +49,7 @@ impl Sink {
     /// Takes one, or drops it when too many wait. Never waits itself.
     pub fn put(&self, left: LeftAlone) {
         if self.queue.try_send(left).is_err() {
-            self.metrics.event("dropped");
+            self.metrics.event(EventFate::Dropped);
         }
     }
 }
@@ -67,16 +70,17 @@ pub async fn publish(
     let mut failing = false;
     while let Some(left) = waiting.recv().await {
         if !limiter.admits(&left, Instant::now()) {
-            metrics.event("suppressed");
+            metrics.event(EventFate::Suppressed);
             continue;
         }
         match recorder.publish(&event(&left), &regarding(&left)).await {
             Ok(()) => {
-                metrics.event("published");
+                metrics.event(EventFate::Published);
+                limiter.told(&left, Instant::now());
                 failing = false;
             }
             Err(error) => {
-                metrics.event("failed");
+                metrics.event(EventFate::Failed);
                 // Once an outage is enough.
                 if std::mem::replace(&mut failing, true) {
                     debug!(%error, "failed to publish an Event");
@@ -144,21 +148,26 @@ fn pascal_case(code: &str) -> String {
 struct Limiter(HashMap<(String, &'static str), Instant>);
 
 impl Limiter {
+    /// Whether it may be told now.
     fn admits(&mut self, left: &LeftAlone, now: Instant) -> bool {
         let recent = |told: &Instant| now.duration_since(*told) < EVERY;
-        let key = (left.namespace.clone(), left.reason);
-        if self.0.get(&key).is_some_and(recent) {
-            return false;
-        }
         if self.0.len() >= MAX_REMEMBERED {
             self.0.retain(|_, told| recent(told));
-            if self.0.len() >= MAX_REMEMBERED {
-                return false;
-            }
         }
-        self.0.insert(key, now);
-        true
+        match self.0.get(&key(left)) {
+            Some(told) => !recent(told),
+            None => self.0.len() < MAX_REMEMBERED,
+        }
     }
+
+    /// It was told.
+    fn told(&mut self, left: &LeftAlone, now: Instant) {
+        self.0.insert(key(left), now);
+    }
+}
+
+fn key(left: &LeftAlone) -> (String, &'static str) {
+    (left.namespace.clone(), left.reason)
 }
 
 #[cfg(test)]
@@ -175,15 +184,36 @@ mod tests {
         }
     }
 
+    /// Tells it, if it may be told.
+    fn tell(limiter: &mut Limiter, left: &LeftAlone, now: Instant) -> bool {
+        let admitted = limiter.admits(left, now);
+        if admitted {
+            limiter.told(left, now);
+        }
+        admitted
+    }
+
+    #[test]
+    fn what_was_not_told_may_be_told_again() {
+        let mut limiter = Limiter::default();
+        let now = Instant::now();
+        assert!(limiter.admits(&left("ci", "profile-unknown"), now));
+        assert!(limiter.admits(&left("ci", "profile-unknown"), now));
+    }
+
     #[test]
     fn a_namespace_is_told_of_a_reason_once_in_a_while() {
         let mut limiter = Limiter::default();
         let now = Instant::now();
-        assert!(limiter.admits(&left("ci", "profile-unknown"), now));
-        assert!(!limiter.admits(&left("ci", "profile-unknown"), now));
-        assert!(limiter.admits(&left("ci", "pod-ask-refused"), now));
-        assert!(limiter.admits(&left("ci-2", "profile-unknown"), now));
-        assert!(limiter.admits(&left("ci", "profile-unknown"), now + EVERY));
+        assert!(tell(&mut limiter, &left("ci", "profile-unknown"), now));
+        assert!(!tell(&mut limiter, &left("ci", "profile-unknown"), now));
+        assert!(tell(&mut limiter, &left("ci", "pod-ask-refused"), now));
+        assert!(tell(&mut limiter, &left("ci-2", "profile-unknown"), now));
+        assert!(tell(
+            &mut limiter,
+            &left("ci", "profile-unknown"),
+            now + EVERY
+        ));
     }
 
     #[test]
@@ -191,10 +221,10 @@ mod tests {
         let mut limiter = Limiter::default();
         let now = Instant::now();
         for i in 0..MAX_REMEMBERED {
-            assert!(limiter.admits(&left(&i.to_string(), "a"), now));
+            assert!(tell(&mut limiter, &left(&i.to_string(), "a"), now));
         }
-        assert!(!limiter.admits(&left("one more", "a"), now));
-        assert!(limiter.admits(&left("one more", "a"), now + EVERY));
+        assert!(!tell(&mut limiter, &left("one more", "a"), now));
+        assert!(tell(&mut limiter, &left("one more", "a"), now + EVERY));
         assert_eq!(limiter.0.len(), 1);
     }
 

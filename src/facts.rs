@@ -34,6 +34,8 @@ pub struct Facts {
     pub dead_mirrors: Arc<[String]>,
     /// The claims of all pools; `None` before the first list arrived, and where no profile has a pool.
     pub claims: Option<Arc<Claims>>,
+    /// Whether they have been probed at all.
+    pub mirrors_probed: bool,
 }
 
 impl Facts {

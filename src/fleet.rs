@@ -314,7 +314,7 @@ mod tests {
             (NODE.to_owned(), 1),
             (format!("---\n{NODE}---\n{}", NODE.replace("n1", "n2")), 2),
             (json.to_owned(), 1),
-            (format!("{json}\n{json}\n"), 2),
+            (format!("{json}\n{}\n", json.replace("n1", "n2")), 2),
             (format!(r#"{{"kind":"List","items":[{json}]}}"#), 1),
             (
                 "kind: NodeList\nitems: [{metadata: {name: n1}}]".to_owned(),

@@ -70,6 +70,37 @@ pub(crate) enum Port {
     Metrics,
 }
 
+/// What became of an Event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventFate {
+    /// It was written.
+    Published,
+    /// The namespace was told of this reason a while ago.
+    Suppressed,
+    /// Too many were waiting.
+    Dropped,
+    /// The API server did not take it.
+    Failed,
+}
+
+impl EventFate {
+    const ALL: [Self; 4] = [
+        Self::Published,
+        Self::Suppressed,
+        Self::Dropped,
+        Self::Failed,
+    ];
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Suppressed => "suppressed",
+            Self::Dropped => "dropped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What is watched in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watched {
@@ -301,6 +332,12 @@ impl Metrics {
             metrics.watch_errors(watched);
             metrics.watch_begins(watched);
         }
+        for accepted in [true, false] {
+            metrics.policy_reloads(accepted);
+        }
+        for fate in EventFate::ALL {
+            metrics.events(fate);
+        }
         metrics
     }
 
@@ -376,7 +413,7 @@ impl Metrics {
         );
         registry.register(
             "mirror_up",
-            "Whether a registry mirror of the policy accepted a connection when it was last probed",
+            "0 for a registry mirror that refused two probes in a row, and is left out of new pods",
             self.mirrors.clone(),
         );
     }
@@ -530,21 +567,32 @@ impl Metrics {
     pub(crate) fn watch_lost(&self, watched: Watched) {
         self.watch_errors(watched).inc();
         if let Some(freshness) = self.freshness.get(watched as usize) {
-            freshness.connected.store(false, Ordering::Relaxed);
+            // It may have been silent for days, because nothing changed: it was good until now.
+            if freshness.connected.swap(false, Ordering::Relaxed) {
+                freshness.heard.store(self.now(), Ordering::Relaxed);
+            }
         }
+    }
+
+    fn policy_reloads(&self, accepted: bool) -> Counter {
+        let outcome = if accepted { "accepted" } else { "refused" };
+        self.policy_reloads
+            .get_or_create_owned(&OutcomeLabels { outcome })
     }
 
     /// Whether a change of the policy file came into force.
     pub(crate) fn policy_reloaded(&self, accepted: bool) {
-        let outcome = if accepted { "accepted" } else { "refused" };
-        self.policy_reloads
-            .get_or_create(&OutcomeLabels { outcome })
-            .inc();
+        self.policy_reloads(accepted).inc();
     }
 
-    /// What became of an Event: `published`, `suppressed`, `failed`.
-    pub(crate) fn event(&self, outcome: &'static str) {
-        self.events.get_or_create(&OutcomeLabels { outcome }).inc();
+    fn events(&self, fate: EventFate) -> Counter {
+        let outcome = fate.code();
+        self.events.get_or_create_owned(&OutcomeLabels { outcome })
+    }
+
+    /// What became of an Event.
+    pub(crate) fn event(&self, fate: EventFate) {
+        self.events(fate).inc();
     }
 
     /// Milliseconds since the start.
@@ -602,9 +650,12 @@ impl Metrics {
         }
     }
 
-    /// Only the mirrors that the policy names now.
+    /// Only the mirrors that the policy names now, and only where they are probed.
     fn set_mirrors(&self, facts: &Facts) {
         self.mirrors.clear();
+        if !facts.mirrors_probed {
+            return;
+        }
         for mirror in facts.policy.registry_mirrors() {
             let up = !facts
                 .dead_mirrors

@@ -185,12 +185,12 @@ mod tests {
             json!({"actions-ephemeral-runner": "True"}),
             json!({"actions.github.com/scale-set-name": "x", "app.kubernetes.io/component": "runner"}),
         ] {
-            let (system, ..) = recognised(&pod(labels, json!([{"name": "runner"}])), "").unwrap();
+            let (system, ..) = recognised(&pod(labels, json!([{"name": "runner"}])), "{}").unwrap();
             assert_eq!(system, "arc-scale-set");
         }
         let listener = json!({"actions.github.com/scale-set-name": "x", "app.kubernetes.io/component": "runner-scale-set-listener"});
         assert_eq!(
-            recognised(&pod(listener, json!([{"name": "listener"}])), ""),
+            recognised(&pod(listener, json!([{"name": "listener"}])), "{}"),
             None
         );
     }
@@ -205,11 +205,11 @@ mod tests {
             {"name": "init-dind-externals"},
             {"name": "dind", "image": "docker:dind", "restartPolicy": "Always"}]);
         assert_eq!(
-            recognised(&pod, "").unwrap().2,
+            recognised(&pod, "{}").unwrap().2,
             Dockerd::Sidecar(ContainerRef::Init(1))
         );
         pod["spec"]["initContainers"][1]["restartPolicy"] = json!(null);
-        assert_eq!(recognised(&pod, "").unwrap().2, Dockerd::Absent);
+        assert_eq!(recognised(&pod, "{}").unwrap().2, Dockerd::Absent);
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
             json!([{"name": "runner"}, {"name": "docker"}]),
         );
         assert_eq!(
-            recognised(&sidecar, "").unwrap().2,
+            recognised(&sidecar, "{}").unwrap().2,
             Dockerd::Sidecar(ContainerRef::Container(1))
         );
         let inside = pod(
@@ -228,14 +228,14 @@ mod tests {
             json!([{"name": "runner", "env": [{"name": "DOCKERD_IN_RUNNER", "value": "true"}]}]),
         );
         assert_eq!(
-            recognised(&inside, "").unwrap().2,
+            recognised(&inside, "{}").unwrap().2,
             Dockerd::InRunner(ContainerRef::Container(0))
         );
         let none = pod(
             labels,
             json!([{"name": "runner", "env": [{"name": "DOCKERD_IN_RUNNER", "value": "false"}]}]),
         );
-        assert_eq!(recognised(&none, "").unwrap().2, Dockerd::Absent);
+        assert_eq!(recognised(&none, "{}").unwrap().2, Dockerd::Absent);
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
                 json!({"job.runner.gitlab.com/pod": "x"}),
                 containers.clone(),
             ),
-            "",
+            "{}",
         )
         .unwrap();
         assert_eq!(
@@ -254,7 +254,7 @@ mod tests {
             ("gitlab", 1, Dockerd::Sidecar(ContainerRef::Container(2)))
         );
         let pause = json!({"manager.runner.gitlab.com/id-short": "x", "runner.gitlab.com/pause-pod": "true"});
-        assert_eq!(recognised(&pod(pause, containers), ""), None);
+        assert_eq!(recognised(&pod(pause, containers), "{}"), None);
     }
 
     #[test]
@@ -264,13 +264,13 @@ mod tests {
             labels.clone(),
             json!([{"name": "jnlp"}, {"name": "maven"}, {"name": "docker", "image": "docker:dind"}]),
         );
-        assert_eq!(recognised(&both, "").unwrap().1, 1);
+        assert_eq!(recognised(&both, "{}").unwrap().1, 1);
         assert_eq!(
-            recognised(&both, "").unwrap().2,
+            recognised(&both, "{}").unwrap().2,
             Dockerd::Sidecar(ContainerRef::Container(2))
         );
         assert_eq!(
-            recognised(&pod(labels, json!([{"name": "jnlp"}])), "")
+            recognised(&pod(labels, json!([{"name": "jnlp"}])), "{}")
                 .unwrap()
                 .1,
             1
@@ -280,8 +280,11 @@ mod tests {
     #[test]
     fn every_container_of_a_buildkite_job_is_a_client_but_its_helpers() {
         let containers = json!([{"name": "agent"}, {"name": "container-0"}, {"name": "container-1"}, {"name": "checkout"}]);
-        let (system, clients, ..) =
-            recognised(&pod(json!({"buildkite.com/job-uuid": "u"}), containers), "").unwrap();
+        let (system, clients, ..) = recognised(
+            &pod(json!({"buildkite.com/job-uuid": "u"}), containers),
+            "{}",
+        )
+        .unwrap();
         assert_eq!((system.as_str(), clients), ("buildkite", 2));
     }
 
@@ -291,7 +294,7 @@ mod tests {
         assert!(
             recognised(
                 &pod(json!({"actions-ephemeral-runner": "True"}), containers),
-                ""
+                "{}"
             )
             .unwrap()
             .3
@@ -303,16 +306,16 @@ mod tests {
         let mut pod = pod(json!({}), json!([{"name": "a"}, {"name": "b"}]));
         pod["metadata"]["annotations"] = json!({RUNNER_CONTAINER: "a", DOCKERD_CONTAINER: "b"});
         assert_eq!(
-            recognised(&pod, "").unwrap().2,
+            recognised(&pod, "{}").unwrap().2,
             Dockerd::Sidecar(ContainerRef::Container(1))
         );
         pod["metadata"]["annotations"] = json!({RUNNER_CONTAINER: "a", DOCKERD_CONTAINER: "a"});
         assert_eq!(
-            recognised(&pod, "").unwrap().2,
+            recognised(&pod, "{}").unwrap().2,
             Dockerd::InRunner(ContainerRef::Container(0))
         );
         pod["metadata"]["annotations"] = json!({RUNNER_CONTAINER: "absent"});
-        assert_eq!(recognised(&pod, ""), None);
+        assert_eq!(recognised(&pod, "{}"), None);
     }
 
     #[test]
@@ -325,13 +328,16 @@ mod tests {
         let by_image = pod(json!({}), json!([{"name": "main", "image": "ci/x:1"}]));
         assert_eq!(recognised(&by_env, policy).unwrap().0, "mine");
         assert_eq!(recognised(&by_image, policy).unwrap().0, "mine");
-        assert_eq!(recognised(&by_env, ""), None);
+        assert_eq!(recognised(&by_env, "{}"), None);
     }
 
     #[test]
     fn a_pod_without_containers_is_no_runner() {
         assert_eq!(
-            recognised(&json!({"metadata": {"labels": {"actions-runner": ""}}}), ""),
+            recognised(
+                &json!({"metadata": {"labels": {"actions-runner": ""}}}),
+                "{}"
+            ),
             None
         );
     }

@@ -10,9 +10,11 @@
 
 mod support;
 
-use std::{fs, path::PathBuf, process::Command, sync::atomic::AtomicUsize};
+use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, sync::atomic::AtomicUsize};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use slipway::server::tls::Identity;
 use support::api_server::{ApiServer, Verb};
 
 /// A kubeconfig for the server, in a file of its own.
@@ -77,12 +79,13 @@ fn healthy() -> ApiServer {
         policy,
     );
     let configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    let identity = Identity::generate(&[], Ipv4Addr::LOCALHOST.into()).unwrap();
     let service = json!({"name": "slipway", "namespace": "slipway-system"});
     server.set(
         &format!("{configurations}/slipway"),
         json!({"webhooks": [{
             "name": "inject.slipway.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": {"caBundle": "Q0E=", "service": service},
+            "clientConfig": {"caBundle": STANDARD.encode(identity.ca_pem), "service": service},
             "failurePolicy": "Ignore", "timeoutSeconds": 5,
         }]}),
     );
@@ -194,7 +197,13 @@ async fn what_may_not_be_read_is_said_and_left_out() {
     }
     let (code, out, _) = run(&server, &["check"]).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("policy      built-in ("), "{out}");
+    assert!(out.contains("policy      not seen: "), "{out}");
+    for kind in ["claims", "pods", "policy"] {
+        assert!(
+            out.contains(&format!("warning  {kind}: not looked at")),
+            "{out}"
+        );
+    }
     assert!(out.contains("replicas: not seen: "), "{out}");
 }
 

@@ -29,6 +29,11 @@ pub enum KeeperError {
     /// The webhook configuration changed after it was read, or does not let itself be changed.
     #[error(transparent)]
     Moved(ApiError),
+    /// The leader may not read what it has to keep.
+    #[error(
+        "the webhook configuration {0} may not be read, so its caBundle is not kept up to date"
+    )]
+    Forbidden(String),
     /// There is nothing to serve.
     #[error("the Secret {0} is not there yet")]
     NoSecret(String),
@@ -138,6 +143,11 @@ impl Keeper {
         tended.and(shown).and(spread)?;
         match seen {
             Seen::Unknown(error) => Err(error.into()),
+            // Others serve on; a leader that may not do its work must be seen.
+            Seen::Forbidden if leads => {
+                let name = self.options.webhook_configuration.clone();
+                Err(KeeperError::Forbidden(name))
+            }
             _ => Ok(()),
         }
     }

@@ -131,6 +131,16 @@ impl Options {
     }
 }
 
+/// When the last of the certificates in `pem` ends; `None` when there is none, or something else.
+#[must_use]
+pub fn last_end(pem: &[u8]) -> Option<SystemTime> {
+    let certificates = x509::Certificate::read_pem(pem)?;
+    certificates
+        .iter()
+        .map(|certificate| certificate.not_after)
+        .max()
+}
+
 /// Keeps `serving` up to date, for ever. It may be dropped at any point.
 pub async fn run(
     options: Options,

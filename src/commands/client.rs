@@ -10,8 +10,12 @@ use kube::{
 };
 use rustls::crypto::aws_lc_rs;
 
+use crate::watch;
+
 /// An API server that does not answer a connection within this is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A person does not wait longer for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs what asks a cluster.
 ///
@@ -41,14 +45,26 @@ pub(super) struct ClientArgs {
 }
 
 impl ClientArgs {
-    /// A client of that cluster. Nothing is asked of it yet.
+    /// A client of that cluster for a few questions. Nothing is asked of it yet.
     ///
     /// # Errors
     /// When there is no usable kubeconfig and this runs in no pod.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         let mut config = self.config().await?;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        Client::try_from(config).context("failed to set up a client of the cluster")
+        config.read_timeout = Some(ANSWER_TIMEOUT);
+        new_client(config)
+    }
+
+    /// A client for a server, whose watches may be silent for a while. It does not repeat calls by
+    /// itself: those who call do, and have to know that something is wrong.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub(super) async fn serving_client(&self) -> anyhow::Result<Client> {
+        let mut config = self.config().await?;
+        config.read_timeout = Some(watch::MAX_SILENCE);
+        config.default_retry = false;
+        new_client(config)
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
@@ -72,4 +88,11 @@ impl ClientArgs {
             ),
         }
     }
+}
+
+fn new_client(mut config: Config) -> anyhow::Result<Client> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Time counts from the question, not from when the connection was last used.
+    config.reset_reader_on_write = true;
+    Client::try_from(config).context("failed to set up a client of the cluster")
 }

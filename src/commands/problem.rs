@@ -60,28 +60,27 @@ pub(super) fn any_error(problems: &[Problem]) -> bool {
 pub(super) fn text(problems: &[Problem], paint: Paint) -> String {
     let mut sorted: Vec<&Problem> = problems.iter().collect();
     sorted.sort_by_key(|problem| problem.severity);
-    let mut text = String::new();
-    for problem in sorted {
+    let lines = sorted.into_iter().map(|problem| {
         let severity = match problem.severity {
             Severity::Error => paint.red("error  "),
             Severity::Warning => paint.cyan("warning"),
         };
         let about = paint.bold(&problem.about);
-        text += &format!("{severity}  {about}: {}\n", problem.what);
-        text += &format!("         do: {}\n", problem.remedy);
+        let Problem { what, remedy, .. } = problem;
+        format!("{severity}  {about}: {what}\n         do: {remedy}\n")
+    });
+    lines.collect::<String>() + &total(problems, paint) + "\n"
+}
+
+fn total(problems: &[Problem], paint: Paint) -> String {
+    let is_error = |problem: &&Problem| problem.severity == Severity::Error;
+    let errors = problems.iter().filter(is_error).count();
+    match (errors, problems.len() - errors) {
+        (0, 0) => paint.green("no problems"),
+        (0, warnings) => count(warnings, "warning"),
+        (errors, 0) => count(errors, "error"),
+        (errors, warnings) => format!("{}, {}", count(errors, "error"), count(warnings, "warning")),
     }
-    let errors = problems
-        .iter()
-        .filter(|p| p.severity == Severity::Error)
-        .count();
-    let warnings = problems.len() - errors;
-    text += &match (errors, warnings) {
-        (0, 0) => paint.green("no problems") + "\n",
-        (0, n) => format!("{}\n", count(n, "warning")),
-        (n, 0) => format!("{}\n", count(n, "error")),
-        (n, m) => format!("{}, {}\n", count(n, "error"), count(m, "warning")),
-    };
-    text
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use crate::{
     cache_key::{CacheKey, is_dns_label},
     dockerd::{CommandLine, Image, START},
     pod::{Container, ContainerRef},
-    policy::{NodeSlots, values::Mtu},
+    policy::{
+        NodeSlots,
+        values::{LabelKey, Mtu},
+    },
     reason::Reason,
 };
 
@@ -139,7 +142,7 @@ pub(super) fn slots_source(
         builder.note(Reason::NoHostPath("node slots".to_owned()));
         return None;
     }
-    let label = slots.key_label.as_ref().map(|label| label.as_str());
+    let label = slots.key_label.as_ref().map(LabelKey::as_str);
     let key = CacheKey::of(builder.pod, slots.key, label);
     let root = slots.root.as_str().trim_end_matches('/');
     let path = format!("{root}/{}/{key}", plan.namespace);

@@ -6,7 +6,7 @@ use super::{Group, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind, placem
 use crate::pod::NodeSelectorTerm;
 
 /// Labels that tell pools of nodes apart, in the order in which a pod is pinned by them.
-const POOL_LABELS: [&str; 9] = [
+pub(super) const POOL_LABELS: [&str; 9] = [
     RUNTIME_LABEL,
     "cloud.google.com/gke-container-runtime",
     "kubernetes.azure.com/agentpool",

@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Group, Labels, Member, NodeObject, RuntimeFacts, Shared, Snapshot};
+use super::{
+    Group, Labels, Member, NamesByValue, NodeObject, RuntimeFacts, Shared, Snapshot,
+    candidates::POOL_LABELS,
+};
 
 /// A label becomes a node's own when it has more values than this …
 const OWN_MIN_VALUES: usize = 32;
@@ -196,17 +199,14 @@ impl Inventory {
             group: Arc::clone(&group),
             nodes: 1,
         };
-        let place = match self.free.pop() {
-            Some(place) => {
-                if let Some(free) = self.snapshot.groups.get_mut(place) {
-                    *free = shared;
-                }
-                place
+        let place = if let Some(place) = self.free.pop() {
+            if let Some(free) = self.snapshot.groups.get_mut(place) {
+                *free = shared;
             }
-            None => {
-                self.snapshot.groups.push(shared);
-                self.snapshot.groups.len() - 1
-            }
+            place
+        } else {
+            self.snapshot.groups.push(shared);
+            self.snapshot.groups.len() - 1
         };
         self.places.insert(group, place);
         place
@@ -223,11 +223,10 @@ impl Inventory {
         if self.snapshot.own.contains_key(key) {
             return;
         }
-        match known.values.get_mut(value) {
-            Some(count) => *count += 1,
-            None => {
-                known.values.insert(value.into(), 1);
-            }
+        if let Some(count) = known.values.get_mut(value) {
+            *count += 1;
+        } else {
+            known.values.insert(value.into(), 1);
         }
     }
 
@@ -291,7 +290,9 @@ impl Inventory {
                 let carriers = known.map_or(0, |known| known.carriers);
                 !tells_apart(SLACK * index.len(), carriers)
             }
-            None => known.is_some_and(|known| tells_apart(known.values.len(), known.carriers)),
+            None => known.is_some_and(|known| {
+                may_be_own(key) && tells_apart(known.values.len(), known.carriers)
+            }),
         }
     }
 
@@ -299,7 +300,7 @@ impl Inventory {
     fn group(&mut self, nodes: Vec<Described>) {
         *self = Self::default();
         for key in own_keys(&nodes) {
-            self.snapshot.own.insert(key, super::Shards::default());
+            self.snapshot.own.insert(key, NamesByValue::default());
         }
         for node in nodes {
             self.put_in(node);
@@ -312,10 +313,16 @@ fn tells_apart(values: usize, carriers: usize) -> bool {
     values > OWN_MIN_VALUES && values * OWN_NODES_PER_VALUE > carriers
 }
 
+/// Labels by which pods may be pinned stay with the groups, however small the pools are.
+fn may_be_own(key: &str) -> bool {
+    !POOL_LABELS.contains(&key)
+}
+
 /// The keys of labels that tell nearly every node apart.
 fn own_keys(nodes: &[Described]) -> Vec<Arc<str>> {
     let mut keys: HashMap<&str, (HashSet<&str>, usize)> = HashMap::new();
-    for (key, value) in nodes.iter().flat_map(|node| &node.labels) {
+    let labels = nodes.iter().flat_map(|node| &node.labels);
+    for (key, value) in labels.filter(|(key, _)| may_be_own(key)) {
         let (values, carriers) = keys.entry(key).or_default();
         values.insert(value);
         *carriers += 1;
@@ -332,7 +339,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::pod::Pod;
+    use crate::{nodes::RuntimeKind, pod::Pod};
 
     #[allow(clippy::needless_pass_by_value, reason = "reads better in tests")]
     fn node(name: &str, annotations: Value) -> NodeObject {
@@ -393,6 +400,45 @@ mod tests {
         }
         assert_eq!(groups(&inventory), 10, "a group a node");
         assert!(inventory.snapshot().own.is_empty());
+    }
+
+    #[test]
+    fn small_pools_can_be_pinned_to_and_count_as_filled() {
+        let pooled = |i: usize| -> NodeObject {
+            let labels = json!({"agentpool": format!("p{}", i / 4), "team": format!("t{}", i / 4)});
+            let runtime = if i < 4 {
+                "docker://28"
+            } else {
+                "containerd://2"
+            };
+            serde_json::from_value(
+                json!({"metadata": {"name": format!("n{i}"), "labels": labels},
+                "status": {"nodeInfo": {"containerRuntimeVersion": runtime}}}),
+            )
+            .unwrap()
+        };
+        let snapshot = Snapshot::new((0..160).map(pooled));
+        assert!(snapshot.own.contains_key("team"));
+        let pod = Pod::parse(b"{}").unwrap();
+        let pin = snapshot
+            .candidates(&pod, &[])
+            .pin_to(RuntimeKind::Containerd, true);
+        assert_eq!(pin.unwrap().key, "agentpool");
+
+        let pool = |team: &str| {
+            let labels = [("team".to_owned(), team.to_owned())].into();
+            [Group::declared(labels, vec![], RuntimeKind::CriO, None)]
+        };
+        let empty = |team| {
+            let pools = pool(team);
+            let candidates = snapshot.candidates(&pod, &pools);
+            candidates
+                .found
+                .iter()
+                .any(|candidate| candidate.nodes == 0)
+        };
+        assert!(!empty("t7"), "it has nodes");
+        assert!(empty("t99"));
     }
 
     #[test]

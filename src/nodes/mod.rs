@@ -29,6 +29,8 @@ use shards::Shards;
 use crate::pod::Pod;
 
 type Labels = BTreeMap<String, String>;
+/// The names of nodes, by the value of a label.
+type NamesByValue = Shards<Box<[Arc<str>]>>;
 
 /// Nodes that are alike, or a declared pool that may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,7 +109,7 @@ pub struct Snapshot {
     groups: Vec<Shared>,
     members: Shards<Member>,
     /// Of each own label, the names of the nodes by its value.
-    own: BTreeMap<Arc<str>, Shards<Box<[Arc<str>]>>>,
+    own: BTreeMap<Arc<str>, NamesByValue>,
 }
 
 impl Snapshot {
@@ -152,14 +154,7 @@ impl Snapshot {
             self.matching_groups(pod)
         };
         // A pool that has nodes is known by those.
-        let filled = |pool: &Group| {
-            let has = |group: &Group| {
-                pool.labels
-                    .iter()
-                    .all(|(k, v)| group.labels.get(k) == Some(v))
-            };
-            self.groups().any(|(group, _)| has(group))
-        };
+        let filled = |pool: &Group| self.has_node_with(&pool.labels);
         let declared = pools
             .iter()
             .filter(|pool| placement::admits(pod, pool.place()) && !filled(pool))
@@ -180,6 +175,26 @@ impl Snapshot {
             facts().filter_map(|facts| facts.kubelet_minor).min(),
             autopilot.then_some(Restriction::Autopilot),
         )
+    }
+
+    /// Whether a node has all of these labels.
+    fn has_node_with(&self, labels: &Labels) -> bool {
+        let own = labels.iter().find_map(|(key, value)| {
+            let index = self.own.get(key.as_str())?;
+            Some(index.get(value).into_iter().flatten())
+        });
+        let Some(names) = own else {
+            let has = |group: &Group| labels.iter().all(|(k, v)| group.labels.get(k) == Some(v));
+            return self.groups().any(|(group, _)| has(group));
+        };
+        names
+            .filter_map(|name| self.members.get(name))
+            .filter_map(|member| Some((member, self.group(member)?)))
+            .any(|(member, group)| {
+                labels
+                    .iter()
+                    .all(|(k, v)| member.label(group, k) == Some(v))
+            })
     }
 
     /// The groups that have nodes.

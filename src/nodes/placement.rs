@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::facts::Taint;
-use crate::pod::{NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
+use crate::pod::{Map, NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
 
 /// The taint that the scheduler sees on a cordoned node.
 const CORDON: &str = "node.kubernetes.io/unschedulable";
@@ -74,7 +74,7 @@ where
     if let Some(name) = pod.spec.node_name.as_deref().filter(|n| !n.is_empty()) {
         return Some([name].into());
     }
-    let mut selector = pod.spec.node_selector.iter().flat_map(|s| s.iter());
+    let mut selector = pod.spec.node_selector.iter().flat_map(Map::iter);
     if let Some(names) = selector.find_map(|(key, value)| with_value(key, value)) {
         return Some(names.collect());
     }

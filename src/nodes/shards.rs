@@ -66,8 +66,9 @@ impl<V: Clone> Shards<V> {
     }
 
     fn place(&self, key: &str) -> usize {
-        // The highest bits: the pieces' own tables use the lowest.
-        usize::try_from(self.hasher.hash_one(key) >> (u64::BITS - PIECES.ilog2())).unwrap_or(0)
+        // Bits in the middle: the pieces' own tables use the lowest and the highest.
+        let bits = self.hasher.hash_one(key) >> 32;
+        usize::try_from(bits).unwrap_or(0) % PIECES
     }
 }
 

@@ -3,6 +3,10 @@
 /// Why a policy cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
+    /// There is nothing in the text: an accident more often than a wish, and the built-in policy may
+    /// allow more than the one that was meant.
+    #[error("the file is empty; write `{{}}` for the built-in policy")]
+    Empty,
     /// The text is not YAML, or a key or value does not fit.
     #[error("line {line}, column {column}: {message}")]
     At {

@@ -3,6 +3,7 @@
 //! Strict: an unknown key or a value of the wrong form is an error that names its place. Types in
 //! [`values`] are valid by construction; [`check`] holds what spans several keys.
 
+mod cache;
 mod check;
 mod error;
 mod pool;
@@ -15,12 +16,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use cache::{
+    AccessMode, Cache, CacheKeySource, Claim, DockerdCache, EmptyDir, EphemeralClaim, LocalCache,
+    NoVolume, NodeSlots,
+};
 pub use error::PolicyError;
 pub use pool::{Fallback, Pool};
 pub use profile::{
-    AccessMode, Buildkit, Buildkitd, Cache, CacheKeySource, Claim, Containerd, Dind, DockerSocket,
-    DockerdCache, EmptyDir, EphemeralClaim, InjectDind, LocalCache, NoVolume, NodeSlots, Overwrite,
-    Profile, ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
+    Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
+    ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
 };
 pub use recogniser::{Mark, Recogniser};
 use values::{Glob, MirrorUrl, SocketPath};
@@ -121,14 +125,14 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Reads a policy from YAML (or JSON, which is YAML). An empty text is the built-in policy.
+    /// Reads a policy from YAML (or JSON, which is YAML). `{}` is the built-in policy.
     ///
     /// # Errors
-    /// When the text is not YAML, a key is unknown, or a value is unusable; the error says where.
+    /// When the text is empty or not YAML, a key is unknown, or a value is unusable; the error says where.
     pub fn parse(yaml: &str) -> Result<Self, PolicyError> {
         let file: Option<PolicyFile> =
             serde_saphyr::from_str(yaml).map_err(|error| PolicyError::from_yaml(&error))?;
-        let file = file.unwrap_or_default();
+        let file = file.ok_or(PolicyError::Empty)?;
         check::check(&file)?;
         Ok(Self::from_file(file))
     }
@@ -221,11 +225,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_file_is_the_built_in_policy() {
-        for text in ["", "# nothing\n", "{}\n"] {
-            let policy = Policy::parse(text).unwrap();
-            let (_, profile) = policy.profile(DEFAULT_PROFILE).unwrap();
-            assert_eq!(profile.strategy, StrategyChoice::Auto);
+    fn an_empty_map_is_the_built_in_policy_and_an_empty_file_an_accident() {
+        let policy = Policy::parse("{}\n").unwrap();
+        let (_, profile) = policy.profile(DEFAULT_PROFILE).unwrap();
+        assert_eq!(profile.strategy, StrategyChoice::Auto);
+        for text in ["", " \n", "# nothing\n", "null", "---\n"] {
+            assert_eq!(
+                Policy::parse(text).unwrap_err(),
+                PolicyError::Empty,
+                "{text:?}"
+            );
         }
     }
 

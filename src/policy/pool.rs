@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    profile::{AccessMode, Cache, CacheKeySource, EmptyDir, EphemeralClaim, NoVolume},
+    cache::{AccessMode, Cache, CacheKeySource, EmptyDir, EphemeralClaim, NoVolume},
     values::{LabelKey, ObjectName},
 };
 use crate::{cache_key::is_dns_label, quantity::Quantity};

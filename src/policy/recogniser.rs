@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn systems_that_need_asking_are_off_by_default() {
         assert_eq!(
-            names(""),
+            names("{}"),
             [
                 "arc-scale-set",
                 "arc-legacy",

@@ -1,14 +1,11 @@
 //! One watch as a stream of changes that never ends: errors begin it anew, with a growing pause.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use kube::{
     Api, Resource,
-    runtime::{
-        utils::Backoff,
-        watcher::{self, Config, DefaultBackoff, watcher},
-    },
+    runtime::watcher::{self, Config, DefaultBackoff, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
@@ -16,8 +13,11 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, Watched};
 
-/// After this many seconds a watch is begun again, and a connection that died in silence is noticed.
+/// After this many seconds a watch is begun again.
 const WATCH_SECONDS: u32 = 120;
+/// An API server that says nothing for so long, in answer to a list or in a watch, is gone: a
+/// connection may die in silence. The client that watches has to end calls by it.
+pub const MAX_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 
 /// What happened to the objects of a watch.
 #[derive(Debug)]
@@ -122,8 +122,9 @@ where
         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
             self.metrics.watch_heard(self.watched);
             if std::mem::take(&mut self.failing) {
-                info!(resource = self.watched.resource(), "watching again");
-                self.backoff.reset();
+                // The pauses begin to be short again only after a while without errors: where lists
+                // work and watches do not, each round costs the API server a whole list.
+                info!(resource = self.watched.resource(), "listed again");
             }
         }
         match event {

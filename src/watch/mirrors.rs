@@ -36,9 +36,13 @@ pub async fn follow(facts: &LiveFacts) {
             () = facts.until(|facts| !Arc::ptr_eq(&facts.policy, &policy)) => {}
         }
         policy = Arc::clone(&facts.load().policy);
-        if probes.round(policy.registry_mirrors()).await {
-            let dead = probes.dead();
-            facts.update(|facts| facts.dead_mirrors = dead.clone().into());
+        let changed = probes.round(policy.registry_mirrors()).await;
+        if changed || !facts.load().mirrors_probed {
+            let dead: Arc<[String]> = probes.dead().into();
+            facts.update(|facts| {
+                facts.dead_mirrors = Arc::clone(&dead);
+                facts.mirrors_probed = true;
+            });
         }
     }
 }

@@ -10,13 +10,17 @@ mod nodes;
 mod objects;
 pub mod policy;
 
-use std::{fmt::Debug, sync::Arc};
+pub use changes::MAX_SILENCE;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use kube::{Api, Client, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::{facts::LiveFacts, metrics::Metrics, namespace::Namespaces, nodes::NodeObject};
 
+/// Changes that come within this time are taken together.
+const GATHER: Duration = Duration::from_millis(200);
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 

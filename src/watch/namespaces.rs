@@ -9,9 +9,11 @@ use std::{
 use futures_util::StreamExt;
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::{
+    GATHER,
     changes::{Change, changes},
     objects,
 };
@@ -44,6 +46,15 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
         };
         if !meant {
             continue;
+        }
+        // Whoever labels them all changes them one by one.
+        let end = Instant::now() + GATHER;
+        loop {
+            tokio::select! {
+                Some(change) = namespaces.next() => { known.namespace(change); }
+                Some(change) = limits.next() => { known.limit_range(change); }
+                () = sleep_until(end) => break,
+            }
         }
         if let Some(namespaces) = known.namespaces() {
             let namespaces = Arc::new(namespaces);

@@ -1,6 +1,6 @@
 //! The nodes: a watch that becomes snapshots.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc};
 
 use futures_util::StreamExt;
 use kube::{Api, Client};
@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use super::{
+    GATHER,
     changes::{Change, changes},
     objects::Node,
 };
@@ -16,9 +17,6 @@ use crate::{
     metrics::{Metrics, Watched},
     nodes::Inventory,
 };
-
-/// An upgrade of a node pool changes many nodes at once: changes within this time make one snapshot.
-const GATHER: Duration = Duration::from_millis(200);
 
 /// Follows the nodes, for ever.
 pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
@@ -29,6 +27,7 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
         let listed = matches!(change, Change::All(_));
         let mut meant = apply(&mut inventory, change);
         if meant && !listed {
+            // An upgrade of a node pool changes many nodes at once.
             let end = Instant::now() + GATHER;
             while let Ok(Some(change)) = timeout_at(end, changes.next()).await {
                 meant |= apply(&mut inventory, change);

@@ -88,16 +88,12 @@ impl PolicyFile {
             return None;
         }
         self.told.clone_from(&self.last);
-        Some(self.told.clone().and_then(|text| usable(&text)))
+        Some(
+            self.told
+                .clone()
+                .and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())),
+        )
     }
-}
-
-fn usable(text: &str) -> Result<Policy, String> {
-    // An accident more often than a wish, and the built-in policy may allow more than the last one.
-    if text.trim().is_empty() {
-        return Err("the file is empty; write `{}` for the built-in policy".to_owned());
-    }
-    Policy::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -108,19 +108,34 @@ fn the_dashboard_is_whole() {
     assert!(ids.len() >= 10);
 }
 
-/// Prometheus itself reads the rules, where it is installed.
+/// Prometheus itself tries the rules, where promtool is installed.
 #[test]
-fn prometheus_reads_the_rules() {
+fn every_alert_fires_when_it_should_and_only_then() {
     let (true, Some(promtool)) = (is_here(), tool("promtool", "PROMTOOL")) else {
         return;
     };
-    let spec = with_everything().one("PrometheusRule")["spec"].to_string();
-    let file = path(env!("CARGO_TARGET_TMPDIR")).join("rules.json");
-    fs::write(&file, spec).unwrap();
-    let output = Command::new(promtool)
-        .args(["check", "rules"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let objects = with_everything();
+    let tests = read("tests/chart/alerts.yaml");
+    for alert in rules(&objects).iter().filter_map(|r| r["alert"].as_str()) {
+        assert!(
+            tests.contains(&format!("\"{alert}\"")),
+            "{alert} has no test"
+        );
+    }
+    let directory = path(env!("CARGO_TARGET_TMPDIR"));
+    let spec = objects.one("PrometheusRule")["spec"].to_string();
+    fs::write(directory.join("rules.json"), spec).unwrap();
+    fs::write(directory.join("alerts.yaml"), tests).unwrap();
+    for arguments in [
+        ["check", "rules", "rules.json"],
+        ["test", "rules", "alerts.yaml"],
+    ] {
+        let mut command = Command::new(&promtool);
+        let output = command
+            .args(arguments)
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }

@@ -144,11 +144,11 @@ impl<'m> Container<'m> {
             let on_host = source.starts_with(machine.node_path("/"));
             mounts.push((source, target, if on_host { options.disk } else { "plain" }));
         }
-        let lines: String = mounts
+        let lines: Vec<String> = mounts
             .iter()
-            .map(|(source, target, disk)| format!("{} {target} {disk}\n", source.display()))
+            .map(|(source, target, disk)| format!("{} {target} {disk}", source.display()))
             .collect();
-        fs::write(dir.join("mounts"), lines).unwrap();
+        fs::write(dir.join("mounts"), lines.join("\n") + "\n").unwrap();
         fs::write(dir.join("container.sh"), include_str!("container.sh")).unwrap();
         let log = dir.join("log");
         let output = File::options()

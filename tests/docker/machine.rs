@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Condvar, Mutex,
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -29,6 +29,7 @@ const NEEDED: [&str; 9] = [
 /// How many tests may run dockerds at once: each has up to four.
 const AT_ONCE: u32 = 2;
 
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 static RUNNING: (Mutex<u32>, Condvar) = (Mutex::new(0), Condvar::new());
 
 /// A node: a directory with all that its pods leave, deleted in the end.
@@ -59,17 +60,14 @@ impl Machine {
             return None;
         }
         let (count, changed) = &RUNNING;
-        let mut running = count
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut running = count.lock().unwrap_or_else(PoisonError::into_inner);
         while *running >= AT_ONCE {
             running = changed
                 .wait(running)
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+                .unwrap_or_else(PoisonError::into_inner);
         }
         *running += 1;
         drop(running);
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // Not below $TMPDIR: paths of sockets have 107 bytes at most.
         let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
@@ -153,8 +151,8 @@ impl Machine {
         fs::create_dir_all(&dir).unwrap();
         fs::copy(self.image(), dir.join("image.tar")).unwrap();
         let lines = ["FROM scratch", "ADD image.tar /"].iter().chain(steps);
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
-        fs::write(dir.join("Dockerfile"), text).unwrap();
+        let lines: Vec<&str> = lines.copied().collect();
+        fs::write(dir.join("Dockerfile"), lines.join("\n") + "\n").unwrap();
         dir
     }
 }
@@ -164,9 +162,7 @@ impl Drop for Machine {
         // What dead dockerds left may be large. A mount that is in the way stays, and is seen.
         let _ = fs::remove_dir_all(&self.dir);
         let (count, changed) = &RUNNING;
-        *count
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) -= 1;
+        *count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         changed.notify_one();
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
-    machine::{Machine, Tools, stdout, wait_for},
+    machine::{Machine, Tools, wait_for},
 };
 
 const MB: u64 = 1_000_000;
@@ -33,7 +33,9 @@ fn slot(number: u32) -> String {
 
 /// The bytes on disk below a directory.
 fn disk_use(dir: &Path) -> u64 {
-    let text = stdout(Command::new("du").args(["-s", "-B1"]).arg(dir));
+    // du ends non-zero where files go while it looks, as they do while dockerd prunes.
+    let output = Command::new("du").args(["-s", "-B1"]).arg(dir).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
     text.split_whitespace().next().unwrap().parse().unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! What `slipway check` sees of a cluster. What it may not see stays unseen, with the reason.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use anyhow::Context;
 use k8s_openapi::api::{
@@ -14,13 +14,18 @@ use kube::{
 };
 
 use super::CheckArgs;
-use crate::{namespace::Namespaces, nodes::NodeObject, policy::Policy, watch};
+use crate::{
+    namespace::Namespaces,
+    nodes::NodeObject,
+    policy::{Policy, PolicyError},
+    watch,
+};
 
 /// The label of everything that the chart makes.
 const OURS: &str = "app.kubernetes.io/part-of=slipway";
 const POLICY_KEY: &str = "policy.yaml";
 /// More pods of a namespace than this are not looked at.
-const MAX_PODS: u32 = 500;
+pub(super) const MAX_PODS: u32 = 500;
 
 /// Something that was read, or why not, in words.
 pub(super) type Read<T> = Result<T, String>;
@@ -28,14 +33,16 @@ pub(super) type Read<T> = Result<T, String>;
 /// All that was seen.
 #[derive(Debug)]
 pub(super) struct Seen {
+    /// When it was seen.
+    pub(super) now: SystemTime,
     /// Such as `v1.36.2`, and its minor version.
     pub(super) version: (String, u32),
     pub(super) nodes: Read<Vec<NodeObject>>,
     pub(super) namespaces: Read<Namespaces>,
     /// Where the policy is from.
     pub(super) policy_source: String,
-    /// The policy; an error when the installed one cannot be used.
-    pub(super) policy: Read<Policy>,
+    /// The policy; an error when it may not be read.
+    pub(super) policy: Read<Result<Policy, PolicyError>>,
     /// The webhook configuration's name.
     pub(super) webhook_name: String,
     /// The webhook configuration; `None` when there is none.
@@ -46,6 +53,13 @@ pub(super) struct Seen {
     pub(super) claims: BTreeMap<String, Read<Vec<PersistentVolumeClaim>>>,
     /// The pods of the namespaces that have opted in, as JSON.
     pub(super) pods: BTreeMap<String, Read<Vec<DynamicObject>>>,
+}
+
+impl Seen {
+    /// The policy, where it was seen and can be used.
+    pub(super) fn usable_policy(&self) -> Option<&Policy> {
+        self.policy.as_ref().ok()?.as_ref().ok()
+    }
 }
 
 /// Looks.
@@ -66,7 +80,7 @@ pub(super) async fn look(
     let webhook = webhook(&client, &args.webhook_configuration).await;
     let ready = ready(&client, &webhook).await;
     let (policy_source, policy) = match policy {
-        Some((name, policy)) => (name, Ok(policy)),
+        Some((name, policy)) => (name, Ok(Ok(policy))),
         None => installed_policy(&client, &args.namespace).await,
     };
     let (mut claims, mut pods) = (BTreeMap::new(), BTreeMap::new());
@@ -78,6 +92,7 @@ pub(super) async fn look(
         }
     }
     Ok(Seen {
+        now: SystemTime::now(),
         version: (version.git_version, minor),
         nodes: watch::list_nodes(client).await.map_err(|e| in_words(&e)),
         namespaces,
@@ -140,13 +155,15 @@ async fn ready(
         .sum())
 }
 
-/// The policy of the chart's ConfigMap; the built-in one where there is none to be seen.
-async fn installed_policy(client: &Client, namespace: &str) -> (String, Read<Policy>) {
+/// The policy of the chart's ConfigMap; the built-in one where there is none.
+async fn installed_policy(
+    client: &Client,
+    namespace: &str,
+) -> (String, Read<Result<Policy, PolicyError>>) {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let built_in = |why: &str| (format!("built-in ({why})"), Ok(Policy::default()));
     let maps = match api.list(&ListParams::default().labels(OURS)).await {
         Ok(maps) => maps.items,
-        Err(error) => return built_in(&in_words(&error)),
+        Err(error) => return ("policy".to_owned(), Err(in_words(&error))),
     };
     let found = maps.iter().find_map(|map| {
         let text = map.data.as_ref()?.get(POLICY_KEY)?;
@@ -155,9 +172,12 @@ async fn installed_policy(client: &Client, namespace: &str) -> (String, Read<Pol
     match found {
         Some((name, text)) => (
             format!("ConfigMap {namespace}/{name}"),
-            Policy::parse(text).map_err(|error| error.to_string()),
+            Ok(Policy::parse(text)),
         ),
-        None => built_in(&format!("namespace {namespace} has no ConfigMap with one")),
+        None => (
+            format!("built-in (namespace {namespace} has no ConfigMap with one)"),
+            Ok(Ok(Policy::default())),
+        ),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What is wrong with what was seen. Pure: each rule looks at one thing.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
 use kube::{ResourceExt, api::DynamicObject};
@@ -8,10 +11,11 @@ use serde_json::{Map, Value};
 
 use super::{
     Problem,
-    cluster::{Read, Seen},
+    cluster::{MAX_PODS, Read, Seen},
 };
 use crate::{
     admit::evaluate,
+    certificates::last_end,
     commands::{nodes, output::count},
     decide::Cluster,
     inject::STATUS,
@@ -28,12 +32,15 @@ const MATCH_CONDITIONS_SINCE: u32 = 28;
 const SIDECARS_SINCE: u32 = 29;
 /// A webhook that may hold up a pod for longer than this is noticed.
 const MAX_TIMEOUT_SECONDS: i32 = 10;
+/// A CA that ends sooner is noticed: by then it should have been renewed.
+const CA_SOON: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
 /// All problems.
 pub(super) fn problems(seen: &Seen) -> Vec<Problem> {
     let mut problems = Vec::new();
     version(seen, &mut problems);
     rights(seen, &mut problems);
+    unseen(seen, &mut problems);
     if let Ok(nodes) = &seen.nodes {
         problems.extend(nodes::problems(nodes));
     }
@@ -62,9 +69,14 @@ pub(super) fn summary(seen: &Seen) -> Map<String, Value> {
         };
         format!("{} of {} have opted in{which}", names.len(), all.len())
     });
-    let profiles = seen.policy.as_ref().map_or_else(not_seen, |policy| {
-        policy.profile_names().collect::<Vec<_>>().join(", ")
-    });
+    let policy = match &seen.policy {
+        Err(why) => not_seen(why),
+        Ok(Err(_)) => format!("{}, which cannot be used", seen.policy_source),
+        Ok(Ok(policy)) => {
+            let profiles: Vec<&str> = policy.profile_names().collect();
+            format!("{}; profiles: {}", seen.policy_source, profiles.join(", "))
+        }
+    };
     let ready = seen
         .ready
         .as_ref()
@@ -78,10 +90,7 @@ pub(super) fn summary(seen: &Seen) -> Map<String, Value> {
         ("cluster", format!("Kubernetes {}", seen.version.0)),
         ("nodes", nodes),
         ("namespaces", namespaces),
-        (
-            "policy",
-            format!("{}; profiles: {profiles}", seen.policy_source),
-        ),
+        ("policy", policy),
         ("webhook", webhook),
     ]
     .into_iter()
@@ -120,6 +129,35 @@ fn version(seen: &Seen, problems: &mut Vec<Problem>) {
     }
 }
 
+/// What could not be looked at, and so was left out.
+fn unseen(seen: &Seen, problems: &mut Vec<Problem>) {
+    let of_namespaces = |unread: Vec<(&str, &String)>| {
+        let (_, why) = *unread.first()?;
+        let names: Vec<&str> = unread.iter().map(|(namespace, _)| *namespace).collect();
+        Some(format!("not looked at in {}: {why}", names.join(", ")))
+    };
+    let policy = seen.policy.as_ref().err();
+    let kinds = [
+        ("claims", of_namespaces(unread(&seen.claims))),
+        ("pods", of_namespaces(unread(&seen.pods))),
+        ("policy", policy.map(|why| format!("not looked at: {why}"))),
+    ];
+    for (kind, what) in kinds {
+        problems.extend(what.map(|what| {
+            let remedy = "run this as someone who may list them; --policy takes a file";
+            Problem::warning(kind, what, remedy)
+        }));
+    }
+    let many = read(&seen.pods).filter(|(_, pods)| pods.len() >= MAX_PODS as usize);
+    problems.extend(many.map(|(namespace, _)| {
+        Problem::warning(
+            &format!("namespace {namespace}"),
+            format!("of its pods only {MAX_PODS} were looked at"),
+            "nothing needs to be done",
+        )
+    }));
+}
+
 /// What the server cannot do without.
 fn rights(seen: &Seen, problems: &mut Vec<Problem>) {
     let needed = [
@@ -139,12 +177,14 @@ fn rights(seen: &Seen, problems: &mut Vec<Problem>) {
 
 fn policy(seen: &Seen, problems: &mut Vec<Problem>) {
     match &seen.policy {
-        Err(why) => problems.push(Problem::error(
+        // Said with all else that may not be read.
+        Err(_) => {}
+        Ok(Err(why)) => problems.push(Problem::error(
             &seen.policy_source,
-            format!("it cannot be used, and the last good one stays in force: {why}"),
+            format!("it cannot be used, so no replica can start with it: {why}"),
             "mend `policy` in the chart's values; `slipway policy check` tells where",
         )),
-        Ok(policy) => problems.extend(policy.warnings().into_iter().map(|warning| {
+        Ok(Ok(policy)) => problems.extend(policy.warnings().into_iter().map(|warning| {
             Problem::warning(
                 &seen.policy_source,
                 warning,
@@ -163,7 +203,9 @@ fn namespaces(seen: &Seen, problems: &mut Vec<Problem>) {
             format!("kubectl label namespace NAME {INJECT}=enabled"),
         ));
     }
-    let Ok(policy) = &seen.policy else { return };
+    let Some(policy) = seen.usable_policy() else {
+        return;
+    };
     for namespace in enabled {
         let about = format!("namespace {}", namespace.name);
         if namespace.is_protected() {
@@ -202,7 +244,9 @@ fn profile(policy: &Policy, namespace: &Namespace, about: &str, problems: &mut V
 }
 
 fn claims(seen: &Seen, problems: &mut Vec<Problem>) {
-    let Ok(policy) = &seen.policy else { return };
+    let Some(policy) = seen.usable_policy() else {
+        return;
+    };
     for namespace in enabled(seen) {
         let name = policy
             .profile_for_namespace(&namespace.name)
@@ -264,8 +308,16 @@ fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
             return;
         }
     };
-    for webhook in configuration.webhooks.iter().flatten() {
-        one_webhook(webhook, &about, problems);
+    let mut webhooks = configuration.webhooks.iter().flatten().peekable();
+    if webhooks.peek().is_none() {
+        problems.push(Problem::error(
+            &about,
+            "it has no webhooks: the API server asks nobody",
+            "install the chart again",
+        ));
+    }
+    for webhook in webhooks {
+        one_webhook(webhook, seen.now, &about, problems);
     }
     if seen.ready == Ok(0) {
         problems.push(Problem::error(
@@ -276,15 +328,35 @@ fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
     }
 }
 
-fn one_webhook(webhook: &MutatingWebhook, about: &str, problems: &mut Vec<Problem>) {
+/// A CA must be there, and be good for a while.
+fn ca_problem(webhook: &str, bundle: &[u8], now: SystemTime, about: &str) -> Option<Problem> {
+    let so = "the API server trusts no replica, and pods are created without Slipway";
+    let remedy = "with self-made certificates the leader writes it: look for `certificate` in its log; otherwise see docs/certificates.md";
+    let what = match last_end(bundle) {
+        _ if bundle.is_empty() => format!("{webhook} has no caBundle: {so}"),
+        None => format!("the caBundle of {webhook} holds no certificates: {so}"),
+        Some(end) if end <= now => {
+            format!("every CA in the caBundle of {webhook} has ended: {so}")
+        }
+        Some(end) if end <= now + CA_SOON => {
+            let days = CA_SOON.as_secs() / (24 * 60 * 60);
+            let what = format!("every CA in the caBundle of {webhook} ends within {days} days");
+            return Some(Problem::warning(about, what, remedy));
+        }
+        Some(_) => return None,
+    };
+    Some(Problem::error(about, what, remedy))
+}
+
+fn one_webhook(
+    webhook: &MutatingWebhook,
+    now: SystemTime,
+    about: &str,
+    problems: &mut Vec<Problem>,
+) {
     let bundle = webhook.client_config.ca_bundle.as_ref();
-    if bundle.is_none_or(|bundle| bundle.0.is_empty()) {
-        problems.push(Problem::error(
-            about,
-            format!("{} has no caBundle: the API server trusts no replica, and pods are created without Slipway", webhook.name),
-            "with self-made certificates the leader writes it: look for `certificate` in its log; otherwise see docs/certificates.md",
-        ));
-    }
+    let bundle = bundle.map_or(&[][..], |bundle| &bundle.0);
+    problems.extend(ca_problem(&webhook.name, bundle, now, about));
     if webhook.failure_policy.as_deref() != Some("Ignore") {
         problems.push(Problem::warning(
             about,
@@ -309,7 +381,8 @@ fn one_webhook(webhook: &MutatingWebhook, about: &str, problems: &mut Vec<Proble
 
 /// Runner pods that are there and were not looked at, though they would get something today.
 fn pods(seen: &Seen, problems: &mut Vec<Problem>) {
-    let (Ok(nodes), Ok(namespaces), Ok(policy)) = (&seen.nodes, &seen.namespaces, &seen.policy)
+    let (Ok(nodes), Ok(namespaces), Some(policy)) =
+        (&seen.nodes, &seen.namespaces, seen.usable_policy())
     else {
         return;
     };
@@ -354,6 +427,13 @@ fn was_missed(pod: &DynamicObject, namespace: &str, cluster: Cluster<'_>) -> boo
     !evaluate(&pod, namespace, cluster).patch.0.is_empty()
 }
 
+/// Why things could not be read, by namespace.
+fn unread<T>(all: &BTreeMap<String, Read<Vec<T>>>) -> Vec<(&str, &String)> {
+    all.iter()
+        .filter_map(|(namespace, read)| Some((namespace.as_str(), read.as_ref().err()?)))
+        .collect()
+}
+
 /// What could be read, by namespace.
 fn read<T>(all: &BTreeMap<String, Read<Vec<T>>>) -> impl Iterator<Item = (&str, &Vec<T>)> {
     all.iter()
@@ -362,10 +442,14 @@ fn read<T>(all: &BTreeMap<String, Read<Vec<T>>>) -> impl Iterator<Item = (&str, 
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use k8s_openapi::ByteString;
     use serde_json::json;
 
     use super::*;
-    use crate::commands::problem::Severity;
+    use crate::{commands::problem::Severity, server::tls::Identity};
 
     fn namespace(name: &str, labels: &[(&str, &str)]) -> Namespace {
         let labels = labels.iter().copied().chain([(INJECT, "enabled")]);
@@ -376,19 +460,25 @@ mod tests {
         }
     }
 
+    fn ca_bundle() -> String {
+        let identity = Identity::generate(&[], Ipv4Addr::LOCALHOST.into()).unwrap();
+        STANDARD.encode(identity.ca_pem)
+    }
+
     /// A cluster in which all is well.
     fn healthy() -> Seen {
         let node = json!({"metadata": {"name": "n1"}, "status": {"nodeInfo": {"containerRuntimeVersion": "containerd://2.1"}}});
         let webhook = json!({"metadata": {"name": "slipway"}, "webhooks": [{
             "name": "inject.slipway.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": {"caBundle": "Q0E="}, "failurePolicy": "Ignore", "timeoutSeconds": 5
+            "clientConfig": {"caBundle": ca_bundle()}, "failurePolicy": "Ignore", "timeoutSeconds": 5
         }]});
         Seen {
+            now: SystemTime::now(),
             version: ("v1.36.2".to_owned(), 36),
             nodes: Ok(vec![serde_json::from_value(node).unwrap()]),
             namespaces: Ok(Namespaces::new([namespace("ci", &[])])),
             policy_source: "built-in".to_owned(),
-            policy: Ok(Policy::default()),
+            policy: Ok(Ok(Policy::default())),
             webhook_name: "slipway".to_owned(),
             webhook: Ok(Some(serde_json::from_value(webhook).unwrap())),
             ready: Ok(2),
@@ -425,13 +515,13 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_broken_is_found_alone() {
-        let policy = |text: &str| Policy::parse(text).map_err(|error| error.to_string());
+        let policy = |text: &str| Ok(Policy::parse(text));
         let broken: [(&str, Problem); 8] = [
             ("not installed", problem(|seen| seen.webhook = Ok(None))),
             ("no replica", problem(|seen| seen.ready = Ok(0))),
             (
                 "cannot be used",
-                problem(|seen| seen.policy = Err("line 1".to_owned())),
+                problem(|seen| seen.policy = policy("profiles: {a: {mtuu: 1}}")),
             ),
             (
                 "cannot be listed",
@@ -511,6 +601,43 @@ mod tests {
             assert_eq!(problem.severity, Severity::Warning, "{problem:?}");
             assert!(problem.what.contains(words), "{words}: {problem:?}");
         }
+    }
+
+    #[test]
+    fn a_ca_bundle_is_looked_into() {
+        let set = |seen: &mut Seen, bundle: &[u8]| {
+            let webhook = seen.webhook.as_mut().unwrap().as_mut().unwrap();
+            let bundle = Some(ByteString(bundle.to_vec()));
+            webhook.webhooks.as_mut().unwrap()[0]
+                .client_config
+                .ca_bundle = bundle;
+        };
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        let garbage = problem(|seen| set(seen, b"CA"));
+        assert!(
+            garbage.what.contains("holds no certificates"),
+            "{garbage:?}"
+        );
+        let ended = problem(|seen| seen.now += year);
+        assert!(ended.what.contains("has ended"), "{ended:?}");
+        let soon = problem(|seen| seen.now = seen.now + year - CA_SOON);
+        assert_eq!(soon.severity, Severity::Warning, "{soon:?}");
+        let none = problem(|seen| {
+            seen.webhook.as_mut().unwrap().as_mut().unwrap().webhooks = Some(vec![]);
+        });
+        assert!(none.what.contains("has no webhooks"), "{none:?}");
+    }
+
+    #[test]
+    fn a_policy_that_was_not_seen_judges_nobody() {
+        let unseen = problem(|seen| {
+            seen.policy = Err("forbidden".to_owned());
+            seen.namespaces = Ok(Namespaces::new([namespace(
+                "ci",
+                &[("slipway.io/profile", "fast")],
+            )]));
+        });
+        assert_eq!(unseen.severity, Severity::Warning, "{unseen:?}");
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! `slipway serve` in a cluster, as the Helm chart runs it.
 
-use std::{env, future::Future, path::Path, pin::pin, process, sync::Arc};
+use std::{env, future::Future, path::Path, pin::pin, process, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use kube::Client;
-use tokio::{sync::mpsc, task::JoinSet};
-use tracing::{error, info};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
+use tracing::{error, info, warn};
 
 use super::{ServeArgs, end_on_signal, log, policy};
 use crate::{
@@ -24,6 +28,8 @@ use crate::{
 
 /// Where the chart mounts certificates that others make.
 const TLS_DIR: &str = "/etc/slipway/tls";
+/// How long the end may be held up by the Lease.
+const LEASE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Arguments that count without `--standalone`.
 #[derive(Debug, Args)]
@@ -141,7 +147,7 @@ struct Parts {
 /// When a file cannot be used, an address not be had, or there is no cluster.
 pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let (policy, policy_text) = policy(args)?;
-    let client = args.cluster.client.client().await?;
+    let client = args.cluster.client.serving_client().await?;
     let metrics = Arc::new(Metrics::new());
     let facts = Arc::new(LiveFacts::new(Facts {
         policy: policy.into(),
@@ -180,11 +186,15 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
 /// What runs beside the server until the shutdown.
 #[derive(Default)]
-struct Tasks(JoinSet<&'static str>);
+struct Tasks {
+    all: JoinSet<&'static str>,
+    /// It ends by itself when the shutdown begins, once the Lease is given back.
+    election: Option<JoinHandle<()>>,
+}
 
 impl Tasks {
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(async move {
+        self.all.spawn(async move {
             task.await;
             name
         });
@@ -237,11 +247,9 @@ impl Tasks {
         let leadership = campaign.leadership();
         let options = own.certificates(args.tls_dir.as_deref());
         // Without certificates or pools to keep there is no leader, and no right to write a Lease.
-        let (by_files, facts) = (
-            own.certificates != certificates::Mode::Own,
-            Arc::clone(&parts.facts),
-        );
-        self.spawn("leader election", async move {
+        let by_files = own.certificates != certificates::Mode::Own;
+        let facts = Arc::clone(&parts.facts);
+        self.election = Some(tokio::spawn(async move {
             let needed = async {
                 if by_files {
                     facts.until(|facts| facts.policy.has_pools()).await;
@@ -251,7 +259,7 @@ impl Tasks {
                 () = needed => campaign.run(shutdown.begun()).await,
                 () = shutdown.begun() => {}
             }
-        });
+        }));
         self.spawn("leader metric", show(leadership.clone(), metrics));
         let keep = certificates::run(options, client, serving, leadership.clone());
         self.spawn("certificates", keep);
@@ -277,27 +285,32 @@ impl Tasks {
     /// older.
     async fn serve(mut self, server: Server, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut serving = pin!(server.run());
-        loop {
-            let ended = tokio::select! {
-                result = &mut serving => {
-                    result.context("failed to serve")?;
-                    info!("ended");
-                    return Ok(());
-                }
-                Some(ended) = self.0.join_next() => ended,
-            };
-            // The Lease is given back as soon as the shutdown begins.
-            if shutdown.has_begun() {
-                continue;
+        let ended = tokio::select! {
+            result = &mut serving => {
+                self.give_lease_back().await;
+                result.context("failed to serve")?;
+                info!("ended");
+                return Ok(());
             }
-            let task = ended.unwrap_or("one that panicked");
-            error!(
-                task,
-                "a task that should run for ever has ended; shutting down"
-            );
-            shutdown.begin();
-            serving.await.context("failed to serve")?;
-            bail!("ended, because a part of it failed; please report the log")
+            Some(ended) = self.all.join_next() => ended,
+        };
+        let task = ended.unwrap_or("one that panicked");
+        error!(
+            task,
+            "a task that should run for ever has ended; shutting down"
+        );
+        shutdown.begin();
+        serving.await.context("failed to serve")?;
+        self.give_lease_back().await;
+        bail!("ended, because a part of it failed; please report the log")
+    }
+
+    /// So that another replica can lead at once. It has begun with the shutdown.
+    async fn give_lease_back(&mut self) {
+        if let Some(election) = self.election.take()
+            && timeout(LEASE_PATIENCE, election).await.is_err()
+        {
+            warn!("the lease could not be given back in time; it will run out");
         }
     }
 }

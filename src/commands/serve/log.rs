@@ -23,7 +23,9 @@ pub enum LogFormat {
 /// # Errors
 /// When the level is not understood.
 pub(super) fn start(args: &ServeArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level)
+    // That client quotes whole answers that it cannot read: nodes by the hundred, or a Secret.
+    let filter = format!("kube_client::client=off,{}", args.log_level);
+    let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("--log-level `{}` is not understood", args.log_level))?;
     let format = args.log_format.unwrap_or(if io::stderr().is_terminal() {
         LogFormat::Text

@@ -78,25 +78,26 @@ prepare_slot() {
 }
 
 # The share of the disk that is used, in percent.
-disk_use() { df -P "$dir" | awk 'NR == 2 { print int($5) }'; }
+disk_use() { df -P "$1" | awk 'NR == 2 { print int($5) }'; }
 
-# Images and build cache in MB, from sizes such as 1.5GB.
-size() {
-    docker system df --format '{{.Size}}' | awk '
-        /TB/ { sum += $1 * 1000000 } /GB/ { sum += $1 * 1000 } /MB/ { sum += $1 } END { print int(sum) }'
+# The sum of sizes such as 1.5GB.
+in_megabytes() {
+    awk '/TB/ { sum += $1 * 1000000 } /GB/ { sum += $1 * 1000 } /MB/ { sum += $1 } END { print int(sum) }'
 }
 
 prune() {
-    if [ "$(disk_use)" -ge "$disk_full" ]; then
+    if [ "$(disk_use "$dir")" -ge "$disk_full" ]; then
         log "$dir: the disk is more than $disk_full % full: emptying this slot and the free ones"
         budget=0
         for n in $(by_last_use); do
             (exec 8>>"$dir/lock-$n" && flock -n 8 && [ -d "$dir/slot-$n" ] && discard "$dir/slot-$n")
         done
     fi
-    if [ -n "$budget" ] && [ "$(size)" -gt "$budget" ]; then
+    if [ -n "$budget" ] && [ "$(docker system df --format '{{.Size}}' | in_megabytes)" -gt "$budget" ]; then
         docker image prune --all --force
-        docker builder prune --all --force --keep-storage "${budget}MB"
+        # The second name of the flag is that of newer clients.
+        docker builder prune --all --force --keep-storage "${budget}MB" ||
+            docker builder prune --all --force --reserved-space "${budget}MB"
     fi
 }
 
@@ -110,8 +111,8 @@ clean_up() {
     rm -f "$slot/starting"
     # shellcheck disable=SC2086 # ids and names, without spaces
     {
-        [ -z "$containers" ] || docker rm --force --volumes $containers
-        [ -z "$volumes" ] || docker volume rm --force $volumes
+        [ -z "$containers" ] || docker rm --force --volumes -- $containers
+        [ -z "$volumes" ] || docker volume rm --force -- $volumes
         prune
     } >/dev/null
     rm -rf "$dir/trash"
@@ -146,7 +147,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 # An image without docker's entrypoint has dockerd itself.
-command -v "$1" >/dev/null || shift
+[ $# -eq 0 ] || command -v "$1" >/dev/null || shift
 case ${1:-} in '' | -*) set -- dockerd "$@" ;; esac
 
 # A killed dockerd leaves them behind in the pod's /run, and the next one does not start.

@@ -1,0 +1,56 @@
+//! What was meant against what is stored.
+
+use serde_json::Value;
+use slipway::quantity::Quantity;
+
+/// Where `stored` lacks something of `meant`, or says otherwise. What the API server fills in is no
+/// difference, nor that it writes quantities its own way, nor the token of the pod's service account, which
+/// every container gets.
+pub fn lost(meant: &Value, stored: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare(meant, stored, "", &mut found);
+    found
+}
+
+fn compare(meant: &Value, stored: &Value, place: &str, found: &mut Vec<String>) {
+    match (meant, stored) {
+        (Value::Object(meant), Value::Object(stored)) => {
+            for (key, value) in meant {
+                let stored = stored.get(key).unwrap_or(&Value::Null);
+                compare(value, stored, &format!("{place}/{key}"), found);
+            }
+        }
+        (Value::Array(meant), Value::Array(stored))
+            if stored.get(meant.len()..).is_some_and(all_tokens) =>
+        {
+            for (index, (meant, stored)) in meant.iter().zip(stored).enumerate() {
+                compare(meant, stored, &format!("{place}/{index}"), found);
+            }
+        }
+        _ if meant == stored || (is_empty(meant) && is_empty(stored)) => {}
+        _ if same_quantity(meant, stored) => {}
+        _ => found.push(format!("{place}: {meant} became {stored}")),
+    }
+}
+
+fn all_tokens(mounts: &[Value]) -> bool {
+    let mut names = mounts.iter().map(|mount| mount["name"].as_str());
+    names.all(|name| name.is_some_and(|name| name.starts_with("kube-api-access-")))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+fn same_quantity(one: &Value, other: &Value) -> bool {
+    let read = |value: &Value| serde_json::from_value::<Quantity>(value.clone()).ok();
+    match (read(one), read(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    }
+}

@@ -1,0 +1,112 @@
+//! Processes that end with the test run, however that ends.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+};
+
+use super::eventually;
+
+/// Stands between us and the process: waits for a signal's name on standard input, and takes the end of
+/// it for `KILL`. So nothing is left behind, even when the test process is killed itself.
+const SUPERVISOR: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- & child=$!
+{ read -r signal <&3 || signal=KILL; kill -s "$signal" "$child"; } 2>/dev/null & reader=$!
+wait "$child"; code=$?
+kill "$reader" 2>/dev/null
+[ -z "$SCRATCH" ] || rm -rf "$SCRATCH"
+exit "$code"
+"#;
+
+/// How a process is ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Signal {
+    /// It is asked to.
+    Term,
+    /// It is not asked.
+    Kill,
+}
+
+/// A running process; dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    supervisor: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in the file `log`; `scratch` is a directory that goes with it.
+    pub fn start(command: &Command, log: &Path, scratch: Option<&Path>) -> Self {
+        let output = File::options().create(true).append(true).open(log).unwrap();
+        let mut supervisor = Command::new("sh");
+        supervisor
+            .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env("SCRATCH", scratch.unwrap_or(Path::new("")))
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => supervisor.env(name, value),
+                None => supervisor.env_remove(name),
+            };
+        }
+        if let Some(directory) = command.get_current_dir() {
+            supervisor.current_dir(directory);
+        }
+        Self {
+            supervisor: supervisor.spawn().unwrap(),
+            log: log.to_owned(),
+        }
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// # Panics
+    /// With its last words, when it has ended.
+    pub fn assert_alive(&mut self) {
+        if let Some(status) = self.supervisor.try_wait().unwrap() {
+            let log = self.log();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            panic!("{} ({status}):\n{}", self.log.display(), last.join("\n"));
+        }
+    }
+
+    /// Ends it, and waits for that.
+    pub async fn end(&mut self, signal: Signal) {
+        self.send(signal);
+        let supervisor = Mutex::new(&mut self.supervisor);
+        eventually("a process to end", async || {
+            supervisor.lock().unwrap().try_wait().unwrap()
+        })
+        .await;
+    }
+
+    fn send(&mut self, signal: Signal) {
+        if let Some(mut stdin) = self.supervisor.stdin.take() {
+            let name = match signal {
+                Signal::Term => "TERM",
+                Signal::Kill => "KILL",
+            };
+            // It may have ended by itself.
+            let _ = writeln!(stdin, "{name}");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.send(Signal::Kill);
+        let _ = self.supervisor.wait();
+    }
+}

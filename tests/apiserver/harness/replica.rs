@@ -1,0 +1,83 @@
+//! A running `slipway serve`.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    eventually, free_port,
+    process::{Process, Signal},
+};
+
+/// A replica; dropping it kills it.
+pub struct Replica {
+    process: Process,
+    address: SocketAddr,
+    metrics: SocketAddr,
+}
+
+impl Replica {
+    /// Starts it on ports of its own.
+    pub fn start(mut command: Command, log: &Path) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        command
+            .arg(format!("--listen={address}"))
+            .arg(format!("--metrics-listen={metrics}"));
+        Self {
+            process: Process::start(&command, log, None),
+            address,
+            metrics,
+        }
+    }
+
+    /// Where the webhook is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn until_ready(&self) {
+        eventually("a replica's /readyz", async || {
+            let answer = self.get("/readyz").await?;
+            answer.starts_with("HTTP/1.0 200").then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of a metric over all its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+        lines
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Ends it, and waits for that.
+    pub async fn end(&mut self, signal: Signal) {
+        self.process.end(signal).await;
+    }
+
+    async fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.metrics).await.ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+}
