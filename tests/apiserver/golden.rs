@@ -38,7 +38,6 @@ struct Case {
     labels: Value,
     limits: Value,
     dead_mirrors: Vec<String>,
-    pools: slipway::pool::Pools::default(),
     pod: Value,
     strategy: Value,
 }
@@ -99,6 +98,7 @@ impl Case {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
+            pools: slipway::pool::Pools::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use slipway::claims::Pace;
+use slipway::{claims::Pace, pool::Claim};
 
 use super::cluster::{
     CLAIMS, PACE, PATIENCE, PODS, Replica, asked, policy, review, set_claim, stored, until_stored,
@@ -77,7 +77,7 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
         for (name, _) in &pods {
             server.remove(&format!("{PODS}/{name}"));
         }
-        until_stored(&server, COUNT, |claims| claims.iter().all(|c| c.is_free())).await;
+        until_stored(&server, COUNT, |claims| claims.iter().all(Claim::is_free)).await;
     }
     let creations = server
         .calls()
@@ -85,7 +85,7 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
         .filter(|call| call.verb == Verb::Create);
     assert_eq!(creations.count(), 0, "the pool had its size from the start");
     let warm = |replica: &Replica| replica.metric("slipway_pool_leases_total{outcome=\"warm\"}");
-    assert!((warm(&a) + warm(&b) - 100.0).abs() < f64::EPSILON);
+    assert_eq!(warm(&a) + warm(&b), 100);
 }
 
 #[tokio::test]

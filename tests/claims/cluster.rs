@@ -114,8 +114,8 @@ impl Replica {
     /// Waits until it knows the claims as wanted.
     pub async fn until(&self, mut wanted: impl FnMut(&Claims) -> bool) {
         let known = |facts: &Facts| facts.claims.as_ref().is_some_and(|claims| wanted(claims));
-        let waited = tokio::time::timeout(PATIENCE, self.facts.until(known)).await;
-        waited.expect("the claims never became as wanted");
+        let outcome = tokio::time::timeout(PATIENCE, self.facts.until(known)).await;
+        outcome.expect("the claims never became as wanted");
     }
 
     /// Admits a pod as the server does. Returns the patched pod, and the warnings and audit
@@ -133,7 +133,7 @@ impl Replica {
         Admitted::read(review, &answer.body)
     }
 
-    pub fn metric(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> u64 {
         let text = self.metrics.encode(&self.facts.load()).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
@@ -235,6 +235,7 @@ pub async fn until_stored(
             })
             .collect()
     };
-    let waited = tokio::time::timeout(PATIENCE, server.until(|store| wanted(&claims(store)))).await;
-    waited.expect("the claims were never stored as wanted");
+    let outcome =
+        tokio::time::timeout(PATIENCE, server.until(|store| wanted(&claims(store)))).await;
+    outcome.expect("the claims were never stored as wanted");
 }

@@ -35,7 +35,7 @@ async fn claims_are_made_ahead_from_the_template_up_to_the_size() {
     }
     assert_eq!(stored(&server, 9).len(), 3, "and no more");
     let leased = "slipway_pool_claims{profile=\"fast\",state=\"leased\"}";
-    assert_eq!(replica.metric(leased), 3.0);
+    assert_eq!(replica.metric(leased), 3);
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn no_lease_ends_while_pods_cannot_be_listed() {
     assert_eq!(answers, [403, 403, 403, 200]);
     assert_eq!(
         replica.metric("slipway_pool_claim_changes_total{outcome=\"failed\"}"),
-        3.0
+        3
     );
 }
 

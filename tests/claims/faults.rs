@@ -19,7 +19,7 @@ fn has_scratch(pod: &serde_json::Value) -> bool {
         .any(|volume| volume["name"] == "slipway-docker-cache" && volume["emptyDir"].is_object())
 }
 
-fn leases(replica: &Replica, outcome: &str) -> f64 {
+fn leases(replica: &Replica, outcome: &str) -> u64 {
     replica.metric(&format!(
         "slipway_pool_leases_total{{outcome=\"{outcome}\"}}"
     ))
@@ -33,7 +33,7 @@ async fn a_lease_that_is_refused_becomes_the_fallback() {
         let admitted = replica.admit(&review("r1", "set")).await;
         assert!(has_scratch(&admitted.pod), "{status}");
         assert_eq!(admitted.response["allowed"], true);
-        assert_eq!(leases(&replica, "failed"), 1.0);
+        assert_eq!(leases(&replica, "failed"), 1);
         let next = replica.admit(&review("r2", "set")).await;
         assert!(next.claim.is_some(), "the claim is not lost after {status}");
     }
@@ -45,7 +45,7 @@ async fn an_api_server_that_hangs_costs_a_second_and_no_job() {
     let gate = server.when(Verb::Patch, CLAIMS).hold();
     let admitted = replica.admit(&review("r1", "set")).await;
     assert!(has_scratch(&admitted.pod));
-    assert_eq!(leases(&replica, "timeout"), 1.0);
+    assert_eq!(leases(&replica, "timeout"), 1);
     gate.open();
 }
 

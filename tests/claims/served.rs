@@ -89,14 +89,14 @@ async fn a_request_leases_a_claim_and_a_dry_run_does_not() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({}));
     let replica = Replica::start(&server, "replica", policy("claims: 1")).await;
-    let served = Served::start(&replica, &server);
+    let webhook = Served::start(&replica, &server);
     let mut dry = review("r1", "set");
     dry["request"]["dryRun"] = json!(true);
-    assert_eq!(served.mutate("", &dry).await.claim, None);
-    let leased = served.mutate("", &review("r2", "set")).await;
+    assert_eq!(webhook.mutate("", &dry).await.claim, None);
+    let leased = webhook.mutate("", &review("r2", "set")).await;
     assert_eq!(leased.claim.as_deref(), Some("slipway-fast-0"));
     assert_eq!(leased.pod["metadata"]["labels"]["slipway.io/lease"], "r2");
-    let exhausted = served.mutate("", &review("r3", "set")).await;
+    let exhausted = webhook.mutate("", &review("r3", "set")).await;
     assert_eq!(exhausted.claim, None);
     let writes = server
         .calls()
@@ -104,10 +104,10 @@ async fn a_request_leases_a_claim_and_a_dry_run_does_not() {
         .filter(|call| call.verb == Verb::Patch);
     assert_eq!(writes.count(), 1);
     let cold = "slipway_pool_leases_total{outcome=\"cold\"}";
-    assert_eq!(replica.metric(cold), 1.0);
+    assert_eq!(replica.metric(cold), 1);
     assert_eq!(
         replica.metric("slipway_pool_lease_duration_seconds_count"),
-        2.0
+        2
     );
 }
 
@@ -116,9 +116,9 @@ async fn a_request_with_little_time_gets_its_answer_before_the_lease_is_done() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({}));
     let replica = Replica::start(&server, "replica", policy("claims: 1")).await;
-    let served = Served::start(&replica, &server);
+    let webhook = Served::start(&replica, &server);
     let gate = server.when(Verb::Patch, CLAIMS).hold();
-    let answered = served.mutate("?timeout=300ms", &review("r1", "set")).await;
+    let answered = webhook.mutate("?timeout=300ms", &review("r1", "set")).await;
     assert_eq!(answered.claim, None);
     assert_eq!(answered.response["allowed"], true);
     gate.open();
