@@ -63,8 +63,8 @@ impl Watching {
     }
 
     async fn until(&self, wanted: impl FnMut(&Facts) -> bool) {
-        let waited = timeout(Duration::from_secs(30), self.facts.until(wanted)).await;
-        waited.expect("the facts never became as wanted");
+        let outcome = timeout(Duration::from_secs(30), self.facts.until(wanted)).await;
+        outcome.expect("the facts never became as wanted");
     }
 
     async fn until_synced(&self) {

@@ -428,6 +428,30 @@ mod tests {
                 "profiles.a.dind.cache.keyLabel",
             ),
             (
+                "profiles: {a: {dind: {cache: {type: pool, claims: 0}}}}",
+                "profiles.a.dind.cache.claims",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, claims: 2, minFree: 3}}}}",
+                "profiles.a.dind.cache.minFree",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, accessMode: ReadWriteMany}}}}",
+                "profiles.a.dind.cache.accessMode",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, key: label}}}}",
+                "profiles.a.dind.cache.keyLabel",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, labels: {slipway.io/pool: b}}}}}",
+                "profiles.a.dind.cache.labels",
+            ),
+            (
+                "profiles: {Fast: {dind: {cache: {type: pool}}}}",
+                "profiles.Fast.dind.cache.type",
+            ),
+            (
                 "profiles: {a: {containerd: {namespace: k8s.io}}}",
                 "profiles.a.containerd.namespace",
             ),
