@@ -6,10 +6,13 @@ use json_patch::Patch;
 use serde_json::{Value, json};
 
 use crate::{
+    cache_key::CacheKey,
     decide::{Cluster, Decision, Outcome, Strategy, decide},
     inject::{Injection, Injections, STATUS, annotations_fit, inject},
     patch::operations,
     pod::Pod,
+    policy::values::LabelKey,
+    pool::{Grant, Wish, choice::choose, is_lease},
     reason::Reason,
     review::{Request, Response, ReviewError, Subject},
 };
@@ -25,6 +28,8 @@ pub struct Evaluation<'a> {
     pub notes: Vec<Reason>,
     /// The operations; empty when there is nothing to do.
     pub patch: Patch,
+    /// Whether a claim of the pool would have been injected, had anybody asked for one.
+    pub wants_claim: bool,
 }
 
 /// What the log and the metrics say of a request.
@@ -89,13 +94,20 @@ pub struct Answer {
     pub record: Record,
     /// For an Event; never of a dry run.
     pub left_alone: Option<LeftAlone>,
+    /// The claim that the pod should have: whoever can lease it does, and asks again with the
+    /// [`Grant`](crate::pool::Grant). The answer holds without that too. Never of a dry run.
+    pub wish: Option<Wish>,
 }
 
 /// Decides on a pod of the namespace `namespace` and works out the patch.
 #[must_use]
 pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> Evaluation<'a> {
     let decision = decide(pod, namespace, cluster);
-    let Injections { mut list, notes } = match &decision.outcome {
+    let Injections {
+        mut list,
+        notes,
+        wants_claim,
+    } = match &decision.outcome {
         Outcome::Leave(_) => Injections::default(),
         Outcome::Apply(plan) => inject(pod, plan),
     };
@@ -113,6 +125,7 @@ pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> 
         injections: list,
         notes,
         patch,
+        wants_claim,
     }
 }
 
@@ -177,6 +190,11 @@ impl Evaluation<'_> {
         if let Some(profile) = decision.profile {
             audit.insert("profile", profile.to_owned());
         }
+        if let Outcome::Apply(plan) = &decision.outcome
+            && let Some(Grant::Claim { name, .. }) = plan.grant
+        {
+            audit.insert("claim", name.clone());
+        }
         let granted: Vec<String> = self.injections.iter().filter_map(granted).collect();
         if !granted.is_empty() {
             audit.insert("host-access", granted.join(","));
@@ -219,6 +237,7 @@ fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Ans
     let decision = &evaluation.decision;
     let operations = evaluation.patch.0.len();
     let left_alone = left_alone(request, pod, &evaluation);
+    let wish = wish(request, pod, &evaluation, cluster);
     let response = Response {
         warnings: evaluation.warnings(),
         audit_annotations: evaluation.audit_annotations(),
@@ -239,7 +258,42 @@ fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Ans
             problem: None,
         },
         left_alone,
+        wish,
     }
+}
+
+/// What to ask the pool for, with the claims that the pod could have.
+fn wish(
+    request: &Request<'_>,
+    pod: &Pod<'_>,
+    evaluation: &Evaluation<'_>,
+    cluster: Cluster<'_>,
+) -> Option<Wish> {
+    let Outcome::Apply(plan) = &evaluation.decision.outcome else {
+        return None;
+    };
+    if !evaluation.wants_claim || request.dry_run || !is_lease(&request.uid) {
+        return None;
+    }
+    let (profile, pool) = (
+        evaluation.decision.profile?,
+        plan.profile.dind.cache.pool()?,
+    );
+    let key = CacheKey::of(pod, pool.key, pool.key_label.as_ref().map(LabelKey::as_str));
+    let nodes = cluster
+        .nodes
+        .map(|nodes| nodes.candidates(pod, cluster.policy.node_pools()));
+    let candidates = cluster.pools.claims.map(|claims| {
+        let claims = claims.of(&request.namespace, profile);
+        choose(claims, key.as_str(), pool.strict_keys, nodes.as_ref())
+    });
+    Some(Wish {
+        namespace: request.namespace.to_string(),
+        lease: request.uid.to_string(),
+        pod: pod.display_name(),
+        key: key.to_string(),
+        candidates,
+    })
 }
 
 fn left_alone(
@@ -289,6 +343,7 @@ fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
             problem: Some(why.to_owned()),
         },
         left_alone: None,
+        wish: None,
     }
 }
 
@@ -299,6 +354,7 @@ mod tests {
         namespace::{INJECT, Namespace, Namespaces},
         nodes::Snapshot,
         policy::Policy,
+        pool::Pools,
     };
 
     fn answer(pod: &Value) -> (Value, Record) {
@@ -316,6 +372,7 @@ mod tests {
             policy: &Policy::parse("profiles: {default: {buildkit: {gc: {keepStorage: 20GB}}}}")
                 .unwrap(),
             dead_mirrors: &[],
+            pools: Pools::default(),
         };
         let answer = admit(review.to_string().as_bytes(), cluster).unwrap();
         (serde_json::from_slice(&answer.body).unwrap(), answer.record)

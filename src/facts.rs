@@ -8,7 +8,13 @@ use std::sync::{Arc, LazyLock};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use crate::{decide::Cluster, namespace::Namespaces, nodes::Snapshot, policy::Policy};
+use crate::{
+    decide::Cluster,
+    namespace::Namespaces,
+    nodes::Snapshot,
+    policy::Policy,
+    pool::{Claims, Pools},
+};
 
 /// Before the first list of namespaces, none is known.
 static NO_NAMESPACES: LazyLock<Namespaces> = LazyLock::new(Namespaces::default);
@@ -26,6 +32,8 @@ pub struct Facts {
     pub policy_error: Option<Arc<str>>,
     /// Registry mirrors that did not answer when they were last probed.
     pub dead_mirrors: Arc<[String]>,
+    /// The claims of all pools; `None` before the first list arrived, and where no profile has a pool.
+    pub claims: Option<Arc<Claims>>,
     /// Whether they have been probed at all.
     pub mirrors_probed: bool,
 }
@@ -39,6 +47,10 @@ impl Facts {
             namespaces: self.namespaces.as_deref().unwrap_or(&NO_NAMESPACES),
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
+            pools: Pools {
+                claims: self.claims.as_deref(),
+                grant: None,
+            },
         }
     }
 
@@ -91,6 +103,12 @@ impl LiveFacts {
             facts
         });
         self.changed.send_replace(());
+    }
+
+    /// Tells of every change from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Waits until the facts are as `wanted`.

@@ -14,6 +14,7 @@
 pub mod admit;
 pub mod cache_key;
 pub mod certificates;
+pub mod claims;
 pub mod commands;
 pub mod decide;
 pub mod dockerd;
@@ -29,6 +30,7 @@ pub mod nodes;
 pub mod patch;
 pub mod pod;
 pub mod policy;
+pub mod pool;
 pub mod quantity;
 pub mod reason;
 pub mod recognise;

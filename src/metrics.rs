@@ -112,10 +112,23 @@ pub(crate) enum Watched {
     LimitRanges,
     /// ResourceQuota objects.
     ResourceQuotas,
+    /// The claims of pools.
+    Claims,
+    /// The pods that have a claim of a pool.
+    Pods,
 }
 
 impl Watched {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
+        Self::Nodes,
+        Self::Namespaces,
+        Self::LimitRanges,
+        Self::ResourceQuotas,
+        Self::Claims,
+        Self::Pods,
+    ];
+    /// What is watched in every cluster; the rest only where the policy has pools.
+    const EVERYWHERE: [Self; 4] = [
         Self::Nodes,
         Self::Namespaces,
         Self::LimitRanges,
@@ -129,13 +142,73 @@ impl Watched {
             Self::Namespaces => "namespaces",
             Self::LimitRanges => "limitranges",
             Self::ResourceQuotas => "resourcequotas",
+            Self::Claims => "persistentvolumeclaims",
+            Self::Pods => "pods",
         }
     }
+}
+
+/// What came of asking a pool for a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseOutcome {
+    /// A claim with the layers of the pod's cache key.
+    Warm,
+    /// Another claim.
+    Cold,
+    /// There was none that the pod could use.
+    Exhausted,
+    /// Others took each claim that was tried.
+    Contended,
+    /// The API server did not answer in time.
+    Timeout,
+    /// The API server refused the write, or could not be reached.
+    Failed,
+    /// The claims are not known yet.
+    Unknown,
+}
+
+impl LeaseOutcome {
+    const ALL: [Self; 7] = [
+        Self::Warm,
+        Self::Cold,
+        Self::Exhausted,
+        Self::Contended,
+        Self::Timeout,
+        Self::Failed,
+        Self::Unknown,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+            Self::Exhausted => "exhausted",
+            Self::Contended => "contended",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What the controller did to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClaimChange {
+    /// It was made.
+    Created,
+    /// Its lease ended.
+    Released,
+    /// It was deleted.
+    Deleted,
+    /// Something of this failed.
+    Failed,
 }
 
 /// How it goes with a watch.
 #[derive(Debug, Default)]
 struct Freshness {
+    /// Whether anybody watches it.
+    begun: AtomicBool,
     connected: AtomicBool,
     /// Milliseconds from the start of the process to the last word of the API server.
     heard: AtomicU64,
@@ -174,6 +247,12 @@ struct MirrorLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClaimLabels {
+    profile: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PortLabels {
     port: &'static str,
 }
@@ -194,10 +273,14 @@ pub struct Metrics {
     connections: Family<PortLabels, Gauge>,
     snapshot_age: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     watch_errors: Family<ResourceLabels, Counter>,
-    freshness: [Freshness; 4],
+    freshness: [Freshness; Watched::ALL.len()],
     policy_reloads: Family<OutcomeLabels, Counter>,
     policy_reload_failed: Gauge,
     mirrors: Family<MirrorLabels, Gauge>,
+    leases: Family<OutcomeLabels, Counter>,
+    lease_duration: Histogram,
+    claims: Family<ClaimLabels, Gauge>,
+    claim_changes: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
     certificate_expiry: Gauge,
     certificate_problem: Gauge,
@@ -234,6 +317,10 @@ impl Metrics {
             policy_reloads: Family::default(),
             policy_reload_failed: Gauge::default(),
             mirrors: Family::default(),
+            leases: Family::default(),
+            lease_duration: Histogram::new(BUCKETS),
+            claims: Family::default(),
+            claim_changes: Family::default(),
             events: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_problem: Gauge::default(),
@@ -241,13 +328,18 @@ impl Metrics {
         };
         metrics.register_admission();
         metrics.register_knowledge();
+        metrics.register_pools();
         metrics.register_replica();
         // A counter that starts at its first event hides that event from `rate()`.
         for problem in Problem::ALL {
             metrics.problems(problem);
         }
-        for watched in Watched::ALL {
+        for outcome in LeaseOutcome::ALL {
+            metrics.leases(outcome);
+        }
+        for watched in Watched::EVERYWHERE {
             metrics.watch_errors(watched);
+            metrics.watch_begins(watched);
         }
         for accepted in [true, false] {
             metrics.policy_reloads(accepted);
@@ -262,7 +354,7 @@ impl Metrics {
     #[must_use]
     pub fn standalone() -> Self {
         let metrics = Self::new();
-        for watched in Watched::ALL {
+        for watched in Watched::EVERYWHERE {
             metrics.watch_heard(watched);
         }
         metrics
@@ -335,6 +427,54 @@ impl Metrics {
         );
     }
 
+    fn register_pools(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "pool_leases",
+            "Pods that asked a pool for a claim, by what came of it",
+            self.leases.clone(),
+        );
+        registry.register(
+            "pool_lease_duration_seconds",
+            "What the lease of a claim added to an admission request",
+            self.lease_duration.clone(),
+        );
+        registry.register(
+            "pool_claims",
+            "Claims of pools by profile and state",
+            self.claims.clone(),
+        );
+        registry.register(
+            "pool_claim_changes",
+            "What the leader did to claims, by what it was",
+            self.claim_changes.clone(),
+        );
+    }
+
+    fn leases(&self, outcome: LeaseOutcome) -> Counter {
+        let outcome = outcome.as_str();
+        self.leases.get_or_create_owned(&OutcomeLabels { outcome })
+    }
+
+    /// A pod asked a pool for a claim.
+    pub(crate) fn leased(&self, outcome: LeaseOutcome, took: Duration) {
+        self.leases(outcome).inc();
+        self.lease_duration.observe(took.as_secs_f64());
+    }
+
+    /// The leader did something to a claim.
+    pub(crate) fn claim_changed(&self, change: ClaimChange) {
+        let outcome = match change {
+            ClaimChange::Created => "created",
+            ClaimChange::Released => "released",
+            ClaimChange::Deleted => "deleted",
+            ClaimChange::Failed => "failed",
+        };
+        self.claim_changes
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
+    }
+
     pub(crate) fn connections(&self, port: Port) -> Gauge {
         let port = match port {
             Port::Webhook => "webhook",
@@ -364,6 +504,22 @@ impl Metrics {
 
     pub(crate) fn took(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// From now on the resource is to be watched.
+    pub(crate) fn watch_begins(&self, watched: Watched) {
+        if let Some(freshness) = self.freshness.get(watched as usize) {
+            freshness.begun.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The resource is watched no more, because nobody needs it.
+    pub(crate) fn watch_ends(&self, watched: Watched) {
+        if let Some(freshness) = self.freshness.get(watched as usize) {
+            freshness.begun.store(false, Ordering::Relaxed);
+        }
+        let resource = watched.resource();
+        self.snapshot_age.remove(&ResourceLabels { resource });
     }
 
     fn register_replica(&mut self) {
@@ -465,6 +621,7 @@ impl Metrics {
         self.policy_reload_failed
             .set(facts.policy_error.is_some().into());
         self.set_mirrors(facts);
+        self.set_claims(facts);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -487,7 +644,8 @@ impl Metrics {
     }
 
     fn set_snapshot_age(&self) {
-        for (watched, freshness) in Watched::ALL.into_iter().zip(&self.freshness) {
+        let all = Watched::ALL.into_iter().zip(&self.freshness);
+        for (watched, freshness) in all.filter(|(_, f)| f.begun.load(Ordering::Relaxed)) {
             let heard = freshness.heard.load(Ordering::Relaxed);
             let age = if freshness.connected.load(Ordering::Relaxed) {
                 Duration::ZERO
@@ -516,6 +674,20 @@ impl Metrics {
             self.mirrors
                 .get_or_create(&MirrorLabels { mirror })
                 .set(up.into());
+        }
+    }
+
+    /// By the profiles that the policy has now: what else stands in a claim's label is no name of ours.
+    fn set_claims(&self, facts: &Facts) {
+        self.claims.clear();
+        let Some(claims) = &facts.claims else { return };
+        for claim in claims.iter() {
+            let known = facts.policy.profile(&claim.pool).map(|(name, _)| name);
+            let profile = known.unwrap_or("unknown").to_owned();
+            let state = claim.state().as_str();
+            self.claims
+                .get_or_create(&ClaimLabels { profile, state })
+                .inc();
         }
     }
 }

@@ -25,6 +25,7 @@ pub fn operations(pod: &Pod<'_>, injections: &[Injection]) -> Patch {
         operations: Vec::new(),
     };
     writer.annotations();
+    writer.labels();
     writer.pod_fields();
     let places: Vec<ContainerRef> = writer.containers();
     for place in places {
@@ -100,6 +101,18 @@ impl Writer<'_> {
             });
         let exists = self.pod.metadata.annotations.is_some();
         self.set(&["metadata", "annotations"], exists, entries.collect());
+    }
+
+    fn labels(&mut self) {
+        let entries = self
+            .injections
+            .iter()
+            .filter_map(|injection| match injection {
+                Injection::Label { key, value } => Some((*key, json!(value))),
+                _ => None,
+            });
+        let exists = self.pod.metadata.labels.is_some();
+        self.set(&["metadata", "labels"], exists, entries.collect());
     }
 
     fn pod_fields(&mut self) {

@@ -28,6 +28,15 @@ pub struct QuantityError {
 }
 
 impl Quantity {
+    /// So many gibibytes.
+    #[must_use]
+    pub fn gibibytes(count: u32) -> Self {
+        Self {
+            text: format!("{count}Gi"),
+            nano: (i128::from(count) << 30) * 1_000_000_000,
+        }
+    }
+
     /// The text as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -133,6 +133,19 @@ pub enum Reason {
     MirrorDead(String),
     /// The pod's annotations are full.
     AnnotationsFull(String),
+    /// The pod has a claim of the pool.
+    ClaimLeased {
+        /// The claim.
+        claim: String,
+        /// Whether its last pod had the same cache key.
+        warm: bool,
+    },
+    /// Nobody asked the pool: no pod is created.
+    ClaimAtAdmission,
+    /// The pool has no free claim that the pod could use.
+    PoolExhausted,
+    /// The pool could not be asked.
+    PoolUnavailable(&'static str),
     /// The working directory cannot be shared with an added dockerd.
     NothingToShare,
 }
@@ -193,6 +206,10 @@ impl Reason {
             Self::Clamped(_) => "clamped",
             Self::MirrorDead(_) => "mirror-dead",
             Self::AnnotationsFull(_) => "annotations-full",
+            Self::ClaimLeased { .. } => "claim-leased",
+            Self::ClaimAtAdmission => "claim-at-admission",
+            Self::PoolExhausted => "pool-exhausted",
+            Self::PoolUnavailable(_) => "pool-unavailable",
             Self::NothingToShare => "nothing-to-share",
         }
     }
@@ -357,6 +374,21 @@ impl fmt::Display for Reason {
             Self::MirrorDead(mirror) => write!(f, "mirror {mirror}: left out, it does not answer"),
             Self::AnnotationsFull(what) => {
                 write!(f, "{what}: the pod's annotations have no room left (256 KiB)")
+            }
+            Self::ClaimLeased { claim, warm: true } => {
+                write!(f, "claim `{claim}` of the pool, with the layers of this cache key")
+            }
+            Self::ClaimLeased { claim, warm: false } => {
+                write!(f, "claim `{claim}` of the pool, without layers of this cache key yet")
+            }
+            Self::ClaimAtAdmission => f.write_str(
+                "a claim of the pool is leased when the pod is created, and not before; shown is the fallback",
+            ),
+            Self::PoolExhausted => f.write_str(
+                "the pool has no free claim that this pod could use, so it gets the fallback",
+            ),
+            Self::PoolUnavailable(why) => {
+                write!(f, "no claim of the pool could be leased, so the pod gets the fallback: {why}")
             }
             Self::NothingToShare => f.write_str(
                 "added dockerd: the runner has no work volume, so bind mounts of its files stay empty",

@@ -22,6 +22,7 @@ use slipway::{
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
+    pool::{Grant, Pools},
     reason::Reason,
 };
 
@@ -32,6 +33,7 @@ struct Case {
     namespaces: Namespaces,
     pod: Value,
     dead_mirrors: Vec<String>,
+    grant: Option<Grant>,
 }
 
 fn yaml(path: &Path) -> Value {
@@ -94,6 +96,15 @@ impl Case {
             namespaces: Namespaces::new(known),
             pod: resolve(&case["pod"]),
             dead_mirrors: serde_json::from_value(case["deadMirrors"].clone()).unwrap_or_default(),
+            grant: match &case["claim"] {
+                Value::Null => None,
+                Value::String(name) => Some(Grant::Claim {
+                    name: name.clone(),
+                    lease: "705ab4f5-6393-11e8-b7cc-42010a800002".to_owned(),
+                    warm: true,
+                }),
+                _ => Some(Grant::Nothing(Reason::PoolExhausted)),
+            },
         }
     }
 
@@ -104,6 +115,10 @@ impl Case {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
+            pools: Pools {
+                claims: None,
+                grant: self.grant.as_ref(),
+            },
         };
         look(&evaluate(
             &Pod::parse(text.as_bytes()).unwrap(),

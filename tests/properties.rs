@@ -22,6 +22,7 @@ use slipway::{
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
+    pool::Pools,
 };
 
 /// Everything that a decision depends on.
@@ -64,6 +65,7 @@ impl World {
             namespaces: &namespaces,
             policy: &policy,
             dead_mirrors: &[],
+            pools: Pools::default(),
         })
     }
 

@@ -24,6 +24,7 @@ use crate::{
     nodes::Snapshot,
     pod::Pod,
     policy::{Policy, PolicyError},
+    pool::Pools,
 };
 
 /// The namespace of objects that name none, as kubectl has it.
@@ -258,6 +259,7 @@ impl Facts {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &[],
+            pools: Pools::default(),
         };
         let evaluation = evaluate(&pod, &subject.namespace, cluster);
         Ok(Looked { pod, evaluation })

@@ -232,6 +232,7 @@ impl<'a> Choice<'a, '_> {
             limits: self.known.map_or(&[], |namespace| &namespace.limits),
             quotas: self.known.map_or(&NO_QUOTAS, |namespace| &namespace.quotas),
             dead_mirrors: self.cluster.dead_mirrors,
+            grant: self.cluster.pools.grant,
         }
     }
 

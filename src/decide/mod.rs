@@ -11,6 +11,7 @@ use crate::{
     nodes::{Pin, Snapshot},
     pod::{Container, ContainerRef, Pod},
     policy::{DEFAULT_PROFILE, Policy, Profile},
+    pool::{Grant, Pools},
     reason::Reason,
     recognise::{RunnerPod, recognise},
 };
@@ -73,6 +74,8 @@ pub struct Cluster<'c> {
     pub policy: &'c Policy,
     /// Registry mirrors that did not answer when they were last probed.
     pub dead_mirrors: &'c [String],
+    /// The pools of claims, and what came of asking one of them.
+    pub pools: Pools<'c>,
 }
 
 /// A decision: what is done with a pod, and the reasons.
@@ -137,6 +140,8 @@ pub struct Plan<'a> {
     pub quotas: &'a BTreeSet<String>,
     /// Mirrors to leave out.
     pub dead_mirrors: &'a [String],
+    /// What came of asking the pool for a claim; `None` before anybody asked.
+    pub grant: Option<&'a Grant>,
 }
 
 /// What becomes of dockerd.
@@ -227,6 +232,15 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
     decision.outcome = choice.make();
     decision.findings = choice.findings;
     decision
+}
+
+/// The profile of a namespace, with its name; `None` where nothing is done at all.
+#[must_use]
+pub fn profile_of<'a>(namespace: &Namespace, policy: &'a Policy) -> Option<(&'a str, &'a Profile)> {
+    if namespace.is_protected() || !namespace.is_enabled() {
+        return None;
+    }
+    select_profile(&namespace.name, Some(namespace), policy).ok()
 }
 
 /// Whether the pod or its namespace is out, before anything is looked at. The pod's word is last.

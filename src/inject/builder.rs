@@ -116,6 +116,17 @@ impl<'b> Builder<'b> {
         }
     }
 
+    /// Notes that the pod would be given a claim of its pool.
+    pub fn want_claim(&mut self) {
+        self.out.wants_claim = true;
+    }
+
+    /// Whether nothing of the pod is mounted at `path` or below.
+    pub fn is_unoccupied(&self, place: ContainerRef, path: &str) -> bool {
+        let mounts = self.container(place).map_or(&[][..], |c| c.mounts());
+        !mounts.iter().any(|m| is_within(&m.mount_path, path))
+    }
+
     /// A volume on `path`, unless something is mounted there or below. Says whether it was mounted.
     pub fn mount(&mut self, place: ContainerRef, path: &str, name: &str, source: &Value) -> bool {
         self.mount_file(place, path, name, source, None)

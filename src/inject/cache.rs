@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Injection, builder::Builder, resources};
+use super::{Injection, builder::Builder, pool, resources};
 use crate::{
     cache_key::is_dns_label,
     decide::DockerdPlan,
@@ -20,7 +20,11 @@ const PERMISSIONS_CONTAINER: &str = "slipway-cache-permissions";
 /// dockerd falls back to the driver `vfs`, which copies every layer. Says whether it is Slipway's.
 pub(super) fn data_root(builder: &mut Builder<'_>, place: ContainerRef, path: &str) -> bool {
     let cache = builder.plan.profile.dind.cache.volume();
-    let Some(source) = source(builder, &cache) else {
+    let claim = builder
+        .is_unoccupied(place, path)
+        .then(|| pool::claim(builder))
+        .flatten();
+    let Some(source) = claim.or_else(|| source(builder, &cache)) else {
         return false;
     };
     let mounted = builder.mount(place, path, CACHE_VOLUME, &source);

@@ -10,6 +10,7 @@ mod cache;
 mod containerd;
 mod dind;
 mod docker_socket;
+mod pool;
 mod resources;
 mod settings;
 mod sidecar;
@@ -111,6 +112,13 @@ pub enum Injection {
         /// Its value.
         value: String,
     },
+    /// A label of the pod.
+    Label {
+        /// Its key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// A group that every process of the pod gets.
     SupplementalGroup(i64),
     /// A required node affinity, ANDed with what the pod asks for.
@@ -190,6 +198,7 @@ impl fmt::Display for Injection {
             ),
             Self::Image { image, .. } => write!(f, "dockerd: image {image}"),
             Self::Annotation { key, value } => write!(f, "annotation {key}: {value}"),
+            Self::Label { key, value } => write!(f, "label {key}: {value}"),
             Self::SupplementalGroup(group) => write!(f, "supplemental group {group}"),
             Self::NodeAffinity(pin) => {
                 write!(
@@ -217,6 +226,8 @@ pub struct Injections {
     pub list: Vec<Injection>,
     /// What was left out or changed on the way.
     pub notes: Vec<Reason>,
+    /// Whether a claim of the pool would have been injected, had anybody asked for one.
+    pub wants_claim: bool,
 }
 
 /// The injections of a plan.

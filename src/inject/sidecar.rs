@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Injection,
     builder::Builder,
-    cache, resources, settings,
+    cache, pool, resources, settings,
     start::{self, Start},
 };
 use crate::{
@@ -62,7 +62,7 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
     }
     mounts.push(json!({"name": run, "mountPath": DOCKER_RUN}));
     let cache = dind.cache.volume();
-    if let Some(source) = cache::source(builder, &cache) {
+    if let Some(source) = pool::claim(builder).or_else(|| cache::source(builder, &cache)) {
         let volume = builder.volume("slipway-docker-cache", &source);
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/docker"}));
         cache::warn_of_sharing(builder, &cache);

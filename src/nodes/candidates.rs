@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Group, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind};
+use super::{Group, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind, placement};
+use crate::pod::NodeSelectorTerm;
 
 /// Labels that tell pools of nodes apart, in the order in which a pod is pinned by them.
 pub(super) const POOL_LABELS: [&str; 9] = [
@@ -100,6 +101,18 @@ impl<'s> Candidates<'s> {
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.found.iter().map(|candidate| candidate.nodes).sum()
+    }
+
+    /// Whether one of them fits one of these terms of a volume. Labels that tell nearly every node
+    /// apart are not looked at: a volume that one node alone can reach counts as out of reach.
+    #[must_use]
+    pub fn reach(&self, terms: &[NodeSelectorTerm<'_>]) -> bool {
+        let fits = |group: &Group| {
+            terms
+                .iter()
+                .any(|term| placement::fits(term, group.place()))
+        };
+        self.found.iter().any(|candidate| fits(candidate.group))
     }
 
     /// How many nodes are known in all.

@@ -142,10 +142,11 @@ fn required_terms<'p, 'a>(pod: &'p Pod<'a>) -> Option<&'p [NodeSelectorTerm<'a>]
 }
 
 fn affinity_matches(pod: &Pod<'_>, place: Place<'_>) -> bool {
-    required_terms(pod).is_none_or(|terms| terms.iter().any(|term| term_matches(term, place)))
+    required_terms(pod).is_none_or(|terms| terms.iter().any(|term| fits(term, place)))
 }
 
-fn term_matches(term: &NodeSelectorTerm<'_>, place: Place<'_>) -> bool {
+/// Whether a node selector term fits the place.
+pub(super) fn fits(term: &NodeSelectorTerm<'_>, place: Place<'_>) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
     let of_label =

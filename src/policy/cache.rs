@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::{AbsolutePath, LabelKey, ObjectName};
+use super::{
+    pool::Pool,
+    values::{AbsolutePath, LabelKey, ObjectName},
+};
 use crate::quantity::Quantity;
 
 /// What is on dockerd's data-root. A data-root belongs to one dockerd at a time.
@@ -13,6 +16,8 @@ pub enum DockerdCache {
     /// Directories of the node that outlive the pod, each held by one dockerd at a time; an
     /// `emptyDir` where none is free or no host path is admissible.
     NodeSlots(NodeSlots),
+    /// Claims that outlive the pod, each leased to one pod at a time.
+    Pool(Pool),
     /// One named claim. Only `ReadWriteOncePod` keeps a second runner off it.
     Pvc(Claim),
     /// A generic ephemeral volume: a claim that lives as long as the pod.
@@ -29,10 +34,20 @@ impl DockerdCache {
     pub fn volume(&self) -> Cache {
         match self {
             Self::NodeSlots(_) => Cache::EmptyDir(EmptyDir::default()),
+            Self::Pool(pool) => pool.fallback(),
             Self::Pvc(claim) => Cache::Pvc(claim.clone()),
             Self::Ephemeral(claim) => Cache::Ephemeral(claim.clone()),
             Self::EmptyDir(dir) => Cache::EmptyDir(dir.clone()),
             Self::None(none) => Cache::None(none.clone()),
+        }
+    }
+
+    /// The pool, if that is the type.
+    #[must_use]
+    pub fn pool(&self) -> Option<&Pool> {
+        match self {
+            Self::Pool(pool) => Some(pool),
+            _ => None,
         }
     }
 

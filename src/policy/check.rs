@@ -104,6 +104,11 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
         );
     }
     check_dind(path, &profile.dind)?;
+    if let Some(pool) = profile.dind.cache.pool() {
+        let name = path.rsplit('.').next().unwrap_or_default();
+        pool.check(name)
+            .or_else(|(key, message)| error(&format!("dind.cache.{key}"), message))?;
+    }
     for (name, settings) in [
         ("dind.resources", Some(&profile.dind.resources)),
         (
@@ -421,6 +426,30 @@ mod tests {
             (
                 "profiles: {a: {dind: {cache: {type: nodeSlots, keyLabel: example.com/repo}}}}",
                 "profiles.a.dind.cache.keyLabel",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, claims: 0}}}}",
+                "profiles.a.dind.cache.claims",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, claims: 2, minFree: 3}}}}",
+                "profiles.a.dind.cache.minFree",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, accessMode: ReadWriteMany}}}}",
+                "profiles.a.dind.cache.accessMode",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, key: label}}}}",
+                "profiles.a.dind.cache.keyLabel",
+            ),
+            (
+                "profiles: {a: {dind: {cache: {type: pool, labels: {slipway.io/pool: b}}}}}",
+                "profiles.a.dind.cache.labels",
+            ),
+            (
+                "profiles: {Fast: {dind: {cache: {type: pool}}}}",
+                "profiles.Fast.dind.cache.type",
             ),
             (
                 "profiles: {a: {containerd: {namespace: k8s.io}}}",

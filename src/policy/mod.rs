@@ -6,6 +6,7 @@
 mod cache;
 mod check;
 mod error;
+mod pool;
 mod profile;
 mod recogniser;
 pub mod values;
@@ -20,6 +21,7 @@ pub use cache::{
     NoVolume, NodeSlots,
 };
 pub use error::PolicyError;
+pub use pool::{Fallback, Pool};
 pub use profile::{
     Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
     ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
@@ -168,6 +170,13 @@ impl Policy {
             .iter()
             .find(|rule| rule.names.iter().any(|name| name.matches(namespace)))
             .map(|rule| rule.profile.as_str())
+    }
+
+    /// Whether a profile keeps caches in a pool of claims.
+    #[must_use]
+    pub fn has_pools(&self) -> bool {
+        let mut profiles = self.file.profiles.values();
+        profiles.any(|profile| profile.dind.cache.pool().is_some())
     }
 
     /// The CI systems to look for, in order.

@@ -22,6 +22,7 @@ use tracing::debug;
 
 use crate::{
     admit::Answer,
+    claims::Leaser,
     decide::Cluster,
     events::Sink,
     facts::LiveFacts,
@@ -69,6 +70,8 @@ pub struct Config {
     pub evaluate: Evaluate,
     /// Where to tell of pods that were left alone.
     pub events: Option<Sink>,
+    /// Who leases claims of pools; without one their pods get the fallback.
+    pub leaser: Option<Leaser>,
     /// Connections beyond this are closed at once.
     pub max_connections: usize,
     /// How long a request may take to arrive.
@@ -100,6 +103,7 @@ struct App {
     facts: Arc<LiveFacts>,
     evaluate: Evaluate,
     events: Option<Sink>,
+    leaser: Option<Leaser>,
     metrics: Arc<Metrics>,
     certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
@@ -174,6 +178,7 @@ impl Server {
             facts: config.facts,
             evaluate: config.evaluate,
             events: config.events,
+            leaser: config.leaser,
             metrics: config.metrics,
             certificate: config.tls,
             request_timeout: config.request_timeout,

@@ -24,7 +24,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::{App, duration};
-use crate::{admit::Record, metrics::Problem, review};
+use crate::{
+    admit::{Answer, Record},
+    decide::Cluster,
+    metrics::Problem,
+    review::{self, ReviewError},
+};
 
 /// The API server sends at most two objects of 1.5 MiB; this is more than enough.
 pub(super) const BODY_LIMIT: usize = 8 << 20;
@@ -102,7 +107,7 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let limit = time_limit(request.uri().query(), app.request_timeout);
     let (parts, body) = request.into_parts();
     let response = match read(body, announced_length(&parts.headers), start + limit).await {
-        Ok(body) => answer(&app, &body, start),
+        Ok(body) => answer(&app, &body, start, start + limit).await,
         Err(unread) => {
             app.metrics.problem(unread.problem());
             warn!(problem = unread.problem().code(), "request body not read");
@@ -195,11 +200,21 @@ fn keep(bytes: &mut Vec<u8>, data: &Bytes, total: usize) {
     }
 }
 
-fn answer(app: &App, body: &[u8], start: Instant) -> Response {
-    let facts = app.facts.load();
-    let evaluate = || (app.evaluate)(body, facts.cluster());
-    match catch_unwind(AssertUnwindSafe(evaluate)) {
-        Ok(Ok(answer)) => {
+/// Decides. A pod that should have a claim of a pool is decided on once more, when it is known what
+/// came of that; everything else is answered from what is known already.
+async fn answer(app: &App, body: &[u8], start: Instant, deadline: Instant) -> Response {
+    let facts = app.facts.load().clone();
+    let mut evaluated = evaluate(app, body, facts.cluster());
+    if let (Evaluated::Answer(answer), Some(leaser)) = (&evaluated, &app.leaser)
+        && let Some(wish) = &answer.wish
+    {
+        let grant = leaser.lease(wish, deadline).await;
+        let mut cluster = facts.cluster();
+        cluster.pools.grant = Some(&grant);
+        evaluated = evaluate(app, body, cluster);
+    }
+    match evaluated {
+        Evaluated::Answer(answer) => {
             app.metrics.decided(&answer.record);
             if answer.record.problem.is_some() {
                 app.metrics.problem(Problem::BadRequest);
@@ -210,13 +225,28 @@ fn answer(app: &App, body: &[u8], start: Instant) -> Response {
             }
             json(answer.body)
         }
-        Ok(Err(error)) => {
+        Evaluated::Refused(error) => {
             app.metrics.problem(Problem::BadRequest);
             // The sentence may quote the body, which is not for the log.
             warn!(problem = Problem::BadRequest.code(), "request refused");
             plain(StatusCode::BAD_REQUEST, &error.to_string())
         }
-        Err(_) => answer_after_panic(app, body),
+        Evaluated::Panicked => answer_after_panic(app, body),
+    }
+}
+
+/// What came of a request.
+enum Evaluated {
+    Answer(Box<Answer>),
+    Refused(ReviewError),
+    Panicked,
+}
+
+fn evaluate(app: &App, body: &[u8], cluster: Cluster<'_>) -> Evaluated {
+    match catch_unwind(AssertUnwindSafe(|| (app.evaluate)(body, cluster))) {
+        Ok(Ok(answer)) => Evaluated::Answer(Box::new(answer)),
+        Ok(Err(error)) => Evaluated::Refused(error),
+        Err(_) => Evaluated::Panicked,
     }
 }
 

@@ -21,7 +21,7 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30)
 
 /// What happened to the objects of a watch.
 #[derive(Debug)]
-pub(super) enum Change<K> {
+pub(crate) enum Change<K> {
     /// These are all there are: a list that is complete.
     All(Vec<K>),
     /// This one is new, or different.
@@ -43,7 +43,33 @@ pub(super) fn changes<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let begin = move || watcher(api.clone(), Config::default().timeout(WATCH_SECONDS)).boxed();
+    selected(api, Config::default(), watched, metrics)
+}
+
+/// The same, of the objects with this label.
+pub(crate) fn changes_of_labelled<K>(
+    api: Api<K>,
+    label: &str,
+    watched: Watched,
+    metrics: &Metrics,
+) -> impl Stream<Item = Change<K>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    selected(api, Config::default().labels(label), watched, metrics)
+}
+
+fn selected<K>(
+    api: Api<K>,
+    config: Config,
+    watched: Watched,
+    metrics: &Metrics,
+) -> impl Stream<Item = Change<K>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = config.timeout(WATCH_SECONDS);
+    let begin = move || watcher(api.clone(), config.clone()).boxed();
     let state = Watch {
         events: begin(),
         begin,

@@ -3,7 +3,7 @@
 //!
 //! Each of them runs for ever, survives every error, and replaces its own part of the facts whole.
 
-mod changes;
+pub(crate) mod changes;
 pub mod mirrors;
 mod namespaces;
 mod nodes;

@@ -99,6 +99,7 @@ impl Case {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
+            pools: slipway::pool::Pools::default(),
         }
     }
 

@@ -151,8 +151,9 @@ fn check_rights(objects: &Objects) {
                 .as_array()
                 .is_some_and(|n| !n.is_empty());
             let allowed = match resource {
-                "nodes" | "namespaces" | "limitranges" | "resourcequotas" | "persistentvolumes"
-                | "pods" | "storageclasses" | "endpointslices" => !changes,
+                "nodes" | "namespaces" | "limitranges" | "resourcequotas" | "pods"
+                | "endpointslices" => !changes,
+                "persistentvolumes" => verbs == ["get"],
                 "events" => verbs == ["create", "patch"],
                 "secrets" | "leases" => by_name || verbs == ["create"],
                 "mutatingwebhookconfigurations" => by_name && !verbs.contains(&"delete"),

@@ -129,9 +129,15 @@ fn claims_are_touched_only_with_pools() {
     );
     assert!(!rights(&without));
     assert_eq!(without.webhook()["sideEffects"], "None");
-    let with = render(&json!({"pools": {"enabled": true}}));
-    assert!(rights(&with));
-    assert_eq!(with.webhook()["sideEffects"], "NoneOnDryRun");
+    let pool = json!({"type": "pool"});
+    for values in [
+        json!({"pools": {"enabled": true}}),
+        json!({"policy": {"profiles": {"default": {}, "fast": {"dind": {"cache": pool}}}}}),
+    ] {
+        let with = render(&values);
+        assert!(rights(&with));
+        assert_eq!(with.webhook()["sideEffects"], "NoneOnDryRun");
+    }
     let pools_of_others = render(
         &json!({"certificates": cert_manager()["certificates"], "pools": {"enabled": true}}),
     );

@@ -72,6 +72,7 @@ pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
         namespaces: &namespaces,
         policy: &policy,
         dead_mirrors: &[],
+        pools: slipway::pool::Pools::default(),
     };
     let text = pod.to_string();
     let patch = evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch;

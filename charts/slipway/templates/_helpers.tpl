@@ -80,11 +80,7 @@ annotations:
 {{- define "slipway.usesPools" -}}
 {{- $uses := .Values.pools.enabled -}}
 {{- range default dict .Values.policy.profiles -}}
-{{- $profile := default dict . -}}
-{{- $caches := list (dig "dind" "cache" dict $profile) (dig "containerd" "buildkitd" "cache" dict $profile) -}}
-{{- range $caches -}}
-{{- if eq (default "" (default dict .).type) "pool" -}}{{- $uses = true -}}{{- end -}}
-{{- end -}}
+{{- if eq (dig "dind" "cache" "type" "" (default dict .)) "pool" -}}{{- $uses = true -}}{{- end -}}
 {{- end -}}
 {{- if $uses -}}true{{- end -}}
 {{- end -}}

@@ -23,6 +23,7 @@ use crate::{
     nodes::Snapshot,
     pod::Pod,
     policy::{AccessMode, DEFAULT_PROFILE, DockerdCache, Policy},
+    pool::Pools,
 };
 
 /// `matchConditions` are there from here on.
@@ -391,6 +392,7 @@ fn pods(seen: &Seen, problems: &mut Vec<Problem>) {
         namespaces,
         policy,
         dead_mirrors: &[],
+        pools: Pools::default(),
     };
     for (namespace, pods) in read(&seen.pods) {
         let missed: Vec<String> = pods

@@ -16,6 +16,7 @@ use super::{ServeArgs, end_on_signal, log, policy};
 use crate::{
     admit::LeftAlone,
     certificates,
+    claims::{self, Leaser},
     commands::client::ClientArgs,
     events,
     facts::{Facts, LiveFacts},
@@ -154,11 +155,13 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }));
     let serving = Arc::new(ServingCertificate::default());
     let (events, waiting) = events::Sink::new(Arc::clone(&metrics));
+    let leaser = Leaser::new(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
     let config = args.server_config(
         Arc::clone(&serving),
         Arc::clone(&facts),
         Arc::clone(&metrics),
         Some(events),
+        Some(leaser),
     )?;
     let server = Server::bind(config)
         .context("failed to start; --listen and --metrics-listen choose other addresses")?;
@@ -175,7 +178,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let mut tasks = Tasks::default();
     tasks.follow(&parts, args, policy_text);
     tasks.tell(&parts, args, waiting);
-    tasks.keep_certificates(&parts, args);
+    let leadership = tasks.keep_certificates(&parts, args);
+    tasks.keep_pools(&parts, leadership);
     info!(address = %server.address(), metrics = %server.metrics_address(), "serving");
     tasks.serve(server, &parts.shutdown).await
 }
@@ -230,7 +234,7 @@ impl Tasks {
         });
     }
 
-    fn keep_certificates(&mut self, parts: &Parts, args: &ServeArgs) {
+    fn keep_certificates(&mut self, parts: &Parts, args: &ServeArgs) -> Leadership {
         let Parts {
             client,
             serving,
@@ -242,14 +246,38 @@ impl Tasks {
         let campaign = Campaign::new(client.clone(), &own.namespace, &own.lease, &own.identity());
         let leadership = campaign.leadership();
         let options = own.certificates(args.tls_dir.as_deref());
-        // Files need no leader, and no right to write a Lease.
-        if own.certificates == certificates::Mode::Own {
-            let election = async move { campaign.run(shutdown.begun()).await };
-            self.election = Some(tokio::spawn(election));
-            self.spawn("leader metric", show(leadership.clone(), metrics));
-        }
-        let keep = certificates::run(options, client, serving, leadership);
+        // Without certificates or pools to keep there is no leader, and no right to write a Lease.
+        let by_files = own.certificates != certificates::Mode::Own;
+        let facts = Arc::clone(&parts.facts);
+        self.election = Some(tokio::spawn(async move {
+            let needed = async {
+                if by_files {
+                    facts.until(|facts| facts.policy.has_pools()).await;
+                }
+            };
+            tokio::select! {
+                () = needed => campaign.run(shutdown.begun()).await,
+                () = shutdown.begun() => {}
+            }
+        }));
+        self.spawn("leader metric", show(leadership.clone(), metrics));
+        let keep = certificates::run(options, client, serving, leadership.clone());
         self.spawn("certificates", keep);
+        leadership
+    }
+
+    /// Pools of claims: what is known of them, and the leader's work on them.
+    fn keep_pools(&mut self, parts: &Parts, leadership: Leadership) {
+        let Parts {
+            client,
+            facts,
+            metrics,
+            ..
+        } = parts.clone();
+        let follow = claims::follow(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
+        self.spawn("claims", follow);
+        let lead = claims::lead(client, leadership, facts, metrics);
+        self.spawn("claims' controller", lead);
     }
 
     /// Serves. Should one of the tasks end before the shutdown, which only a defect does, the server

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     admit::admit,
+    claims::Leaser,
     events::Sink,
     facts::LiveFacts,
     metrics::Metrics,
@@ -138,6 +139,7 @@ impl ServeArgs {
         facts: Arc<LiveFacts>,
         metrics: Arc<Metrics>,
         events: Option<Sink>,
+        leaser: Option<Leaser>,
     ) -> anyhow::Result<Config> {
         Ok(Config {
             listen: self.listen,
@@ -148,6 +150,7 @@ impl ServeArgs {
             metrics,
             evaluate: admit,
             events,
+            leaser,
             max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             drain_delay: self.drain_delay,

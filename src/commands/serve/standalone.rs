@@ -79,6 +79,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         LiveFacts::new(facts).into(),
         metrics,
         None,
+        None,
     )?)
     .context("failed to start; --listen and --metrics-listen choose other addresses")?;
     // Only now: a second server that finds the ports taken leaves the first one's CA alone.

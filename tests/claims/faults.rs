@@ -1,0 +1,91 @@
+//! When the API server is slow, refuses or is not there, a pod gets its fallback.
+
+use serde_json::json;
+
+use super::cluster::{CLAIMS, Replica, policy, review, set_claim};
+use crate::support::api_server::{ApiServer, Verb};
+
+async fn one_claim() -> (ApiServer, Replica) {
+    let server = ApiServer::start();
+    set_claim(&server, 0, &json!({}));
+    let replica = Replica::start(&server, "replica", policy("claims: 5")).await;
+    (server, replica)
+}
+
+fn has_scratch(pod: &serde_json::Value) -> bool {
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    volumes
+        .iter()
+        .any(|volume| volume["name"] == "slipway-docker-cache" && volume["emptyDir"].is_object())
+}
+
+fn leases(replica: &Replica, outcome: &str) -> u64 {
+    replica.metric(&format!(
+        "slipway_pool_leases_total{{outcome=\"{outcome}\"}}"
+    ))
+}
+
+#[tokio::test]
+async fn a_lease_that_is_refused_becomes_the_fallback() {
+    for status in [403, 422, 500, 503] {
+        let (server, replica) = one_claim().await;
+        server.when(Verb::Patch, CLAIMS).answer(status);
+        let admitted = replica.admit(&review("r1", "set")).await;
+        assert!(has_scratch(&admitted.pod), "{status}");
+        assert_eq!(admitted.response["allowed"], true);
+        assert_eq!(leases(&replica, "failed"), 1);
+        let next = replica.admit(&review("r2", "set")).await;
+        assert!(next.claim.is_some(), "the claim is not lost after {status}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_hangs_costs_a_second_and_no_job() {
+    let (server, replica) = one_claim().await;
+    let gate = server.when(Verb::Patch, CLAIMS).hold();
+    let admitted = replica.admit(&review("r1", "set")).await;
+    assert!(has_scratch(&admitted.pod));
+    assert_eq!(leases(&replica, "timeout"), 1);
+    gate.open();
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_no_claim() {
+    let (server, replica) = one_claim().await;
+    server.when(Verb::Patch, CLAIMS).lose_answer();
+    let admitted = replica.admit(&review("r1", "set")).await;
+    assert!(has_scratch(&admitted.pod));
+    // It was leased all the same, and nobody else may have it before the controller took it back.
+    let next = replica.admit(&review("r2", "set")).await;
+    assert_eq!(next.claim, None);
+}
+
+#[tokio::test]
+async fn without_the_right_to_list_claims_pods_get_the_fallback() {
+    let server = ApiServer::start();
+    let facts = super::cluster::facts(policy("claims: 5"));
+    assert!(facts.claims.is_none());
+    let body = review("r1", "set").to_string();
+    let answer = slipway::admit::admit(body.as_bytes(), facts.cluster()).unwrap();
+    let wish = answer.wish.unwrap();
+    assert!(wish.candidates.is_none());
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_claim_that_another_replica_took_a_moment_ago_is_passed_over() {
+    let server = ApiServer::start();
+    for index in 0..2 {
+        set_claim(&server, index, &json!({}));
+    }
+    let replica = Replica::start(&server, "replica", policy("claims: 5")).await;
+    server.when(Verb::Patch, CLAIMS).run(|server| {
+        server.edit(&format!("{CLAIMS}/slipway-fast-0"), |claim| {
+            claim["metadata"]["annotations"] = json!({"slipway.io/lease": "other"});
+        });
+    });
+    let admitted = replica.admit(&review("r1", "set")).await;
+    assert_eq!(admitted.claim.as_deref(), Some("slipway-fast-1"));
+    let lost = server.object(&format!("{CLAIMS}/slipway-fast-0")).unwrap();
+    assert_eq!(lost["metadata"]["annotations"]["slipway.io/lease"], "other");
+}
