@@ -145,7 +145,7 @@ async fn a_dry_run_leases_nothing() {
 async fn each_runner_set_gets_its_own_layers_back_and_nobody_elses() {
     let server = ApiServer::start();
     let used = |key: &str, minute: u8| {
-        json!({"slipway.io/cache-key": key, "slipway.io/leases": "1",
+        json!({"slipway.io/cache-key": format!("arc-{key}"), "slipway.io/leases": "1",
         "slipway.io/last-used": format!("2026-01-01T00:{minute:02}:00Z")})
     };
     set_claim(&server, 0, &used("one", 1));
