@@ -6,7 +6,7 @@ use super::{Injection, Injections, ResourceKind};
 use crate::{
     decide::Plan,
     nodes::Pin,
-    pod::{Container, ContainerRef, Map, Pod, Volume, canonical_path, is_within},
+    pod::{Container, ContainerRef, Map, Pod, Volume, is_same_path, is_within},
     policy::Overwrite,
     reason::Reason,
 };
@@ -146,7 +146,7 @@ impl<'b> Builder<'b> {
         let occupied = mounts.iter().any(|m| is_within(&m.mount_path, path));
         let injected = self.out.list.iter().any(|injection| {
             matches!(injection, Injection::Mount { container: c, path: p, .. }
-                if *c == container && canonical_path(p) == canonical_path(path))
+                if *c == container && is_same_path(p, path))
         });
         if occupied || injected {
             if occupied && !self.is_ours(container, path, name) {

@@ -1,27 +1,41 @@
 //! Paths in containers, compared as the kernel would.
 
-/// A path without doubled or trailing slashes and `.` steps, and with `/var/run` as `/run`, which
-/// it links to in every image that runs dockerd.
-#[must_use]
-pub fn canonical_path(path: &str) -> String {
-    let mut parts: Vec<&str> = path
+/// The steps of a path as the kernel takes them: without empty ones and `.`, and with `/var/run` as
+/// `/run`, which it links to in every image that runs dockerd.
+fn steps(path: &str) -> impl Iterator<Item = &str> + Clone {
+    let all = path
         .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
-    if parts.starts_with(&["var", "run"]) {
-        parts.remove(0);
-    }
-    format!("/{}", parts.join("/"))
+        .filter(|step| !step.is_empty() && *step != ".");
+    let mut first = all.clone();
+    let through_var = first.next() == Some("var") && first.next() == Some("run");
+    all.skip(usize::from(through_var))
 }
 
-/// Whether the canonical `path` is `ancestor` or lies below it.
+/// A path without doubled or trailing slashes and `.` steps, and with `/var/run` as `/run`.
+#[must_use]
+pub fn canonical_path(path: &str) -> String {
+    let mut canonical = String::with_capacity(path.len() + 1);
+    for step in steps(path) {
+        canonical.push('/');
+        canonical.push_str(step);
+    }
+    if canonical.is_empty() {
+        canonical.push('/');
+    }
+    canonical
+}
+
+/// Whether two paths are the same, however they are spelled.
+#[must_use]
+pub fn is_same_path(a: &str, b: &str) -> bool {
+    steps(a).eq(steps(b))
+}
+
+/// Whether `path` is `ancestor` or lies below it, however they are spelled.
 #[must_use]
 pub fn is_within(path: &str, ancestor: &str) -> bool {
-    let (path, ancestor) = (canonical_path(path), canonical_path(ancestor));
-    ancestor == "/"
-        || path
-            .strip_prefix(&ancestor)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let mut steps_down = steps(path);
+    steps(ancestor).all(|step| steps_down.next() == Some(step))
 }
 
 #[cfg(test)]
@@ -33,6 +47,9 @@ mod tests {
         assert_eq!(canonical_path("/var/run/docker.sock"), "/run/docker.sock");
         assert_eq!(canonical_path("//run/./x/"), "/run/x");
         assert_eq!(canonical_path("/var/runner"), "/var/runner");
+        assert_eq!(canonical_path("//."), "/");
+        assert!(is_same_path("/var/run/docker.sock/", "//run/docker.sock"));
+        assert!(!is_same_path("/var/run", "/var/run/x"));
     }
 
     #[test]
@@ -41,5 +58,7 @@ mod tests {
         assert!(is_within("/var/lib/docker", "/var/lib/docker"));
         assert!(!is_within("/var/lib/docker2", "/var/lib/docker"));
         assert!(is_within("/anything", "/"));
+        assert!(is_within("/var/run/x", "/run/"));
+        assert!(!is_within("/var", "/var/lib"));
     }
 }

@@ -5,6 +5,9 @@
 //! absent or `null` is created with all of them at once. Removals come last, so that the indices
 //! of everything before them hold.
 
+mod encode;
+
+pub use encode::encode;
 use json_patch::{
     AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf,
 };
