@@ -126,7 +126,7 @@ fn guard() -> ExitCode {
             case.to_owned(),
             counted.to_string(),
             budget.to_string(),
-            format!("{:.3}", counted as f64 / budget as f64),
+            format!("{} %", (counted * 100).checked_div(budget).unwrap_or_default()),
             verdict.to_owned(),
         ]);
     }

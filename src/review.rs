@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    patch,
+    patch::Operations,
     pod::{Pod, Str},
 };
 
@@ -206,7 +205,7 @@ impl<O> AdmissionRequest<'_, O> {
 #[derive(Debug, Default)]
 pub struct Response {
     /// What to change; empty for nothing.
-    pub patch: Patch,
+    pub patch: Operations,
     /// Shown to whoever created the pod.
     pub warnings: Vec<String>,
     /// Written to the API server's audit log.
@@ -248,8 +247,8 @@ impl Response {
         };
         let mut json = serde_json::to_vec(&review).unwrap_or_default();
         // The API server rejects a patchType without a patch, and pays for an empty patch.
-        if !self.patch.0.is_empty() {
-            put_patch(&mut json, &patch::encode(&self.patch));
+        if let Some(patch) = self.patch.to_base64() {
+            put_patch(&mut json, &patch);
         }
         json
     }

@@ -83,12 +83,11 @@ impl<'b> Builder<'b> {
 
     /// A variable on every client, where the pod has none of that name: nothing to remark on.
     pub fn default_client_env(&mut self, name: &str, value: &str) {
-        for place in self.plan.clients.clone() {
-            if self
-                .container(place)
-                .is_some_and(|c| c.env_var(name).is_none())
-            {
-                self.set_env(place, name, value);
+        let plan = self.plan;
+        for place in &plan.clients {
+            let client = self.container(*place);
+            if client.is_some_and(|c| c.env_var(name).is_none()) {
+                self.set_env(*place, name, value);
             }
         }
     }
@@ -111,8 +110,9 @@ impl<'b> Builder<'b> {
 
     /// A variable on every container in which jobs run.
     pub fn client_env(&mut self, name: &str, value: &str) {
-        for place in self.plan.clients.clone() {
-            self.env(place, name, value);
+        let plan = self.plan;
+        for place in &plan.clients {
+            self.env(*place, name, value);
         }
     }
 
@@ -360,11 +360,11 @@ fn annotation_source(key: &str, file: &str) -> Value {
 
 /// Whether a volume of the pod has this source, as far as the view can tell.
 fn has_source(volume: &Volume<'_>, source: &Value) -> bool {
-    let text = |pointer: &str| source.pointer(pointer).and_then(Value::as_str);
-    if let Some(path) = text("/hostPath/path") {
+    let text = |kind: &str, field: &str| source.get(kind)?.get(field)?.as_str();
+    if let Some(path) = text("hostPath", "path") {
         return volume.host_path.as_ref().is_some_and(|h| h.path == path);
     }
-    if let Some(claim) = text("/persistentVolumeClaim/claimName") {
+    if let Some(claim) = text("persistentVolumeClaim", "claimName") {
         let source = volume.persistent_volume_claim.as_ref();
         return source.is_some_and(|c| c.claim_name == claim);
     }
