@@ -247,8 +247,8 @@ impl Response {
         };
         let mut json = serde_json::to_vec(&review).unwrap_or_default();
         // The API server rejects a patchType without a patch, and pays for an empty patch.
-        if let Some(patch) = self.patch.to_base64() {
-            put_patch(&mut json, &patch);
+        if !self.patch.is_empty() {
+            put_patch(&mut json, &self.patch);
         }
         json
     }
@@ -256,18 +256,16 @@ impl Response {
 
 /// Adds a patch to the response at the end of `review`. Base64 has no character that JSON escapes:
 /// written here, it is not searched for one.
-fn put_patch(review: &mut Vec<u8>, base64: &str) {
-    const HEAD: &[u8] = br#","patchType":"JSONPatch","patch":""#;
-    const TAIL: &[u8] = br#""}}"#;
+fn put_patch(review: &mut Vec<u8>, patch: &Operations) {
     const CLOSED: &[u8] = b"}}";
     let Some(open) = review.strip_suffix(CLOSED).map(<[u8]>::len) else {
         return;
     };
     review.truncate(open);
-    review.reserve_exact(HEAD.len() + base64.len() + TAIL.len());
-    review.extend_from_slice(HEAD);
-    review.extend_from_slice(base64.as_bytes());
-    review.extend_from_slice(TAIL);
+    review.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
+    patch.push_base64(review);
+    review.push(b'"');
+    review.extend_from_slice(CLOSED);
 }
 
 fn bounded_warning(text: &str) -> String {

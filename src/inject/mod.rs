@@ -16,7 +16,7 @@ mod settings;
 mod sidecar;
 mod start;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use builder::Builder;
 pub use builder::annotations_fit;
@@ -82,8 +82,8 @@ pub enum Injection {
     Command {
         /// The container.
         container: ContainerRef,
-        /// All of its `command`.
-        command: Vec<String>,
+        /// All of its `command`; the script in it is the same for all.
+        command: Vec<Cow<'static, str>>,
     },
     /// A request or a limit.
     Resource {
@@ -182,7 +182,7 @@ impl fmt::Display for Injection {
             Self::Args { add, .. } => write!(f, "dockerd: arguments {}", add.join(" ")),
             Self::Command { command, .. } => {
                 let options = command.iter().skip(4).take_while(|word| *word != "--");
-                let options: Vec<&str> = options.map(String::as_str).collect();
+                let options: Vec<&str> = options.map(AsRef::as_ref).collect();
                 write!(f, "dockerd: start wrapper {}", options.join(" "))
             }
             Self::Resource {

@@ -1,5 +1,7 @@
 //! Sidecars that Slipway adds: dockerd where a pod has none, and buildkitd beside containerd.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -99,7 +101,11 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
 }
 
 /// The start wrapper before the added dockerd, if a feature needs it; its slots are mounted.
-fn start_wrapper(builder: &mut Builder<'_>, image: &str, mounts: &mut Vec<Value>) -> Vec<String> {
+fn start_wrapper(
+    builder: &mut Builder<'_>,
+    image: &str,
+    mounts: &mut Vec<Value>,
+) -> Vec<Cow<'static, str>> {
     let dind = &builder.plan.profile.dind;
     let image = Image::parse(image);
     let mut start = Start::default();

@@ -1,7 +1,7 @@
 //! The start wrapper: a shell script that stands before dockerd as the container's `command`, for
 //! what can be known on the node only: which data-root is free, and the MTU of the pod's interface.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
 use super::{Injection, builder::Builder, dind, settings};
 use crate::{
@@ -61,18 +61,21 @@ impl Start {
 
     /// The `command` before a container's own, or before the entrypoint of docker's image; `None`
     /// when there is nothing to do.
-    pub fn command<'c>(&self, own: impl IntoIterator<Item = &'c str>) -> Option<Vec<String>> {
+    pub fn command<'c>(
+        &self,
+        own: impl IntoIterator<Item = &'c str>,
+    ) -> Option<Vec<Cow<'static, str>>> {
         if self.options.is_empty() {
             return None;
         }
         let head = ["sh", "-c", START_SCRIPT.as_str(), START];
-        let mut words: Vec<String> = head.map(str::to_owned).into();
-        words.extend(self.options.iter().cloned());
-        words.push("--".to_owned());
+        let mut words: Vec<Cow<'static, str>> = head.map(Cow::Borrowed).into();
+        words.extend(self.options.iter().cloned().map(Cow::Owned));
+        words.push("--".into());
         let before = words.len();
-        words.extend(own.into_iter().map(str::to_owned));
+        words.extend(own.into_iter().map(|word| Cow::Owned(word.to_owned())));
         if words.len() == before {
-            words.push("dockerd-entrypoint.sh".to_owned());
+            words.push("dockerd-entrypoint.sh".into());
         }
         Some(words)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Group, Labels, Member, NamesByValue, NodeObject, RuntimeFacts, Shared, Snapshot,
-    candidates::POOL_LABELS,
+    candidates::POOL_LABELS, placement,
 };
 
 /// A label becomes a node's own when it has more values than this …
@@ -63,6 +63,7 @@ impl Described {
                 labels: Labels::new(),
                 taints,
                 unschedulable: node.spec.unschedulable,
+                windows: false,
                 facts,
             },
         }
@@ -152,6 +153,7 @@ impl Inventory {
             self.index(key, value, &name);
         }
         let group = self.place(Group {
+            windows: placement::is_windows(&shared),
             labels: shared,
             ..rest
         });

@@ -38,6 +38,8 @@ pub struct Group {
     labels: Labels,
     taints: Vec<Taint>,
     unschedulable: bool,
+    /// Whether the labels say that it runs Windows.
+    windows: bool,
     facts: RuntimeFacts,
 }
 
@@ -57,6 +59,7 @@ impl Group {
             kubelet_minor: None,
         };
         Self {
+            windows: placement::is_windows(&labels),
             labels,
             taints,
             unschedulable: false,
@@ -71,6 +74,7 @@ impl Group {
             own_labels: &[],
             taints: &self.taints,
             unschedulable: self.unschedulable,
+            windows: self.windows,
         }
     }
 }
@@ -146,12 +150,9 @@ impl Snapshot {
     /// The nodes that could run `pod`, and the declared `pools` that could grow one.
     #[must_use]
     pub fn candidates<'s>(&'s self, pod: &Pod<'_>, pools: &'s [Group]) -> Candidates<'s> {
-        let per_node = placement::names_nodes(pod)
-            || placement::label_keys(pod).any(|key| self.own.contains_key(key));
-        let mut found = if per_node {
-            self.matching_members(pod)
-        } else {
-            self.matching_groups(pod)
+        let mut found = match self.singled_out(pod) {
+            Some(names) => self.matching_groups(pod, &names),
+            None => self.matching_members(pod),
         };
         // A pool that has nodes is known by those.
         let filled = |pool: &Group| self.has_node_with(&pool.labels);
@@ -207,28 +208,36 @@ impl Snapshot {
         Some(&*self.groups.get(member.group)?.group)
     }
 
-    fn matching_groups(&self, pod: &Pod<'_>) -> Vec<Candidate<'_>> {
-        self.groups()
-            .filter(|(group, _)| placement::admits(pod, group.place()))
-            .map(|(group, nodes)| Candidate { group, nodes })
+    /// Group by group, and the few nodes of these names, which may differ from their groups.
+    fn matching_groups(&self, pod: &Pod<'_>, names: &BTreeSet<&str>) -> Vec<Candidate<'_>> {
+        let mut found: Vec<(&Group, bool, usize)> = Vec::with_capacity(self.groups.len());
+        found.extend(self.groups.iter().map(|shared| {
+            let fits = shared.nodes > 0 && placement::admits(pod, shared.group.place());
+            (&*shared.group, fits, if fits { shared.nodes } else { 0 })
+        }));
+        let known = |name: &&str| self.members.get_key_value(name);
+        for (name, member) in names.iter().filter_map(known) {
+            if let Some((group, group_fits, nodes)) = found.get_mut(member.group) {
+                let fits = placement::admits(pod, member.place(name, group));
+                *nodes += usize::from(fits && !*group_fits);
+                *nodes -= usize::from(*group_fits && !fits);
+            }
+        }
+        let found = found.into_iter().filter(|(_, _, nodes)| *nodes > 0);
+        found
+            .map(|(group, _, nodes)| Candidate { group, nodes })
             .collect()
     }
 
+    /// Node by node.
     fn matching_members(&self, pod: &Pod<'_>) -> Vec<Candidate<'_>> {
         let mut counts: BTreeMap<usize, (&Group, usize)> = BTreeMap::new();
-        let mut look_at = |(name, member): (&Arc<str>, &Member)| {
+        for (name, member) in self.members.iter() {
             if let Some(group) = self.group(member)
                 && placement::admits(pod, member.place(name, group))
             {
                 counts.entry(member.group).or_insert((group, 0)).1 += 1;
             }
-        };
-        match self.named(pod) {
-            Some(names) => {
-                let known = |name: &&str| self.members.get_key_value(name);
-                names.iter().filter_map(known).for_each(&mut look_at);
-            }
-            None => self.members.iter().for_each(&mut look_at),
         }
         let found = counts.into_values();
         found
@@ -236,14 +245,11 @@ impl Snapshot {
             .collect()
     }
 
-    /// The names of the few nodes of which alone the pod could be, if it says so: then no other has
-    /// to be looked at.
-    fn named<'p>(&'p self, pod: &'p Pod<'_>) -> Option<BTreeSet<&'p str>> {
-        let with_value = |key: &str, value: &str| {
-            let names = self.own.get(key).map(|index| index.get(value));
-            names.map(|names| names.into_iter().flatten().map(|name| &**name))
-        };
-        placement::names(pod, with_value)
+    fn singled_out<'p>(&'p self, pod: &'p Pod<'_>) -> Option<BTreeSet<&'p str>> {
+        placement::singled_out(pod, |key, value| {
+            let names = self.own.get(key)?.get(value);
+            Some(names.into_iter().flatten().map(|name| &**name))
+        })
     }
 }
 
@@ -302,6 +308,76 @@ mod tests {
         assert_eq!(by_label.nodes(), 1);
         assert_eq!(on(&snapshot, &json!({"nodeName": "n17"})).nodes(), 1);
         assert_eq!(on(&snapshot, &json!({"nodeName": "nowhere"})).nodes(), 0);
+    }
+
+    #[test]
+    fn groups_and_the_nodes_singled_out_answer_as_all_nodes_one_by_one_would() {
+        let mut nodes: Vec<NodeObject> = (0..200)
+            .map(|i| {
+                node(
+                    &format!("n{i}"),
+                    "containerd://2.1",
+                    json!({"pool": format!("p{}", i % 3)}),
+                )
+            })
+            .collect();
+        // One without the label that all others have.
+        nodes[7].metadata.labels.remove("kubernetes.io/hostname");
+        let snapshot = Snapshot::new(nodes);
+        let host = "kubernetes.io/hostname";
+        let is = |key: &str, operator: &str, values: Value| json!({"key": key, "operator": operator, "values": values});
+        let expressions = |list: Value| json!({"matchExpressions": list});
+        let fields = |operator: &str| json!({"matchFields": [is("metadata.name", operator, json!(["n1", "n9", "none"]))]});
+        for terms in [
+            json!([expressions(json!([is(
+                host,
+                "In",
+                json!(["n4", "n5", "none"])
+            )]))]),
+            json!([expressions(json!([is(
+                host,
+                "NotIn",
+                json!(["n4", "n5", "none"])
+            )]))]),
+            json!([expressions(json!([
+                is(host, "NotIn", json!(["n4"])),
+                is("pool", "In", json!(["p1"]))
+            ]))]),
+            json!([expressions(json!([
+                is(host, "In", json!(["n4"])),
+                is("pool", "In", json!(["p2"]))
+            ]))]),
+            json!([
+                expressions(json!([is(host, "NotIn", json!(["n4"]))])),
+                fields("In")
+            ]),
+            json!([fields("In")]),
+            json!([fields("NotIn")]),
+            json!([
+                fields("NotIn"),
+                expressions(json!([is("pool", "Exists", json!([]))]))
+            ]),
+            json!([expressions(json!([is(host, "Exists", json!([]))]))]),
+            json!([expressions(json!([is(host, "DoesNotExist", json!([]))]))]),
+            json!([expressions(json!([is(host, "Gt", json!(["4"]))]))]),
+            json!([{}]),
+        ] {
+            let text = pod(&json!({"affinity": {"nodeAffinity":
+                {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}}));
+            let pod = Pod::parse(text.as_bytes()).unwrap();
+            let count = |found: Vec<Candidate<'_>>| -> Vec<(String, usize)> {
+                found
+                    .iter()
+                    .map(|c| (c.group.labels["pool"].clone(), c.nodes))
+                    .collect()
+            };
+            let found = snapshot.candidates(&pod, &[]).found;
+            assert_eq!(
+                count(found),
+                count(snapshot.matching_members(&pod)),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct Place<'n> {
     pub own_labels: &'n [(Arc<str>, Arc<str>)],
     pub taints: &'n [Taint],
     pub unschedulable: bool,
+    /// Whether its labels say that it runs Windows.
+    pub windows: bool,
 }
 
 impl<'n> Place<'n> {
@@ -35,68 +37,44 @@ impl<'n> Place<'n> {
     }
 }
 
-/// The keys of all labels that the pod's constraints name.
-pub(super) fn label_keys<'p>(pod: &'p Pod<'_>) -> impl Iterator<Item = &'p str> {
-    let selector = pod
-        .spec
-        .node_selector
-        .iter()
-        .flat_map(|selector| selector.iter().map(|(key, _)| key));
-    let affinity = required_terms(pod)
-        .unwrap_or_default()
-        .iter()
-        .flat_map(|term| term.match_expressions.iter().flatten())
-        .map(|requirement| requirement.key.as_str());
-    selector.chain(affinity)
-}
-
-/// Whether the pod names single nodes.
-pub(super) fn names_nodes(pod: &Pod<'_>) -> bool {
-    pod.spec
-        .node_name
-        .as_deref()
-        .is_some_and(|name| !name.is_empty())
-        || required_terms(pod)
-            .unwrap_or_default()
-            .iter()
-            .any(|term| term.match_fields.iter().flatten().next().is_some())
-}
-
-/// The names of the nodes beside which none could be the pod's, when its constraints say such: by
-/// name, or by values of labels for which `with_value` knows the nodes (`None` for other labels).
-pub(super) fn names<'p, N>(
+/// The nodes that the pod's constraints single out: by name, or by values of labels for which
+/// `with_value` knows the nodes (`None` for other labels). Of every other node the constraints say
+/// what they say of one without a name and without those labels. `None` when they do not, because
+/// they ask for more than to be, or not to be, in a list.
+pub(super) fn singled_out<'p, N>(
     pod: &'p Pod<'_>,
     with_value: impl Fn(&str, &str) -> Option<N>,
 ) -> Option<BTreeSet<&'p str>>
 where
     N: Iterator<Item = &'p str>,
 {
-    if let Some(name) = pod.spec.node_name.as_deref().filter(|n| !n.is_empty()) {
-        return Some([name].into());
+    let by_name = pod.spec.node_name.as_deref();
+    let mut names: BTreeSet<&str> = by_name
+        .filter(|name| !name.is_empty())
+        .into_iter()
+        .collect();
+    for (key, value) in pod.spec.node_selector.iter().flat_map(Map::iter) {
+        names.extend(with_value(key, value).into_iter().flatten());
     }
-    let mut selector = pod.spec.node_selector.iter().flat_map(Map::iter);
-    if let Some(names) = selector.find_map(|(key, value)| with_value(key, value)) {
-        return Some(names.collect());
-    }
-    // Terms are ORed: each must name its nodes. What a term asks is ANDed: one of it is enough.
-    let of_term = |term: &'p NodeSelectorTerm<'_>| {
-        let fields = term.match_fields.iter().flatten();
-        let mut by_name =
-            fields.filter(|r| r.key == "metadata.name" && r.operator.as_str() == "In");
-        if let Some(requirement) = by_name.next() {
-            let names = requirement.values.iter().flatten();
-            return Some(names.map(|name| &**name).collect::<Vec<_>>());
+    let is_list = |r: &NodeSelectorRequirement<'_>| matches!(r.operator.as_str(), "In" | "NotIn");
+    for term in required_terms(pod).unwrap_or_default() {
+        for field in term.match_fields.iter().flatten() {
+            if !is_list(field) {
+                return None;
+            }
+            names.extend(field.values.iter().flatten().map(|name| &**name));
         }
-        let mut expressions = term.match_expressions.iter().flatten();
-        expressions.find_map(|r| {
-            let listed = (r.operator.as_str() == "In").then(|| r.values.iter().flatten())?;
-            let names: Option<Vec<N>> = listed.map(|value| with_value(&r.key, value)).collect();
-            Some(names?.into_iter().flatten().collect::<Vec<_>>())
-        })
-    };
-    let terms = required_terms(pod)?.iter().map(of_term);
-    let names: Option<Vec<Vec<&str>>> = terms.collect();
-    Some(names?.into_iter().flatten().collect())
+        for label in term.match_expressions.iter().flatten() {
+            if is_list(label) {
+                let values = label.values.iter().flatten();
+                let nodes = values.filter_map(|value| with_value(&label.key, value));
+                names.extend(nodes.flatten());
+            } else if with_value(&label.key, "").is_some() {
+                return None;
+            }
+        }
+    }
+    Some(names)
 }
 
 /// Whether the scheduler could place `pod` there.
@@ -110,16 +88,18 @@ pub(super) fn admits(pod: &Pod<'_>, place: Place<'_>) -> bool {
         // Bound already: the scheduler's filters do not apply, the kubelet's few are not known here.
         return place.name == Some(wanted);
     }
-    // The cheapest first.
-    tolerates(pod, place)
+    // The cheapest first. A pod that gets here is a Linux pod; a Windows node would only fail it.
+    !place.windows
+        && tolerates(pod, place)
         && selector_matches(pod, place)
         && affinity_matches(pod, place)
-        && !is_windows(place)
 }
 
-/// A pod that gets here is a Linux pod; a Windows node would only fail it.
-fn is_windows(place: Place<'_>) -> bool {
-    place.label("kubernetes.io/os") == Some("windows")
+/// Whether a node with these labels runs Windows.
+pub(super) fn is_windows(labels: &BTreeMap<String, String>) -> bool {
+    labels
+        .get("kubernetes.io/os")
+        .is_some_and(|os| os == "windows")
 }
 
 fn selector_matches(pod: &Pod<'_>, place: Place<'_>) -> bool {
@@ -232,7 +212,7 @@ mod tests {
 
     fn admitted(spec: &Value, labels: &[(&str, &str)], taints: &[(&str, &str, &str)]) -> bool {
         let pod = json!({ "spec": spec }).to_string();
-        let labels = labels
+        let labels: BTreeMap<String, String> = labels
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
@@ -252,6 +232,7 @@ mod tests {
                 own_labels: &[],
                 taints: &taints,
                 unschedulable: false,
+                windows: is_windows(&labels),
             },
         )
     }
@@ -372,6 +353,7 @@ mod tests {
             own_labels: &[],
             taints: &[],
             unschedulable: true,
+            windows: false,
         };
         assert!(!admits(&Pod::parse(b"{}").unwrap(), place));
         let tolerant = br#"{"spec":{"tolerations":[{"key":"node.kubernetes.io/unschedulable","operator":"Exists"}]}}"#;

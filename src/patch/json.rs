@@ -22,15 +22,15 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(Script::of_start);
 /// The start script, whole units of a JSON string.
 struct Script {
     json: Vec<u8>,
-    base64: String,
+    base64: Vec<u8>,
 }
 
 impl Script {
     fn of_start() -> Self {
         let mut json = Vec::new();
-        push_json(&mut json, START_SCRIPT.as_str());
+        push_text(&mut json, &START_SCRIPT);
         fill(&mut json);
-        let base64 = STANDARD.encode(&json);
+        let base64 = STANDARD.encode(&json).into_bytes();
         Self { json, base64 }
     }
 }
@@ -59,7 +59,7 @@ impl<'j> Json<'j> {
 /// RFC 6902 operations.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Operations {
-    /// A list that is not closed yet; empty for no operations.
+    /// A list; empty for no operations.
     json: Vec<u8>,
     /// Where in it the script begins, at whole units.
     scripts: Vec<usize>,
@@ -85,25 +85,16 @@ impl Operations {
         self.count == 0
     }
 
-    /// As JSON in base64; `None` for none.
-    #[must_use]
-    pub fn to_base64(&self) -> Option<String> {
-        if self.is_empty() {
-            return None;
-        }
-        let mut base64 = String::with_capacity(self.json.len() / UNIT * 4 + 8);
-        let mut rest = self.json.as_slice();
-        let mut at = 0;
+    /// Appends them as JSON in base64.
+    pub fn push_base64(&self, out: &mut Vec<u8>) {
+        out.reserve(self.json.len().div_ceil(UNIT) * 4);
+        let mut done = 0;
         for script in &self.scripts {
-            let (before, from) = rest.split_at_checked(script - at)?;
-            let after = from.get(SCRIPT.json.len()..)?;
-            STANDARD.encode_string(before, &mut base64);
-            base64.push_str(&SCRIPT.base64);
-            at = script + SCRIPT.json.len();
-            rest = after;
+            push_base64(out, self.json.get(done..*script).unwrap_or_default());
+            out.extend_from_slice(&SCRIPT.base64);
+            done = script + SCRIPT.json.len();
         }
-        STANDARD.encode_string([rest, b"]"].concat(), &mut base64);
-        Some(base64)
+        push_base64(out, self.json.get(done..).unwrap_or_default());
     }
 
     /// To be applied here.
@@ -114,33 +105,33 @@ impl Operations {
         if self.is_empty() {
             return Ok(Patch::default());
         }
-        serde_json::from_slice(&[&self.json, &b"]"[..]].concat())
+        serde_json::from_slice(&self.json)
     }
 
     /// Another one. The tokens of `path` are not escaped yet.
     pub(super) fn push(&mut self, op: &str, path: &[&str], value: Option<&Json<'_>>) {
-        if self.json.is_empty() {
-            let capacity = SCRIPT.json.len() + USUAL_REST;
-            self.json.reserve_exact(capacity);
+        if self.json.pop().is_some() {
+            self.json.push(b',');
+        } else {
+            self.json.reserve_exact(SCRIPT.json.len() + USUAL_REST);
+            self.json.push(b'[');
         }
-        let separator = if self.is_empty() { b'[' } else { b',' };
         self.count += 1;
-        self.json.push(separator);
-        self.json.extend_from_slice(b"{\"op\":\"");
-        self.json.extend_from_slice(op.as_bytes());
-        self.json.extend_from_slice(b"\",\"path\":");
-        push_json(&mut self.json, &pointer(path));
+        self.json.extend_from_slice(b"{\"op\":");
+        push_text(&mut self.json, op);
+        self.json.extend_from_slice(b",\"path\":");
+        push_text(&mut self.json, &pointer(path));
         if let Some(value) = value {
             self.json.extend_from_slice(b",\"value\":");
             self.value(value);
         }
-        self.json.push(b'}');
+        self.json.extend_from_slice(b"}]");
     }
 
     fn value(&mut self, value: &Json<'_>) {
         match value {
             Json::Text(text) => self.text(text),
-            Json::Number(number) => push_json(&mut self.json, number),
+            Json::Number(number) => self.json.extend_from_slice(number.to_string().as_bytes()),
             Json::True => self.json.extend_from_slice(b"true"),
             Json::List(items) => self.list(items, Self::value),
             Json::Map(entries) => self.map(entries.iter().map(|(k, v)| (*k, v)), Self::value),
@@ -155,13 +146,14 @@ impl Operations {
             Value::Object(map) => {
                 self.map(map.iter().map(|(k, v)| (k.as_str(), v)), Self::serde_value);
             }
-            scalar => push_json(&mut self.json, scalar),
+            scalar => self.json.extend_from_slice(scalar.to_string().as_bytes()),
         }
     }
 
     fn text(&mut self, text: &str) {
         if *text != **START_SCRIPT {
-            return push_json(&mut self.json, text);
+            push_text(&mut self.json, text);
+            return;
         }
         fill(&mut self.json);
         self.scripts.push(self.json.len());
@@ -189,7 +181,7 @@ impl Operations {
             if i > 0 {
                 self.json.push(b',');
             }
-            push_json(&mut self.json, key);
+            push_text(&mut self.json, key);
             self.json.push(b':');
             write(self, value);
         }
@@ -202,22 +194,37 @@ fn pointer(tokens: &[&str]) -> String {
     let mut pointer = String::with_capacity(64);
     for token in tokens {
         pointer.push('/');
-        for part in token.split_inclusive(['~', '/']) {
-            match part.strip_suffix(['~', '/']) {
-                None => pointer.push_str(part),
-                Some(before) => {
-                    pointer.push_str(before);
-                    pointer.push_str(if part.ends_with('~') { "~0" } else { "~1" });
-                }
-            }
+        if token.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
+            pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
+        } else {
+            pointer.push_str(token);
         }
     }
     pointer
 }
 
-fn push_json(json: &mut Vec<u8>, value: impl serde::Serialize) {
-    // Writing to a vector does not fail, and all keys are text.
-    let _ = serde_json::to_writer(json, &value);
+/// Appends a JSON string.
+fn push_text(json: &mut Vec<u8>, text: &str) {
+    let is_odd = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Without a way out of the loop, many bytes are looked at together.
+    if text.bytes().fold(false, |odd, byte| odd | is_odd(byte)) {
+        // Writing to a vector does not fail.
+        let _ = serde_json::to_writer(json, text);
+        return;
+    }
+    json.push(b'"');
+    json.extend_from_slice(text.as_bytes());
+    json.push(b'"');
+}
+
+/// Appends bytes in base64.
+fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let from = out.len();
+    out.resize(from + bytes.len().div_ceil(UNIT) * 4, 0);
+    if let Some(room) = out.get_mut(from..) {
+        // There is just enough room.
+        let _ = STANDARD.encode_slice(bytes, room);
+    }
 }
 
 /// Fills the last unit up.
@@ -232,7 +239,8 @@ mod tests {
     use super::*;
 
     fn decoded(operations: &Operations) -> Value {
-        let base64 = operations.to_base64().unwrap();
+        let mut base64 = Vec::new();
+        operations.push_base64(&mut base64);
         serde_json::from_slice(&STANDARD.decode(base64).unwrap()).unwrap()
     }
 
@@ -277,7 +285,6 @@ mod tests {
     #[test]
     fn no_operations_are_no_patch() {
         let none = Operations::default();
-        assert_eq!(none.to_base64(), None);
         assert!(none.is_empty() && none.to_patch().unwrap().0.is_empty());
     }
 }

@@ -80,7 +80,7 @@ impl<'w> Writer<'w> {
             return;
         }
         for (key, value) in &entries {
-            self.add(&[parent, &[key]].concat(), value);
+            self.add(&[parent, &[*key]].concat(), value);
         }
     }
 
@@ -309,7 +309,7 @@ impl<'w> Writer<'w> {
             match present.iter().rposition(|var| var.name == name.as_str()) {
                 Some(i) => {
                     let index = i.to_string();
-                    self.replace(&[parent, &[&index]].concat(), &variable);
+                    self.replace(&[parent, &[index.as_str()]].concat(), &variable);
                 }
                 None => added.push(variable),
             }
@@ -318,8 +318,9 @@ impl<'w> Writer<'w> {
     }
 
     fn resources(&mut self, place: ContainerRef, container: &Container<'_>, parent: &[&str]) {
+        let injections = self.injections;
         let of = |wanted: ResourceKind| -> Entries<'w> {
-            self.injections
+            injections
                 .iter()
                 .filter_map(|injection| match injection {
                     Injection::Resource {

@@ -238,7 +238,7 @@ pub struct Container<'a> {
     #[serde(borrow)]
     pub args: List<Str<'a>>,
     /// `env`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::long_list")]
     pub env: List<EnvVar<'a>>,
     /// `volumeMounts`.
     #[serde(borrow)]

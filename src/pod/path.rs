@@ -2,12 +2,12 @@
 
 /// The steps of a path as the kernel takes them: without empty ones and `.`, and with `/var/run` as
 /// `/run`, which it links to in every image that runs dockerd.
-fn steps(path: &str) -> impl Iterator<Item = &str> + Clone {
-    let all = path
-        .split('/')
-        .filter(|step| !step.is_empty() && *step != ".");
+fn steps(path: &str) -> impl Iterator<Item = &[u8]> + Clone {
+    // Bytes: for words as short as these, searching text is slower than looking at each.
+    let all = path.as_bytes().split(|byte| *byte == b'/');
+    let all = all.filter(|step| !step.is_empty() && *step != b".");
     let mut first = all.clone();
-    let through_var = first.next() == Some("var") && first.next() == Some("run");
+    let through_var = first.next() == Some(b"var") && first.next() == Some(b"run");
     all.skip(usize::from(through_var))
 }
 
@@ -17,7 +17,7 @@ pub fn canonical_path(path: &str) -> String {
     let mut canonical = String::with_capacity(path.len() + 1);
     for step in steps(path) {
         canonical.push('/');
-        canonical.push_str(step);
+        canonical.push_str(&String::from_utf8_lossy(step));
     }
     if canonical.is_empty() {
         canonical.push('/');
