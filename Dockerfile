@@ -18,7 +18,8 @@ FROM rust:${RUST_VERSION}-alpine AS build
 RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
-# The built-in examples are part of the binary.
+# The built-in examples are part of the binary; benches are named in Cargo.toml.
+COPY benches benches
 COPY examples examples
 COPY src src
 # Crates and compiled dependencies stay in the caches of the builder: a change of src compiles src.

@@ -28,7 +28,7 @@ use serde_json::json;
 use slipway::{admit::admit, nodes::Snapshot};
 use support::{
     facts, fleets,
-    reviews::{Size, review, review_of},
+    reviews::{Size, review, review_with},
     table::Table,
 };
 
@@ -56,9 +56,9 @@ fn body(case: &str) -> Vec<u8> {
         "2 KB" => review(Size::Small),
         "15.8 KB" => review(Size::Usual),
         "200 KB" => review(Size::Large),
-        "15.8 KB, one hostname" => review_of(
+        "15.8 KB, one hostname" => review_with(
             Size::Usual,
-            &json!({"kubernetes.io/hostname": fleets::name(1)}),
+            &json!({"nodeSelector": {"kubernetes.io/hostname": fleets::name(1)}}),
         ),
         "no runner" => {
             let review = String::from_utf8(review(Size::Small)).unwrap();
@@ -126,7 +126,10 @@ fn guard() -> ExitCode {
             case.to_owned(),
             counted.to_string(),
             budget.to_string(),
-            format!("{} %", (counted * 100).checked_div(budget).unwrap_or_default()),
+            format!(
+                "{} %",
+                (counted * 100).checked_div(budget).unwrap_or_default()
+            ),
             verdict.to_owned(),
         ]);
     }

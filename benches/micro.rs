@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a benchmark that meets the unexpected should stop there"
 )]
@@ -31,18 +32,20 @@ use slipway::{
     decide::{Outcome, decide},
     facts::{Facts, LiveFacts},
     inject::inject,
-    nodes::{Inventory, Snapshot},
+    nodes::{Inventory, NodeObject, Snapshot},
     patch::operations,
     recognise::recognise,
     review::{Request, Response, Subject},
 };
 use support::{
     bare, facts, fleets,
-    reviews::{Size, review, review_of},
+    reviews::{Size, review, review_with},
     table::Table,
 };
 
 const FLEETS: [usize; 4] = [10, 1_000, 10_000, 100_000];
+/// Where the pod may go.
+const PODS: [&str; 3] = ["any node", "one hostname", "all but one hostname"];
 const LARGEST: usize = 100_000;
 /// Where criterion keeps its estimates, and the tables read them.
 const ESTIMATES: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/criterion");
@@ -128,17 +131,19 @@ fn by_step(criterion: &mut Criterion) {
 
 /// The whole way and its look-up, by the number of nodes.
 fn by_fleet(criterion: &mut Criterion) {
+    let hostname = "kubernetes.io/hostname";
+    let all_but_one = json!({"key": hostname, "operator": "NotIn", "values": [fleets::name(1)]});
+    let required = json!({"nodeSelectorTerms": [{"matchExpressions": [all_but_one]}]});
+    let affinity = json!({"requiredDuringSchedulingIgnoredDuringExecution": required});
     let pods = [
-        ("any node", Value::Null),
-        (
-            "one hostname",
-            json!({"kubernetes.io/hostname": fleets::name(1)}),
-        ),
+        json!({}),
+        json!({"nodeSelector": {hostname: fleets::name(1)}}),
+        json!({"affinity": {"nodeAffinity": affinity}}),
     ];
     for count in FLEETS {
         let facts = facts(Snapshot::new(fleets::fleet(count)));
-        for (what, selector) in &pods {
-            let bytes = review_of(Size::Usual, selector);
+        for (what, fields) in PODS.iter().zip(&pods) {
+            let bytes = review_with(Size::Usual, fields);
             let request = Request::parse(&bytes).unwrap();
             let Subject::NewPod(pod) = &request.subject else {
                 panic!("the review is of a new pod");
@@ -177,7 +182,7 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
                     break;
                 }
                 let number = beat % count;
-                if beat % BEATS_PER_CHANGE == 0 {
+                if beat.is_multiple_of(BEATS_PER_CHANGE) {
                     change(&mut inventory, &live, number, beat / BEATS_PER_CHANGE);
                 } else {
                     inventory.apply(fleets::heartbeat(number, beat));
@@ -200,7 +205,7 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
 
 /// Cordons a node, or takes that back, and publishes the snapshot that follows.
 fn change(inventory: &mut Inventory, live: &LiveFacts, number: usize, times: usize) {
-    inventory.apply(if times % 2 == 0 {
+    inventory.apply(if times.is_multiple_of(2) {
         fleets::cordoned(number)
     } else {
         fleets::node(number)
@@ -224,6 +229,10 @@ fn of_changes(criterion: &mut Criterion) {
             let snapshot = Arc::new(inventory.snapshot());
             live.update(|facts: &mut Facts| facts.nodes = Some(Arc::clone(&snapshot)));
         });
+    });
+    let object = fleets::full_object(4_712).to_string();
+    group.bench_function("one Node object read", |b| {
+        b.iter(|| serde_json::from_str::<NodeObject>(black_box(&object)).unwrap());
     });
     let heartbeat = fleets::heartbeat(4_712, 1);
     group.bench_function("one heartbeat", |b| {
@@ -287,7 +296,7 @@ fn tables() {
         "whole way",
         "/ 10 nodes",
     ]);
-    for what in ["any node", "one hostname"] {
+    for what in PODS {
         let smallest = median(&format!("10 nodes, {what}"), "whole way");
         for count in FLEETS {
             let group = format!("{count} nodes, {what}");
@@ -313,7 +322,7 @@ fn tables() {
     fleets.print("By size of the cluster (µs)");
 
     let mut changes = Table::new(&["change among 100,000 nodes", "µs"]);
-    for what in ["one node changed", "one heartbeat"] {
+    for what in ["one node changed", "one heartbeat", "one Node object read"] {
         changes.row([
             what.to_owned(),
             micros(median("change among 100000 nodes", what)),

@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_precision_loss,
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
@@ -65,6 +66,7 @@ fn scratch() -> PathBuf {
 struct Measured {
     per_second: Vec<f64>,
     cpu_micros: Vec<f64>,
+    kernel_micros: Vec<f64>,
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -92,13 +94,16 @@ fn beside_bare_servers(load: &Load) {
         let mut measured: Vec<Measured> = servers.iter().map(|_| Measured::default()).collect();
         for _ in 0..ROUNDS {
             for ((_, server), measured) in servers.iter().zip(&mut measured) {
-                let before = server.cpu_time();
+                let before = (server.cpu_time(), server.kernel_time());
                 let per_second = load.run(server, protocol, REQUESTS_A_ROUND);
-                let spent = server.cpu_time() - before;
+                let a_request = |spent: Duration| micros(spent) / REQUESTS_A_ROUND as f64;
                 measured.per_second.push(per_second);
                 measured
                     .cpu_micros
-                    .push(micros(spent) / REQUESTS_A_ROUND as f64);
+                    .push(a_request(server.cpu_time() - before.0));
+                measured
+                    .kernel_micros
+                    .push(a_request(server.kernel_time() - before.1));
             }
             asked += REQUESTS_A_ROUND;
         }
@@ -125,6 +130,7 @@ fn print(protocol: Protocol, servers: &[(&str, Server)], measured: &[Measured]) 
         "/ Value",
         "CPU µs/request",
         "/ constant",
+        "in the kernel",
     ]);
     for (i, (name, _)) in servers.iter().enumerate() {
         table.row([
@@ -134,6 +140,7 @@ fn print(protocol: Protocol, servers: &[(&str, Server)], measured: &[Measured]) 
             format!("{:.2}", per_second[i] / per_second[1]),
             format!("{:.1}", cpu[i]),
             format!("{:.2}", cpu[i] / cpu[0]),
+            format!("{:.1}", median(&measured[i].kernel_micros)),
         ]);
     }
     table.print(&format!(

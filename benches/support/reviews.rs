@@ -45,18 +45,18 @@ impl fmt::Display for Size {
 /// # Panics
 /// When its size is not what `size` says, by a twentieth.
 pub fn review(size: Size) -> Vec<u8> {
-    review_of(size, &Value::Null)
+    review_with(size, &Value::Null)
 }
 
-/// The same, with a `nodeSelector` of the pod; `null` leaves the template's.
-pub fn review_of(size: Size, node_selector: &Value) -> Vec<u8> {
+/// The same, with these fields of the pod's `spec` in place of the template's.
+pub fn review_with(size: Size, fields: &Value) -> Vec<u8> {
     let mut review = match size {
         Size::Small => small(),
         Size::Usual => grown(41, 0),
         Size::Large => grown(40, 11),
     };
-    if !node_selector.is_null() {
-        review["request"]["object"]["spec"]["nodeSelector"] = node_selector.clone();
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        review["request"]["object"]["spec"][key] = value.clone();
     }
     let bytes = review.to_string().into_bytes();
     let off = bytes.len().abs_diff(size.bytes());
