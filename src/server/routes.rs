@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use super::{App, duration};
+use super::{App, duration, status};
 use crate::{
     admit::{Answer, Record},
     decide::Cluster,
@@ -55,7 +55,10 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .merge(probes())
-        .fallback(|| async { no_such_path("GET /metrics, GET /healthz and GET /readyz") })
+        .merge(status::routes())
+        .fallback(|| async {
+            no_such_path("GET /, /status, /explain, /metrics, /healthz and /readyz")
+        })
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
@@ -129,7 +132,7 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-fn announced_length(headers: &HeaderMap) -> usize {
+pub(super) fn announced_length(headers: &HeaderMap) -> usize {
     headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok())
@@ -138,7 +141,7 @@ fn announced_length(headers: &HeaderMap) -> usize {
 
 /// Why there is no body.
 #[derive(Debug)]
-enum Unread {
+pub(super) enum Unread {
     TooLarge,
     Deadline,
     Broken,
@@ -153,7 +156,7 @@ impl Unread {
         }
     }
 
-    fn into_response(self) -> Response {
+    pub(super) fn into_response(self) -> Response {
         match self {
             Self::TooLarge => plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -170,7 +173,11 @@ impl Unread {
 
 /// Reads the whole body. One beyond the limit is thrown away as it comes: an answer before its end
 /// would reset the connection, and the API server would see that instead of the answer.
-async fn read(mut body: Body, announced: usize, deadline: Instant) -> Result<Vec<u8>, Unread> {
+pub(super) async fn read(
+    mut body: Body,
+    announced: usize,
+    deadline: Instant,
+) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
     let mut total = 0_usize;
     loop {
@@ -223,6 +230,7 @@ async fn answer(app: &App, body: &[u8], start: Instant, deadline: Instant) -> Re
             if let (Some(left), Some(events)) = (answer.left_alone, &app.events) {
                 events.put(left);
             }
+            app.status.decisions.put(answer.record, start.elapsed());
             json(answer.body)
         }
         Evaluated::Refused(error) => {
@@ -308,12 +316,12 @@ fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
     Some(review.request.uid).filter(|uid| !uid.is_empty())
 }
 
-fn json(body: Vec<u8>) -> Response {
+pub(super) fn json(body: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// One sentence.
-fn plain(status: StatusCode, sentence: &str) -> Response {
+pub(super) fn plain(status: StatusCode, sentence: &str) -> Response {
     let text: String = sentence
         .chars()
         .take(MAX_SENTENCE_CHARS)
