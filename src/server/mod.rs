@@ -3,6 +3,7 @@
 
 mod connections;
 pub mod duration;
+mod exposition;
 mod routes;
 mod status;
 pub mod tls;

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
-use super::{App, duration, status};
+use super::{App, duration, exposition, status};
 use crate::{
     admit::{Answer, Record},
     decide::Cluster,
@@ -94,12 +94,12 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn scrape(State(app): State<Arc<App>>) -> Response {
+async fn scrape(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     app.metrics.certificate(&app.certificate);
     match app.metrics.encode(&app.facts.load()) {
         Ok(text) => {
-            let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, openmetrics)], text).into_response()
+            let (content_type, text) = exposition::negotiated(&headers, text);
+            ([(CONTENT_TYPE, content_type)], text).into_response()
         }
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }

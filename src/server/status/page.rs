@@ -281,12 +281,14 @@ fn in_words(microseconds: u64) -> String {
     }
 }
 
-/// The time of an RFC 3339 timestamp, with its date when that is not the date of `now`.
-fn short<'t>(at: &'t str, now: &str) -> &'t str {
-    let date = |text: &'t str| text.get(..10);
-    let same = date(at) == now.get(..10);
-    let part = if same { at.get(11..19) } else { at.get(..19) };
-    part.unwrap_or(at)
+/// The time of an RFC 3339 timestamp on the day of `now`; else its date too, without the seconds.
+fn short(at: &str, now: &str) -> String {
+    let part = if at.get(..10) == now.get(..10) {
+        at.get(11..19)
+    } else {
+        at.get(..16)
+    };
+    part.unwrap_or(at).replace('T', " ")
 }
 
 impl<'a> ExplainPage<'a> {
@@ -327,7 +329,7 @@ impl Status {
         at.replace('T', " ").replace('Z', " UTC")
     }
 
-    fn short<'t>(&self, at: &'t str) -> &'t str {
+    fn short(&self, at: &str) -> String {
         short(at, &self.time)
     }
 
@@ -435,7 +437,7 @@ mod tests {
     fn times_of_another_day_have_their_date() {
         let now = "2026-01-02T03:04:05Z";
         assert_eq!(short("2026-01-02T01:00:00.123Z", now), "01:00:00");
-        assert_eq!(short("2026-01-01T23:00:00Z", now), "2026-01-01T23:00:00");
+        assert_eq!(short("2026-01-01T23:00:00Z", now), "2026-01-01 23:00");
         assert_eq!(short("x", now), "x");
     }
 
