@@ -47,10 +47,7 @@ pub(super) enum Json<'j> {
 }
 
 impl<'j> Json<'j> {
-    pub(super) fn texts<T: AsRef<str>>(texts: impl IntoIterator<Item = &'j T>) -> Self
-    where
-        T: 'j,
-    {
+    pub(super) fn texts<T: AsRef<str> + 'j>(texts: impl IntoIterator<Item = &'j T>) -> Self {
         let texts = texts.into_iter();
         Self::List(texts.map(|text| Self::Text(text.as_ref())).collect())
     }
