@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::{
     cgroup::Cgroup,
     image::{BASE, Order, write_project},
-    kubelet::{Container, Options, Surroundings, dockerd_of, patched, variables, volume},
+    kubelet::{Container, Surroundings, dockerd_of, patched, variables, volume},
     machine::{Machine, stdout, wait_for},
     network::POD_NAMESPACE,
     progress,
     record::Record,
-    site::Site,
+    site::{OPTIONS, Site},
     strategy::{Disk, Strategy, Task},
 };
 
@@ -84,7 +84,7 @@ pub fn run(
     let before = site.network.traffic();
     let memory = cgroup.watch_memory();
     let start = Instant::now();
-    let container = Container::start_in(machine, &name, &pod, Options::default(), &surroundings);
+    let container = Container::start_in(machine, &name, &pod, OPTIONS, &surroundings);
     wait_for("dockerd", || pong(&container.socket_outside()));
     let ready = start.elapsed();
     let mut client = client(&container, &cgroup, runner, strategy);
@@ -128,6 +128,13 @@ pub fn run(
         disk: disk_use(machine),
         driver,
     }
+}
+
+/// What the start wrapper said in a job.
+pub fn wrapper_log(machine: &Machine, number: usize) -> String {
+    let log = fs::read_to_string(machine.pod_dir(&format!("job-{number}")).join("log")).unwrap();
+    let lines = log.lines().filter(|line| line.starts_with("slipway-start"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The words that put a container into the network of the pod, and into a cgroup.

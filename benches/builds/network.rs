@@ -82,7 +82,8 @@ impl Network {
         for namespace in [&[][..], &["-n", "hub"]] {
             let rate = format!("{mbit}mbit");
             let queue = ["dev", "wan", "root", "tbf", "rate", &rate];
-            let depth = ["burst", "256kb", "latency", "50ms"];
+            // Deep enough that nothing is dropped: between neighbours a lost packet costs far more than on a long way.
+            let depth = ["burst", "256kb", "limit", "32mb"];
             let words = [&["qdisc", "replace"][..], &queue, &depth].concat();
             stdout(Command::new("tc").args(namespace).args(words));
         }

@@ -13,11 +13,19 @@ use super::{
     image::{BASE, write_base},
     job,
     kubelet::{Container, Options, Surroundings},
-    machine::{Machine, stdout},
+    machine::{Machine, Tools, stdout, write_program},
     network::Network,
     registry::{Identities, Registry},
     size::Size,
     strategy::{self, Mirror, PLAIN},
+};
+
+/// The wrapper runs in the machine's shell: busybox's would run its own `df`, whatever stands in its place.
+pub const OPTIONS: Options = Options {
+    tools: Tools::System,
+    mtu: 1500,
+    disk: "plain",
+    shared_pid_namespace: false,
 };
 
 /// The site of the benchmark.
@@ -79,7 +87,10 @@ impl Site {
     pub fn fresh_node(&self) -> Machine {
         let dir = self.dir.join("node");
         let _ = fs::remove_dir_all(&dir);
-        Machine::at(dir)
+        let machine = Machine::at(dir);
+        let df = machine.tools(OPTIONS.tools).join("df");
+        write_program(&df, include_str!("df.sh"));
+        machine
     }
 
     /// Sees to what the mirror has.
@@ -131,8 +142,7 @@ impl Site {
             mounts,
             image: self.image(),
         };
-        let mut dockerd =
-            Container::start_in(&machine, "base", &pod, Options::default(), &surroundings);
+        let mut dockerd = Container::start_in(&machine, "base", &pod, OPTIONS, &surroundings);
         dockerd.wait_until_up();
         dockerd.run(&["build", "--tag", BASE, context.to_str().unwrap()]);
         dockerd.run(&["push", BASE]);

@@ -140,6 +140,20 @@ pub fn all() -> Vec<Strategy> {
         Strategy::build("mirror-cold", "a mirror that has nothing yet", with(&mirrors, empty_dir())).cold(),
         Strategy::build("slots", "node slots, no mirror", with(&none, slots())).in_a_row(5),
         Strategy::build(DEFAULT, "the default profile with a warm mirror", with(&mirrors, slots())).in_a_row(5),
+        Strategy::build(
+            "slots+mirror, containerd first",
+            "the same with `startContainerd: true`",
+            Some(json!({"dind": {"registryMirrors": mirrors, "startContainerd": true}})),
+        )
+        .in_a_row(3),
+        Strategy::build(
+            "slots+mirror, containerd store",
+            "the same with dockerd's containerd image store",
+            Some(json!({"dind": {"registryMirrors": mirrors,
+                "daemonConfig": {"features": {"containerd-snapshotter": true}}}})),
+        )
+        .in_a_row(3)
+        .since(23),
         Strategy::build("claim", "one claim kept on `/var/lib/docker`, no mirror", with(&none, claim)).in_a_row(5),
         Strategy::build(
             "legacy-builder",

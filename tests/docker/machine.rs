@@ -108,6 +108,31 @@ impl Machine {
         })
     }
 
+    /// The programs of a newer docker, on this node's disk, if `SLIPWAY_DOCKER_TREE` names a directory with them, as
+    /// `.ci/unpack-docker` makes one; otherwise `None`, and why on standard error.
+    pub fn newer_docker(&self) -> Option<PathBuf> {
+        let Some(tree) = std::env::var_os("SLIPWAY_DOCKER_TREE") else {
+            eprintln!(
+                "skipped: SLIPWAY_DOCKER_TREE names no newer docker; .ci/unpack-docker fetches one"
+            );
+            return None;
+        };
+        // An overlay cannot be laid over what is a part of it.
+        let copy = self.node_path("tree");
+        let mut source = tree;
+        source.push("/.");
+        fs::create_dir_all(&copy).unwrap();
+        stdout(Command::new("cp").arg("--archive").arg(source).arg(&copy));
+        Some(copy)
+    }
+
+    /// Deletes what the node has kept of its jobs.
+    pub fn forget_jobs(&self) {
+        for kept in ["var", "claims"] {
+            let _ = fs::remove_dir_all(self.node_path(kept));
+        }
+    }
+
     /// The PATH in the container, whose tools stand in `/opt/tools`.
     pub fn container_path() -> String {
         format!("/opt/tools:{PATH}")
