@@ -3,7 +3,9 @@
 
 mod connections;
 pub mod duration;
+mod exposition;
 mod routes;
+mod status;
 pub mod tls;
 
 use std::{
@@ -42,6 +44,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// … and how long it may think about that.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 256;
+/// What an HTTP/2 connection may send before it is read, and one stream of it: enough for a review.
+/// It is memory that every connection can take.
+const CONNECTION_WINDOW: u32 = 128 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
+/// The same for HTTP/1.1.
+const READ_BUFFER: usize = 64 << 10;
 const MAX_HEADERS: u32 = 16 << 10;
 /// Scrapers and kubelets.
 const METRICS_CONNECTIONS: usize = 64;
@@ -72,7 +80,7 @@ pub struct Config {
     pub events: Option<Sink>,
     /// Who leases claims of pools; without one their pods get the fallback.
     pub leaser: Option<Leaser>,
-    /// Connections beyond this are closed at once.
+    /// For a connection beyond this, another one is closed.
     pub max_connections: usize,
     /// How long a request may take to arrive.
     pub request_timeout: Duration,
@@ -108,6 +116,7 @@ struct App {
     certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
     shutdown: Shutdown,
+    status: status::State,
 }
 
 impl App {
@@ -147,7 +156,7 @@ impl Shutdown {
 
 /// A server that has its ports, and accepts connections once it runs.
 pub struct Server {
-    app: Arc<App>,
+    app: App,
     webhook: (TcpListener, SocketAddr),
     metrics: (TcpListener, SocketAddr),
     tls: RustlsConfig,
@@ -183,9 +192,10 @@ impl Server {
             certificate: config.tls,
             request_timeout: config.request_timeout,
             shutdown: Shutdown::default(),
+            status: status::State::default(),
         };
         Ok(Self {
-            app: Arc::new(app),
+            app,
             webhook,
             metrics: metrics_listener,
             tls,
@@ -193,6 +203,13 @@ impl Server {
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
         })
+    }
+
+    /// Gives it a name, by which people tell the status pages of replicas apart.
+    #[must_use]
+    pub fn named(mut self, replica: String) -> Self {
+        self.app.status.replica = Some(replica);
+        self
     }
 
     /// Where the webhook listens.
@@ -219,21 +236,22 @@ impl Server {
     /// # Errors
     /// When a listener breaks.
     pub async fn run(self) -> io::Result<()> {
+        let app = Arc::new(self.app);
         let webhook = Handle::new();
-        let gate = Gate::new(self.max_connections, &self.app.metrics, Port::Webhook);
+        let gate = Gate::new(self.max_connections, &app.metrics, Port::Webhook);
         let acceptor = RustlsAcceptor::new(self.tls)
             .handshake_timeout(GREETING_TIMEOUT)
             .acceptor(gate);
         let serve_webhook = http(self.webhook.0, &webhook, acceptor)?
-            .serve(routes::webhook(Arc::clone(&self.app)).into_make_service());
+            .serve(routes::webhook(Arc::clone(&app)).into_make_service());
 
         let metrics = Handle::new();
-        let gate = Gate::new(METRICS_CONNECTIONS, &self.app.metrics, Port::Metrics);
+        let gate = Gate::new(METRICS_CONNECTIONS, &app.metrics, Port::Metrics);
         let serve_metrics = http(self.metrics.0, &metrics, gate)?
-            .serve(routes::metrics(Arc::clone(&self.app)).into_make_service());
+            .serve(routes::metrics(Arc::clone(&app)).into_make_service());
 
         let drain = async {
-            self.app.shutdown.begun().await;
+            app.shutdown.begun().await;
             tokio::time::sleep(self.drain_delay).await;
             webhook.graceful_shutdown(Some(self.drain_timeout));
             Ok(())
@@ -269,12 +287,17 @@ fn http<A>(
             debug!(?peer, %error, "connection not accepted");
         });
     let builder = server.http_builder();
-    builder.http1().header_read_timeout(IDLE_TIMEOUT);
+    builder
+        .http1()
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(READ_BUFFER);
     builder
         .http2()
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_header_list_size(MAX_HEADERS);
     Ok(server)
 }

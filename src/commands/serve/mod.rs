@@ -4,7 +4,12 @@ mod in_cluster;
 mod log;
 mod standalone;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -16,7 +21,7 @@ use crate::{
     admit::admit,
     claims::Leaser,
     events::Sink,
-    facts::LiveFacts,
+    facts::{LiveFacts, PolicyLoad},
     metrics::Metrics,
     policy::Policy,
     server::{
@@ -91,7 +96,8 @@ pub(super) struct ServeArgs {
     )]
     pub client_names: Vec<String>,
 
-    /// How many connections may be open at once; more are closed immediately.
+    /// How many connections may be open at once. For one more, the address with the most of them
+    /// loses the one that was idle the longest.
     #[arg(long, env = "SLIPWAY_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1024", value_parser = count)]
     pub max_connections: usize,
 
@@ -203,6 +209,16 @@ pub fn start(args: &ServeArgs) -> anyhow::Result<()> {
         runtime.block_on(standalone::run(args))
     } else {
         runtime.block_on(in_cluster::run(args))
+    }
+}
+
+/// Where the policy comes from.
+fn policy_load(args: &ServeArgs) -> PolicyLoad {
+    let file = args.policy.as_ref().map(|path| path.display().to_string());
+    PolicyLoad {
+        file: file.map(Into::into),
+        in_force_since: Some(SystemTime::now()),
+        refused_at: None,
     }
 }
 
