@@ -8,8 +8,8 @@ use plotters::{
 
 use super::summary::{Jobs, Summary};
 
-const WIDTH: i32 = 900;
-const LEFT: i32 = 250;
+const WIDTH: i32 = 960;
+const LEFT: i32 = 310;
 const RIGHT: i32 = 130;
 const TOP: i32 = 64;
 const ROW: i32 = 34;
@@ -45,29 +45,29 @@ pub fn svg(summaries: &[Summary]) -> String {
         };
         write(
             (12, 20),
-            16,
+            20,
             HPos::Left,
             "One CI job, seconds: median, and ratio to plain Docker-in-Docker".to_owned(),
         );
         bar(12, 38, 12, WALL);
         write(
             (30, 44),
-            12,
+            15,
             HPos::Left,
             "wall time, from the start of dockerd to the end of the build".to_owned(),
         );
-        bar(392, 38, 12, CPU);
-        write((410, 44), 12, HPos::Left, "CPU time of the pod".to_owned());
+        bar(492, 38, 12, CPU);
+        write((510, 44), 15, HPos::Left, "CPU time of the pod".to_owned());
         let mut y = TOP;
         for row in rows {
-            write((LEFT - 10, y + BAR), 13, HPos::Right, label(row));
+            write((LEFT - 10, y + BAR), 16, HPos::Right, label(row));
             for (n, (figure, color)) in (0..).zip([(&row.wall, WALL), (&row.cpu, CPU)]) {
                 let top = y + n * (BAR + 1);
                 let length = pixels(figure.median / longest);
                 bar(LEFT, top, length, color);
                 let ratio = figure.ratio.unwrap_or_default();
                 let words = format!("{:.1} s, {ratio:.2} ×", figure.median);
-                write((LEFT + length + 6, top + BAR / 2), 11, HPos::Left, words);
+                write((LEFT + length + 6, top + BAR / 2), 14, HPos::Left, words);
             }
             y += ROW;
         }

@@ -88,6 +88,7 @@ pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
     };
     let text = pod.to_string();
     let patch = evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch;
+    let patch = patch.to_patch().unwrap();
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &patch).unwrap();
     patched
