@@ -16,7 +16,7 @@ use super::{
     image::{BASE, Order, write_project},
     kubelet::{Container, Surroundings, dockerd_of, patched, variables, volume},
     machine::{Machine, stdout, wait_for},
-    network::POD_NAMESPACE,
+    network::{self, POD_NAMESPACE},
     progress,
     record::Record,
     site::{OPTIONS, Site},
@@ -58,8 +58,8 @@ pub fn run(
     let name = format!("job-{number}");
     let runner = &pod["spec"]["containers"][0];
     let dockerd = dockerd_of(&pod).unwrap();
-    site.network.renew_pod();
-    site.network.set_rate(strategy.rate);
+    network::renew_pod();
+    network::set_rate(strategy.rate);
     let cgroup = Cgroup::new();
     if let Some(cpu) = dockerd["resources"]["limits"]["cpu"].as_str() {
         cgroup.limit_dockerd(millicores(cpu));
@@ -119,7 +119,7 @@ pub fn run(
         hits: steps.hits,
         can_hit: strategy.can_hit(),
         pull: match strategy.task {
-            Task::Pull => Some((wall - ready).as_secs_f64()),
+            Task::Pull => Some(wall.saturating_sub(ready).as_secs_f64()),
             _ => steps.pull.as_ref().map(Duration::as_secs_f64),
         },
         upstream_to_pod: after.upstream_to_pod - before.upstream_to_pod,

@@ -77,31 +77,6 @@ impl Network {
         }
     }
 
-    /// Sets the rate of the long way, in both directions.
-    pub fn set_rate(&self, mbit: u32) {
-        for namespace in [&[][..], &["-n", "hub"]] {
-            let rate = format!("{mbit}mbit");
-            let queue = ["dev", "wan", "root", "tbf", "rate", &rate];
-            // Deep enough that nothing is dropped: between neighbours a lost packet costs far more than on a long way.
-            let depth = ["burst", "256kb", "limit", "32mb"];
-            let words = [&["qdisc", "replace"][..], &queue, &depth].concat();
-            stdout(Command::new("tc").args(namespace).args(words));
-        }
-    }
-
-    /// A new network for a new pod.
-    pub fn renew_pod(&self) {
-        let _ = Command::new("ip").args(["netns", "delete", "pod"]).output();
-        let _ = Command::new("ip").args(["link", "delete", "pod"]).output();
-        ip("netns add pod");
-        ip("link add pod type veth peer name eth0 netns pod");
-        ip("link set pod master lan up");
-        ip("-n pod link set lo up");
-        ip("-n pod link set eth0 up");
-        ip(&format!("-n pod address add {POD}/24 dev eth0"));
-        ip("-n pod route add default via 10.20.30.1");
-    }
-
     /// What went over it so far.
     pub fn traffic(&self) -> Traffic {
         Traffic {
@@ -110,6 +85,31 @@ impl Network {
             mirror_to_pod: self.mirror.to_pod(),
         }
     }
+}
+
+/// Sets the rate of the long way, in both directions.
+pub fn set_rate(mbit: u32) {
+    for namespace in [&[][..], &["-n", "hub"]] {
+        let rate = format!("{mbit}mbit");
+        let queue = ["dev", "wan", "root", "tbf", "rate", &rate];
+        // Deep enough that nothing is dropped: between neighbours a lost packet costs far more than on a long way.
+        let depth = ["burst", "256kb", "limit", "32mb"];
+        let words = [&["qdisc", "replace"][..], &queue, &depth].concat();
+        stdout(Command::new("tc").args(namespace).args(words));
+    }
+}
+
+/// A new network for a new pod.
+pub fn renew_pod() {
+    let _ = Command::new("ip").args(["netns", "delete", "pod"]).output();
+    let _ = Command::new("ip").args(["link", "delete", "pod"]).output();
+    ip("netns add pod");
+    ip("link add pod type veth peer name eth0 netns pod");
+    ip("link set pod master lan up");
+    ip("-n pod link set lo up");
+    ip("-n pod link set eth0 up");
+    ip(&format!("-n pod address add {POD}/24 dev eth0"));
+    ip("-n pod route add default via 10.20.30.1");
 }
 
 fn ip(words: &str) {

@@ -55,7 +55,7 @@ impl Records {
     /// Those of a file, or none where there is no file yet.
     pub fn open(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_default();
-        let lines = text.lines().map(|line| serde_json::from_str(line));
+        let lines = text.lines().map(serde_json::from_str);
         let all = lines.collect::<Result<_, _>>();
         let all = all.unwrap_or_else(|error| panic!("{}: {error}; delete it", path.display()));
         Self {

@@ -14,7 +14,7 @@ use super::{
     job,
     kubelet::{Container, Options, Surroundings},
     machine::{Machine, Tools, stdout, write_program},
-    network::Network,
+    network::{self, Network},
     registry::{Identities, Registry},
     size::Size,
     strategy::{self, Mirror, PLAIN},
@@ -45,7 +45,7 @@ impl Site {
     /// Makes it below `dir`; what takes long is kept there for the next time.
     pub fn new(dir: &Path, tree: Option<&Path>, version: String, size: Size) -> Self {
         let network = Network::new();
-        network.set_rate(1000);
+        network::set_rate(1000);
         let identities = Identities::new(&dir.join("identities"));
         stdout(
             Command::new("mount")
@@ -54,7 +54,7 @@ impl Site {
                 .arg("/etc/hosts"),
         );
         let upstream = identities.upstream(&dir.join("upstream"));
-        let site = Self {
+        let this = Self {
             network,
             size,
             dir: dir.to_owned(),
@@ -64,8 +64,8 @@ impl Site {
             mirror: None,
             _upstream: upstream,
         };
-        site.push_base();
-        site
+        this.push_base();
+        this
     }
 
     /// The major version of dockerd.
@@ -133,7 +133,7 @@ impl Site {
         let strategies = strategy::all();
         let plain = strategies.iter().find(|s| s.name == PLAIN).unwrap();
         let pod: Value = job::pod(plain, self.version());
-        self.network.renew_pod();
+        network::renew_pod();
         let cgroup = Cgroup::new();
         let mut mounts = self.mounts();
         mounts.push((machine.pod_dir("root"), "/var/lib/docker".to_owned()));
