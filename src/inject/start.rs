@@ -59,6 +59,11 @@ impl Start {
         }
     }
 
+    /// Starts containerd before dockerd.
+    pub fn containerd(&mut self) {
+        self.options.push("containerd=first".to_owned());
+    }
+
     /// The `command` before a container's own, or before the entrypoint of docker's image; `None`
     /// when there is nothing to do.
     pub fn command<'c>(
@@ -113,6 +118,13 @@ pub(super) fn wrap(builder: &mut Builder<'_>, target: Target<'_>, root_is_ours: 
         && builder.mount(target.place, SLOTS_DIR, SLOTS_VOLUME, &source)
     {
         start.slots(slots);
+    }
+    if dind.start_containerd
+        && !is_settled(builder, &target, "containerd")
+        && !is_settled(builder, &target, "data-root")
+        && admits(builder, &target, "startContainerd")
+    {
+        start.containerd();
     }
     let own = target.container.command.iter().flatten();
     if let Some(command) = start.command(own.map(crate::pod::Str::as_str)) {

@@ -197,6 +197,9 @@ pub struct Dind {
     pub inject: InjectDind,
     /// Seconds that a runner waits for dockerd, where its image knows such a variable.
     pub wait_seconds: u32,
+    /// Whether the start wrapper starts containerd before dockerd. Some versions of dockerd, 26.1 among
+    /// them, wait a second for a containerd that they start themselves.
+    pub start_containerd: bool,
     /// What is on dockerd's data-root.
     pub cache: DockerdCache,
 }
@@ -216,6 +219,7 @@ impl Default for Dind {
             stock_images: vec![Glob::new("docker:*dind*"), Glob::new("*/docker:*dind*")],
             inject: InjectDind::Never,
             wait_seconds: 120,
+            start_containerd: false,
             cache: DockerdCache::NodeSlots(NodeSlots::default()),
         }
     }

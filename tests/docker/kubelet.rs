@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -43,6 +43,18 @@ impl Default for Options {
     }
 }
 
+/// What stands around a container, beside what its pod says.
+#[derive(Default)]
+pub struct Surroundings {
+    /// The words before the command that makes the container. They execute it in a network namespace that has
+    /// `eth0`. Without them the container gets a network of its own, which leads nowhere.
+    pub within: Vec<String>,
+    /// More bind mounts: what of the machine, and where in the container.
+    pub mounts: Vec<(PathBuf, String)>,
+    /// A directory tree that is laid over the machine's root file system: the container's image.
+    pub image: Option<PathBuf>,
+}
+
 /// A running dockerd container. Dropping it kills all its processes, as the end of a pod does.
 pub struct Container<'m> {
     machine: &'m Machine,
@@ -76,6 +88,7 @@ pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
     };
     let text = pod.to_string();
     let patch = evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch;
+    let patch = patch.to_patch().unwrap();
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &patch).unwrap();
     patched
@@ -125,6 +138,17 @@ impl<'m> Container<'m> {
     /// Starts the dockerd container of `pod`, whose scratch directories have the name `name`: a
     /// second start under one name is a restart in the same pod.
     pub fn start(machine: &'m Machine, name: &str, pod: &Value, options: Options) -> Self {
+        Self::start_in(machine, name, pod, options, &Surroundings::default())
+    }
+
+    /// Starts it in surroundings of the caller's choice.
+    pub fn start_in(
+        machine: &'m Machine,
+        name: &str,
+        pod: &Value,
+        options: Options,
+        surroundings: &Surroundings,
+    ) -> Self {
         let container = dockerd_of(pod).expect("a dockerd in the pod");
         let dir = machine.pod_dir(name);
         let scratch = dir.join("scratch");
@@ -144,6 +168,9 @@ impl<'m> Container<'m> {
             let on_host = source.starts_with(machine.node_path("/"));
             mounts.push((source, target, if on_host { options.disk } else { "plain" }));
         }
+        for (source, target) in &surroundings.mounts {
+            mounts.push((source.clone(), target.clone(), "plain"));
+        }
         let lines: Vec<String> = mounts
             .iter()
             .map(|(source, target, disk)| format!("{} {target} {disk}", source.display()))
@@ -157,21 +184,21 @@ impl<'m> Container<'m> {
             .open(&log)
             .unwrap();
 
-        let mut command = Command::new("unshare");
+        let own_network = surroundings.within.is_empty().then(|| "--net".to_owned());
+        let namespaces = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        let unshare = ["unshare".to_owned()].into_iter();
+        let mut words_before = surroundings.within.iter().cloned().chain(unshare);
+        let mut command = Command::new(words_before.next().unwrap());
         command
-            .args([
-                "--mount",
-                "--pid",
-                "--net",
-                "--fork",
-                "--mount-proc",
-                "--kill-child",
-                "sh",
-            ])
+            .args(words_before)
+            .args(own_network)
+            .args(namespaces)
+            .arg("sh")
             .arg(dir.join("container.sh"))
             .arg(&scratch)
             .arg(dir.join("mounts"))
-            .arg(options.mtu.to_string());
+            .arg(options.mtu.to_string())
+            .arg(surroundings.image.as_deref().unwrap_or(Path::new("")));
         if options.shared_pid_namespace {
             command.args([
                 "sh",
@@ -261,13 +288,23 @@ impl<'m> Container<'m> {
     }
 
     /// Its socket, as seen from outside.
-    fn socket_outside(&self) -> PathBuf {
-        let parent = self.process.id();
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-        let child = children.unwrap_or_default().trim().to_owned();
+    pub fn socket_outside(&self) -> PathBuf {
         // `/var/run` is an absolute link: outside, it would lead to the machine's.
         let path = self.socket.replace("/var/run/", "/run/");
-        PathBuf::from(format!("/proc/{child}/root{path}"))
+        PathBuf::from(format!("/proc/{}/root{path}", self.first_process()))
+    }
+
+    /// The number of its first process, as seen from outside; empty while there is none.
+    pub fn first_process(&self) -> String {
+        let parent = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+        children.unwrap_or_default().trim().to_owned()
+    }
+
+    /// Ends it as the kubelet does: SIGTERM to the first process, and SIGKILL to all when its end is long in coming.
+    pub fn terminate(mut self) {
+        stdout(Command::new("kill").args(["-TERM", &self.first_process()]));
+        self.wait_until_ended();
     }
 
     /// Kills a program of the container by its name, all of its processes.
@@ -297,16 +334,18 @@ impl Drop for Container<'_> {
     }
 }
 
-/// The directory behind a volume of the pod, made if need be.
-fn volume(machine: &Machine, dir: &std::path::Path, pod: &Value, name: &str) -> PathBuf {
+/// The directory behind a volume of the pod, made if need be. A claim is a directory of the node.
+pub fn volume(machine: &Machine, dir: &Path, pod: &Value, name: &str) -> PathBuf {
     let volumes = pod["spec"]["volumes"].as_array().unwrap();
     let volume = volumes
         .iter()
         .find(|volume| volume["name"] == name)
         .unwrap();
-    let path = match volume["hostPath"]["path"].as_str() {
-        Some(path) => machine.node_path(path),
-        None => dir.join("volumes").join(name),
+    let claim = &volume["persistentVolumeClaim"]["claimName"];
+    let path = match (volume["hostPath"]["path"].as_str(), claim.as_str()) {
+        (Some(path), _) => machine.node_path(path),
+        (None, Some(claim)) => machine.node_path("claims").join(claim),
+        (None, None) => dir.join("volumes").join(name),
     };
     fs::create_dir_all(&path).unwrap();
     for item in volume["downwardAPI"]["items"]
@@ -332,7 +371,7 @@ fn socket(container: &Value) -> String {
 }
 
 /// The literal variables of a container.
-fn variables(container: &Value) -> HashMap<String, String> {
+pub fn variables(container: &Value) -> HashMap<String, String> {
     let all = container["env"].as_array().into_iter().flatten();
     all.filter_map(|var| {
         Some((

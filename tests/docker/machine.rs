@@ -59,6 +59,18 @@ impl Machine {
             eprintln!("skipped: {lack}");
             return None;
         }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // Not below $TMPDIR: paths of sockets have 107 bytes at most.
+        let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
+        let machine = Self::at(dir);
+        // A disk that is not full, whatever the machine's is.
+        let disk = ["-t", "tmpfs", "-o", "size=4g", "node"];
+        stdout(Command::new("mount").args(disk).arg(machine.node_path("/")));
+        Some(machine)
+    }
+
+    /// A node with its files in `dir`, on the machine's own disk. It waits until the tests leave room for it.
+    pub fn at(dir: PathBuf) -> Self {
         let (count, changed) = &RUNNING;
         let mut running = count.lock().unwrap_or_else(PoisonError::into_inner);
         while *running >= AT_ONCE {
@@ -68,18 +80,11 @@ impl Machine {
         }
         *running += 1;
         drop(running);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Not below $TMPDIR: paths of sockets have 107 bytes at most.
-        let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
-        fs::create_dir_all(dir.join("pods")).unwrap();
         let machine = Self { dir };
-        // A disk that is not full, whatever the machine's is.
-        let node = machine.node_path("/");
-        fs::create_dir_all(&node).unwrap();
-        let disk = ["-t", "tmpfs", "-o", "size=4g", "node"];
-        stdout(Command::new("mount").args(disk).arg(&node));
+        fs::create_dir_all(machine.dir.join("pods")).unwrap();
+        fs::create_dir_all(machine.node_path("/")).unwrap();
         machine.make_tools();
-        Some(machine)
+        machine
     }
 
     /// A directory of the node, or a file in it.
@@ -101,6 +106,31 @@ impl Machine {
             Tools::Busybox => "busybox",
             Tools::BusyboxWithoutFlock => "no-flock",
         })
+    }
+
+    /// The programs of a newer docker, on this node's disk, if `SLIPWAY_DOCKER_TREE` names a directory with them, as
+    /// `.ci/unpack-docker` makes one; otherwise `None`, and why on standard error.
+    pub fn newer_docker(&self) -> Option<PathBuf> {
+        let Some(tree) = std::env::var_os("SLIPWAY_DOCKER_TREE") else {
+            eprintln!(
+                "skipped: SLIPWAY_DOCKER_TREE names no newer docker; .ci/unpack-docker fetches one"
+            );
+            return None;
+        };
+        // An overlay cannot be laid over what is a part of it.
+        let copy = self.node_path("tree");
+        let mut source = tree;
+        source.push("/.");
+        fs::create_dir_all(&copy).unwrap();
+        stdout(Command::new("cp").arg("--archive").arg(source).arg(&copy));
+        Some(copy)
+    }
+
+    /// Deletes what the node has kept of its jobs.
+    pub fn forget_jobs(&self) {
+        for kept in ["var", "claims"] {
+            let _ = fs::remove_dir_all(self.node_path(kept));
+        }
     }
 
     /// The PATH in the container, whose tools stand in `/opt/tools`.
@@ -165,7 +195,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = Command::new("umount")
-            .arg("--lazy")
+            .args(["--lazy", "--quiet"])
             .arg(self.node_path("/"))
             .status();
         // What dead dockerds left may be large. A mount that is in the way stays, and is seen.
@@ -176,7 +206,8 @@ impl Drop for Machine {
     }
 }
 
-fn check() -> Result<(), String> {
+/// Whether the machine can run dockerd; what it lacks, if not.
+pub fn check() -> Result<(), String> {
     let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
     if !is_root {
         return Err("the docker tests need root".to_owned());

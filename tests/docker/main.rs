@@ -20,3 +20,4 @@ mod leftovers;
 mod machine;
 mod oddities;
 mod slots;
+mod start_containerd;

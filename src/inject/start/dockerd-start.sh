@@ -1,10 +1,11 @@
 #!/bin/sh
 # Starts dockerd, on a data-root that earlier runners left warm where one is free.
 #
-#   sh -c SCRIPT slipway-start [slots=N] [budget=MB] [mtu=auto] [network-mtu=auto] -- PROGRAM [ARGUMENT...]
+#   sh -c SCRIPT slipway-start [slots=N] [budget=MB] [mtu=auto] [network-mtu=auto] [containerd=first] -- PROGRAM [ARGUMENT...]
 #
 # slots=N      take one of N slots below $dir; a slot has one dockerd at a time
 # budget=MB    the size to which the slot's images and build cache are pruned
+# containerd=first   start containerd before dockerd
 # mtu=auto     give dockerd the MTU of the pod's interface; network-mtu=auto: the networks of jobs too
 #
 # Whatever fails in here, dockerd is started all the same. POSIX sh: docker's image has busybox, others dash.
@@ -13,7 +14,7 @@
 # Jobs had root: in a slot, and around it, may stand anything. Links are never followed, pipes never opened.
 
 dir=/opt/slipway/slots
-slots=0 budget='' slot='' mtu='' network_mtu=''
+slots=0 budget='' slot='' mtu='' network_mtu='' containerd=''
 # In percent of the disk. The kubelet leaves 20 available when it deletes images, and evicts pods below 15.
 min_available=17
 # In seconds: the longest that dockerd's start waits for cleaning.
@@ -169,6 +170,28 @@ follow() {
     [ -z "$slot" ] || nice du -xsk "$slot" 2>/dev/null | awk '{ print int($1 * 1.024 / 1000) }' >"$slot/size"
 }
 
+# Starts containerd on data-root $1, as dockerd would, and prints nothing. dockerd looks for the socket of a containerd
+# that it starts itself before it can be there, and then again a second later.
+start_containerd() {
+    state=/var/run/docker/containerd
+    command -v containerd >/dev/null && mkdir -p "$state" || return 1
+    rm -f "$state"/*.sock "$state"/*.sock.ttrpc
+    cat >"$state/containerd.toml" <<END
+version = 2
+root = "$1/containerd/daemon"
+state = "$state/daemon"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
+[grpc]
+address = "$containerd"
+END
+    containerd --config "$state/containerd.toml" --log-level warn & daemon=$!
+    tries=250
+    until [ -S "$containerd" ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] && [ -e "/proc/$daemon/exe" ] && sleep 0.02 || return 1
+    done
+}
+
 # Where dockerd listens, by its arguments: a socket file, if there is one.
 listens_on() {
     address=''
@@ -193,6 +216,7 @@ while [ $# -gt 0 ]; do
         budget=*) budget=${1#*=} ;;
         mtu=auto) mtu=auto ;;
         network-mtu=auto) network_mtu=auto ;;
+        containerd=first) containerd=/var/run/docker/containerd/containerd.sock ;;
         --) shift; break ;;
     esac
     shift
@@ -215,5 +239,13 @@ if [ "$slots" -gt 0 ]; then
         log 'data-root: temporary, empty'
     fi
     (follow "$(listens_on "$@")") 9>&- &
+fi
+if [ -n "$containerd" ]; then
+    if start_containerd "${slot:-/var/lib}/docker"; then
+        set -- "$@" "--containerd=$containerd"
+    else
+        log 'containerd did not start: left to dockerd'
+        kill "$daemon" 2>/dev/null
+    fi
 fi
 exec "$@"
