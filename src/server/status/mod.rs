@@ -41,6 +41,8 @@ use report::Status;
 pub(super) struct State {
     /// The last decisions.
     pub(super) decisions: Decisions,
+    /// Whether there is a page at all.
+    pub(super) shown: bool,
     /// What tells this replica from others.
     pub(super) replica: Option<String>,
     started: SystemTime,
@@ -53,6 +55,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             decisions: Decisions::default(),
+            shown: true,
             replica: None,
             started: SystemTime::now(),
             turn: Arc::new(Semaphore::new(1)),
