@@ -1,8 +1,8 @@
 //! The change itself: documents with the patches of their pods, and the difference.
 
+use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use json_patch::Patch;
 use serde_json::Value;
-use similar::TextDiff;
 
 use super::{Item, Subject};
 use crate::{admit::Evaluation, decide::Cluster, manifest::documents::to_yaml};
@@ -68,13 +68,21 @@ impl<'i> Injected<'i> {
             let before = part(&self.item.content, owner);
             let after = part(&self.content, owner);
             let title = format!("{} {}", self.item.file, subject.title());
-            let diff = TextDiff::from_lines(&before, &after)
-                .unified_diff()
-                .context_radius(3)
-                .header(&title, &format!("{title} (injected)"))
-                .to_string();
-            (*subject, diff)
+            (*subject, unified_diff(&title, &before, &after))
         })
+    }
+}
+
+/// The change of a text, with three lines around each part; nothing where nothing changes.
+fn unified_diff(title: &str, before: &str, after: &str) -> String {
+    let input = InternedInput::new(before, after);
+    let mut diff = Diff::compute(Algorithm::Histogram, &input);
+    diff.postprocess_lines(&input);
+    let printer = BasicLineDiffPrinter(&input.interner);
+    let hunks = diff.unified_diff(&printer, UnifiedDiffConfig::default(), &input);
+    match hunks.to_string() {
+        hunks if hunks.is_empty() => hunks,
+        hunks => format!("--- {title}\n+++ {title} (injected)\n{hunks}"),
     }
 }
 
@@ -100,8 +108,12 @@ pub fn inject_all<'i>(
                 .look(cluster)
                 .map_err(|error| failed(error.into()))?
                 .evaluation;
+            let patch = evaluation
+                .patch
+                .to_patch()
+                .map_err(|error| failed(error.into()))?;
             injected
-                .apply(subject, &evaluation.patch)
+                .apply(subject, &patch)
                 .map_err(|error| failed(error.into()))?;
             looked(&title, &evaluation);
         }

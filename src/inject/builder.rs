@@ -1,12 +1,14 @@
 //! Collects injections and keeps their rules: nothing twice, nothing over what the pod has.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{Injection, Injections, ResourceKind};
 use crate::{
     decide::Plan,
     nodes::Pin,
-    pod::{Container, ContainerRef, Map, Pod, Volume, canonical_path, is_within},
+    pod::{Container, ContainerRef, Map, Pod, Volume, is_same_path, is_within},
     policy::Overwrite,
     reason::Reason,
 };
@@ -83,12 +85,11 @@ impl<'b> Builder<'b> {
 
     /// A variable on every client, where the pod has none of that name: nothing to remark on.
     pub fn default_client_env(&mut self, name: &str, value: &str) {
-        for place in self.plan.clients.clone() {
-            if self
-                .container(place)
-                .is_some_and(|c| c.env_var(name).is_none())
-            {
-                self.set_env(place, name, value);
+        let plan = self.plan;
+        for place in &plan.clients {
+            let client = self.container(*place);
+            if client.is_some_and(|c| c.env_var(name).is_none()) {
+                self.set_env(*place, name, value);
             }
         }
     }
@@ -111,8 +112,9 @@ impl<'b> Builder<'b> {
 
     /// A variable on every container in which jobs run.
     pub fn client_env(&mut self, name: &str, value: &str) {
-        for place in self.plan.clients.clone() {
-            self.env(place, name, value);
+        let plan = self.plan;
+        for place in &plan.clients {
+            self.env(*place, name, value);
         }
     }
 
@@ -146,7 +148,7 @@ impl<'b> Builder<'b> {
         let occupied = mounts.iter().any(|m| is_within(&m.mount_path, path));
         let injected = self.out.list.iter().any(|injection| {
             matches!(injection, Injection::Mount { container: c, path: p, .. }
-                if *c == container && canonical_path(p) == canonical_path(path))
+                if *c == container && is_same_path(p, path))
         });
         if occupied || injected {
             if occupied && !self.is_ours(container, path, name) {
@@ -199,9 +201,22 @@ impl<'b> Builder<'b> {
         free
     }
 
+    /// A name that no volume has, and that no mount names either: a mount without a volume would get
+    /// hold of ours, in a container that was never to see it.
     fn free_volume_name(&self, name: &str) -> String {
+        let containers = self
+            .pod
+            .containers()
+            .iter()
+            .chain(self.pod.init_containers());
+        let named: HashSet<&str> = containers
+            .flat_map(Container::mounts)
+            .map(|mount| mount.name.as_str())
+            .filter(|mounted| mounted.starts_with(name))
+            .collect();
         let taken = |candidate: &str| {
-            self.pod.volumes().iter().any(|v| v.name == candidate)
+            named.contains(candidate)
+                || self.pod.volumes().iter().any(|v| v.name == candidate)
                 || self
                     .out
                     .list
@@ -360,11 +375,11 @@ fn annotation_source(key: &str, file: &str) -> Value {
 
 /// Whether a volume of the pod has this source, as far as the view can tell.
 fn has_source(volume: &Volume<'_>, source: &Value) -> bool {
-    let text = |pointer: &str| source.pointer(pointer).and_then(Value::as_str);
-    if let Some(path) = text("/hostPath/path") {
+    let text = |kind: &str, field: &str| source.get(kind)?.get(field)?.as_str();
+    if let Some(path) = text("hostPath", "path") {
         return volume.host_path.as_ref().is_some_and(|h| h.path == path);
     }
-    if let Some(claim) = text("/persistentVolumeClaim/claimName") {
+    if let Some(claim) = text("persistentVolumeClaim", "claimName") {
         let source = volume.persistent_volume_claim.as_ref();
         return source.is_some_and(|c| c.claim_name == claim);
     }

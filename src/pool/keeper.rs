@@ -27,10 +27,14 @@ pub struct Holder {
     pub claims: Vec<String>,
 }
 
+/// A lease, with the namespace of the pod whose label says it. Anybody may write any label on a pod of
+/// his own namespace: it says nothing of the claims of another.
+pub type SeenLease = (String, String);
+
 /// What one leader knows of leases. It begins with nothing, and then takes a little longer.
 #[derive(Debug, Default)]
 pub struct Keeper {
-    sightings: HashMap<String, Sighting>,
+    sightings: HashMap<SeenLease, Sighting>,
 }
 
 #[derive(Debug)]
@@ -51,8 +55,8 @@ impl Keeper {
     pub fn suspects(
         &mut self,
         claims: &Claims,
-        seen: &HashSet<String>,
-        live: &HashSet<String>,
+        seen: &HashSet<SeenLease>,
+        live: &HashSet<SeenLease>,
         now: Duration,
         appearance: Duration,
     ) -> Vec<Arc<Claim>> {
@@ -62,17 +66,18 @@ impl Keeper {
             let Some(lease) = &claim.marks.lease else {
                 continue;
             };
-            let known = self.sightings.remove(&lease.id);
+            let of_namespace = (claim.namespace.clone(), lease.id.clone());
+            let known = self.sightings.remove(&of_namespace);
             let mut sighting = known.unwrap_or(Sighting {
                 since: now,
                 appeared: false,
             });
-            sighting.appeared |= seen.contains(&lease.id);
+            sighting.appeared |= seen.contains(&of_namespace);
             let settled = sighting.appeared || now.saturating_sub(sighting.since) >= appearance;
-            if settled && !live.contains(&lease.id) {
+            if settled && !live.contains(&of_namespace) {
                 suspects.push(Arc::clone(claim));
             }
-            sightings.insert(lease.id.clone(), sighting);
+            sightings.insert(of_namespace, sighting);
         }
         self.sightings = sightings;
         suspects

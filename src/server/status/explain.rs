@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     super::{
         App,
-        routes::{announced_length, plain, read},
+        routes::{plain, read},
     },
     html, json,
     page::{ExplainPage, Form, Outcome, PodView},
@@ -129,7 +129,7 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
         return Refusal::Busy.into_response();
     };
     let (parts, body) = request.into_parts();
-    let bytes = match read(body, announced_length(&parts.headers), deadline).await {
+    let bytes = match read(body, deadline).await {
         Ok(bytes) => bytes,
         Err(unread) => return unread.into_response(),
     };
