@@ -6,6 +6,7 @@ mod decisions;
 mod explain;
 mod page;
 mod report;
+mod words;
 
 use std::{
     sync::{Arc, LazyLock},
