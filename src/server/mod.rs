@@ -212,6 +212,13 @@ impl Server {
         self
     }
 
+    /// Leaves the status page out; metrics and probes stay.
+    #[must_use]
+    pub fn without_status_page(mut self) -> Self {
+        self.app.status.shown = false;
+        self
+    }
+
     /// Where the webhook listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

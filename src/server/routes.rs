@@ -59,16 +59,15 @@ pub(super) fn webhook(app: Arc<App>) -> Router {
 
 /// The routes of the metrics' port.
 pub(super) fn metrics(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/metrics", get(scrape))
-        .merge(probes())
-        .merge(status::routes())
-        .fallback(|request: Request| {
-            no_such_path(
-                request,
-                "GET /, /status, /explain, /metrics, /healthz and /readyz",
-            )
-        })
+    let routes = Router::new().route("/metrics", get(scrape)).merge(probes());
+    let (routes, paths) = if app.status.shown {
+        let paths = "GET /, /status, /explain, /metrics, /healthz and /readyz";
+        (routes.merge(status::routes()), paths)
+    } else {
+        (routes, "GET /metrics, /healthz and /readyz")
+    };
+    routes
+        .fallback(move |request: Request| no_such_path(request, paths))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }

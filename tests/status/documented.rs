@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
-use slipway::pool::{Claim, Claims, claim::Marks};
+use slipway::pool::Claims;
 
-use crate::replica::{Replica, read, runner};
+use crate::replica::{Replica, claim, read, runner};
 
 /// Every key, as a path: `[]` stands for an item of a list.
 fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
@@ -40,19 +40,7 @@ async fn every_key_of_the_status_is_documented_and_no_other() {
     replica.admit("ci", &runner("build-1")).await;
     replica.facts.update(|facts| {
         facts.policy_error = Some("unknown key".into());
-        let claim = Claim {
-            namespace: "ci".to_owned(),
-            name: "slipway-fast-0".to_owned(),
-            uid: "u".to_owned(),
-            version: "1".to_owned(),
-            pool: "fast".to_owned(),
-            terminating: false,
-            volume: None,
-            size: None,
-            created: None,
-            marks: Marks::default(),
-        };
-        facts.claims = Some(Arc::new(Claims::new([claim])));
+        facts.claims = Some(Arc::new(Claims::new([claim()])));
     });
     let mut known = BTreeSet::new();
     paths(&replica.get("/status").await.json(), "", &mut known);

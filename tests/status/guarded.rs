@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::StatusCode;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use slipway::server::Server;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -68,6 +69,17 @@ async fn the_webhooks_port_has_no_page() {
             StatusCode::NOT_FOUND
         );
     }
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn the_page_can_be_left_out_and_metrics_stay() {
+    let replica = Replica::start_as(facts(), |_| {}, Server::without_status_page);
+    for path in ["/", "/status", "/explain"] {
+        assert_eq!(replica.get(path).await.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(replica.explain(POD).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(replica.get("/metrics").await.status, 200);
     replica.end().await;
 }
 

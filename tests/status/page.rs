@@ -3,12 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use slipway::{
-    facts::Facts,
-    pool::{Claim, Claims, claim::Marks},
-};
+use slipway::{facts::Facts, pool::Claims};
 
-use crate::replica::{Replica, facts, runner};
+use crate::replica::{Replica, claim, facts, runner};
 
 #[tokio::test]
 async fn a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod() {
@@ -198,31 +195,9 @@ async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
 async fn claims_of_pools_are_told_where_there_are_pools() {
     let replica = Replica::start();
     assert_eq!(replica.get("/status").await.json()["claims"], Value::Null);
-    let annotations = [
-        ("slipway.io/lease", "r1"),
-        ("slipway.io/lease-pod", "build-*"),
-        ("slipway.io/cache-key", "team-a"),
-        ("slipway.io/leases", "7"),
-        ("slipway.io/warm-leases", "5"),
-    ];
-    let annotations = annotations
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-    let claim = Claim {
-        namespace: "ci".to_owned(),
-        name: "slipway-fast-0".to_owned(),
-        uid: "u".to_owned(),
-        version: "1".to_owned(),
-        pool: "fast".to_owned(),
-        terminating: false,
-        volume: None,
-        size: Some("50Gi".to_owned()),
-        created: None,
-        marks: Marks::read(&annotations),
-    };
     replica
         .facts
-        .update(|facts| facts.claims = Some(Arc::new(Claims::new([claim.clone()]))));
+        .update(|facts| facts.claims = Some(Arc::new(Claims::new([claim()]))));
     let claim = replica.get("/status").await.json()["claims"][0].clone();
     assert_eq!(claim["state"], "leased");
     assert_eq!(claim["pod"], "build-*");

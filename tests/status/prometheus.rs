@@ -14,10 +14,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use slipway::facts::Facts;
+use slipway::{facts::Facts, pool::Claims};
 use tokio::net::TcpStream;
 
-use crate::replica::{Replica, example_pods, facts, read, within};
+use crate::replica::{Replica, claim, example_pods, facts, read, within};
 
 const LABELS: &str = r#"job="slipway",namespace="slipway-system""#;
 
@@ -140,6 +140,7 @@ impl Prometheus {
 fn telling_facts() -> Facts {
     let mut facts = facts();
     facts.mirrors_probed = true;
+    facts.claims = Some(Claims::new([claim()]).into());
     facts
 }
 

@@ -17,6 +17,7 @@ use slipway::{
     fleet,
     metrics::Metrics,
     policy::Policy,
+    pool::{Claim, claim::Marks},
     server::{Config, Server, Shutdown, tls::Identity},
 };
 use tokio::{
@@ -94,6 +95,14 @@ impl Replica {
     }
 
     pub fn start_with(facts: Facts, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(facts, change, |server| server.named("slipway-0".to_owned()))
+    }
+
+    pub fn start_as(
+        facts: Facts,
+        change: impl FnOnce(&mut Config),
+        finish: impl FnOnce(Server) -> Server,
+    ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = Identity::generate(&[], any.ip()).unwrap();
         let facts = Arc::new(LiveFacts::new(facts));
@@ -113,7 +122,7 @@ impl Replica {
             drain_timeout: PATIENCE,
         };
         change(&mut config);
-        let server = Server::bind(config).unwrap().named("slipway-0".to_owned());
+        let server = finish(Server::bind(config).unwrap());
         Self {
             webhook: server.address(),
             page: server.metrics_address(),
@@ -226,6 +235,30 @@ pub async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future)
         .await
         .expect("the test hangs")
+}
+
+/// A claim of a pool that a pod has.
+pub fn claim() -> Claim {
+    let annotations = [
+        ("slipway.io/lease", "r1"),
+        ("slipway.io/lease-pod", "build-*"),
+        ("slipway.io/cache-key", "team-a"),
+        ("slipway.io/leases", "7"),
+        ("slipway.io/warm-leases", "5"),
+    ];
+    let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Claim {
+        namespace: "ci".to_owned(),
+        name: "slipway-fast-0".to_owned(),
+        uid: "u".to_owned(),
+        version: "1".to_owned(),
+        pool: "fast".to_owned(),
+        terminating: false,
+        volume: None,
+        size: Some("50Gi".to_owned()),
+        created: None,
+        marks: Marks::read(&annotations.into()),
+    }
 }
 
 /// A scale set's pod with a dockerd.

@@ -164,9 +164,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Some(events),
         Some(leaser),
     )?;
-    let server = Server::bind(config)
-        .context("failed to start; --listen and --metrics-listen choose other addresses")?
-        .named(args.cluster.identity());
+    let server = args.bind(config)?.named(args.cluster.identity());
     let parts = Parts {
         client,
         facts,

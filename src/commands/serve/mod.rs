@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     policy::Policy,
     server::{
-        Config, Shutdown, duration,
+        Config, Server, Shutdown, duration,
         tls::{ClientCheck, ServingCertificate},
     },
 };
@@ -60,7 +60,8 @@ pub(super) struct ServeArgs {
     )]
     pub listen: SocketAddr,
 
-    /// Address and port of /metrics, /healthz and /readyz (plain HTTP). Port 0 takes a free one.
+    /// Address and port of the status page, /metrics, /healthz and /readyz (plain HTTP). Port 0 takes
+    /// a free one.
     #[arg(
         long,
         env = "SLIPWAY_METRICS_LISTEN",
@@ -68,6 +69,17 @@ pub(super) struct ServeArgs {
         default_value = "127.0.0.1:8080"
     )]
     pub metrics_listen: SocketAddr,
+
+    /// Whether the metrics' port has the status page. It names pods, namespaces, nodes' pools and
+    /// mirrors to whoever reaches the port.
+    #[arg(
+        long,
+        env = "SLIPWAY_STATUS_PAGE",
+        value_name = "BOOL",
+        default_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub status_page: bool,
 
     /// The policy: which pods get what. Without it: the built-in policy.
     #[arg(long, env = "SLIPWAY_POLICY", value_name = "FILE")]
@@ -161,6 +173,17 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             drain_delay: self.drain_delay,
             drain_timeout: self.drain_timeout,
+        })
+    }
+
+    /// The server, with its ports.
+    fn bind(&self, config: Config) -> anyhow::Result<Server> {
+        let server = Server::bind(config)
+            .context("failed to start; --listen and --metrics-listen choose other addresses")?;
+        Ok(if self.status_page {
+            server
+        } else {
+            server.without_status_page()
         })
     }
 

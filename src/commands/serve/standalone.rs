@@ -74,14 +74,13 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let tls_dir = args.tls_dir.clone().unwrap_or_else(|| TLS_DIR.into());
     let identity = Identity::generate(&args.standalone_args.tls_names, args.listen.ip())?;
     let metrics = Arc::new(Metrics::standalone());
-    let server = Server::bind(args.server_config(
+    let server = args.bind(args.server_config(
         identity.serving,
         LiveFacts::new(facts).into(),
         metrics,
         None,
         None,
-    )?)
-    .context("failed to start; --listen and --metrics-listen choose other addresses")?;
+    )?)?;
     // Only now: a second server that finds the ports taken leaves the first one's CA alone.
     fs::create_dir_all(&tls_dir)
         .with_context(|| format!("failed to make the directory {}", tls_dir.display()))?;
@@ -147,12 +146,20 @@ fn summary(args: &ServeArgs, tls_dir: &Path, server: &Server, facts: &FactsInWor
         quoted(&review),
         reachable(server.address()),
     );
+    let page = if args.status_page {
+        format!(
+            "Its status page: http://{}/\n",
+            reachable(server.metrics_address())
+        )
+    } else {
+        String::new()
+    };
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
         text,
         "Slipway {version} serves https://{address}/mutate (metrics: http://{metrics}/metrics)
-
+{page}
   nodes       {nodes} ({nodes_from})
   namespaces  {namespaces} ({namespaces_from})
   policy      {policy}; profiles: {profiles}

@@ -147,34 +147,44 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
 
 fn respond(facts: &Facts, parts: &Parts, body: Vec<u8>) -> Response {
     if let Some(form) = form_of(parts, &body) {
-        let items = items(&form);
-        let answer = items
-            .as_deref()
-            .map_err(ToString::to_string)
-            .and_then(|items| look(items, facts).map_err(|refusal| refusal.to_string()));
-        let status = match (&items, &answer) {
-            (Err(refusal), _) => refusal.status(),
-            (Ok(_), Err(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            (Ok(_), Ok(_)) => StatusCode::OK,
-        };
-        let outcome = match &answer {
-            Ok(pods) => Outcome::Pods(pods),
-            Err(message) => Outcome::Refused(message),
-        };
-        return html(status, &ExplainPage::new(facts, &form, outcome));
+        return page_of(facts, &form);
     }
-    let namespace = parts.uri.query().and_then(|query| {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find_map(|(key, value)| (key == "namespace").then(|| value.into_owned()))
-    });
-    let Ok(manifest) = String::from_utf8(body) else {
-        return Refusal::NotText.into_response();
+    let query = parts.uri.query().unwrap_or_default();
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let namespace = pairs.find_map(|(key, value)| (key == "namespace").then(|| value.into_owned()));
+    match String::from_utf8(body) {
+        Ok(manifest) => data_of(
+            facts,
+            &Form {
+                manifest,
+                namespace: namespace.unwrap_or_default(),
+            },
+        ),
+        Err(_) => Refusal::NotText.into_response(),
+    }
+}
+
+fn page_of(facts: &Facts, form: &Form) -> Response {
+    let refused = |refusal: &Refusal| {
+        let message = refusal.to_string();
+        let page = ExplainPage::new(facts, form, Outcome::Refused(&message));
+        html(refusal.status(), &page)
     };
-    let form = Form {
-        manifest,
-        namespace: namespace.unwrap_or_default(),
+    let items = match items(form) {
+        Ok(items) => items,
+        Err(refusal) => return refused(&refusal),
     };
-    let answer = items(&form).and_then(|items| {
+    match look(&items, facts) {
+        Ok(pods) => {
+            let page = ExplainPage::new(facts, form, Outcome::Pods(&pods));
+            html(StatusCode::OK, &page)
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn data_of(facts: &Facts, form: &Form) -> Response {
+    let answer = items(form).and_then(|items| {
         let pods = look(&items, facts)?;
         let diff: String = pods.iter().map(|pod| pod.diff.as_str()).collect();
         let reports: Vec<&Report<'_>> = pods.iter().map(|pod| &pod.report).collect();

@@ -6,6 +6,7 @@ mod decisions;
 mod explain;
 mod page;
 mod report;
+mod words;
 
 use std::{
     sync::{Arc, LazyLock},
@@ -41,6 +42,8 @@ use report::Status;
 pub(super) struct State {
     /// The last decisions.
     pub(super) decisions: Decisions,
+    /// Whether there is a page at all.
+    pub(super) shown: bool,
     /// What tells this replica from others.
     pub(super) replica: Option<String>,
     started: SystemTime,
@@ -53,6 +56,7 @@ impl Default for State {
     fn default() -> Self {
         Self {
             decisions: Decisions::default(),
+            shown: true,
             replica: None,
             started: SystemTime::now(),
             turn: Arc::new(Semaphore::new(1)),

@@ -1,32 +1,25 @@
 //! The page as people see it. The templates escape everything; this prepares what they show.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use askama::Template;
 
 use super::{
     explain::{EXAMPLES, Example},
-    report::{
-        CertificateStatus, ClaimStatus, DecisionStatus, NamespaceStatus, NamespacesStatus,
-        NodesStatus, PoolStatus, Status,
-    },
+    report::{DecisionStatus, Status},
+    words::in_words,
 };
 use crate::{decide::Strategy, explain::report::Report, facts::Facts};
 
 /// The style of all pages.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// Rows of a table beyond this are counted, not shown; the JSON has them all.
-const MAX_ROWS: usize = 200;
 /// The strip of durations, in the units of its view box: room for as many decisions as are kept.
 const STRIP_WIDTH: f64 = 1000.0;
 const STRIP_HEIGHT: f64 = 64.0;
 const STRIP_STEP: f64 = STRIP_WIDTH / 200.0;
 /// The shortest and the longest duration of the strip, in microseconds; the scale is logarithmic.
 const STRIP_RANGE: (f64, f64) = (10.0, 1_000_000.0);
-
-const HOUR: i64 = 60 * 60;
-const DAY: i64 = 24 * HOUR;
 
 /// The names of all strategies.
 const STRATEGIES: [&str; 4] = [
@@ -271,26 +264,6 @@ fn float(number: impl TryInto<u32>) -> f64 {
     number.try_into().map_or(f64::from(u32::MAX), f64::from)
 }
 
-/// `85 µs`, `1.2 ms`, `3.4 s`.
-fn in_words(microseconds: u64) -> String {
-    let number = float(microseconds);
-    match microseconds {
-        0..1_000 => format!("{microseconds} µs"),
-        1_000..1_000_000 => format!("{:.1} ms", number / 1e3),
-        _ => format!("{:.1} s", number / 1e6),
-    }
-}
-
-/// The time of an RFC 3339 timestamp on the day of `now`; else its date too, without the seconds.
-fn short(at: &str, now: &str) -> String {
-    let part = if at.get(..10) == now.get(..10) {
-        at.get(11..19)
-    } else {
-        at.get(..16)
-    };
-    part.unwrap_or(at).replace('T', " ")
-}
-
 impl<'a> ExplainPage<'a> {
     /// What the window is called.
     fn heading(&self) -> String {
@@ -318,128 +291,9 @@ impl<'a> ExplainPage<'a> {
     }
 }
 
-impl Status {
-    fn name(&self) -> &str {
-        self.replica.as_deref().unwrap_or("standalone")
-    }
-
-    /// `2026-01-02 03:04:05 UTC`.
-    #[allow(clippy::unused_self, reason = "templates call methods")]
-    fn long(&self, at: &str) -> String {
-        at.replace('T', " ").replace('Z', " UTC")
-    }
-
-    fn short(&self, at: &str) -> String {
-        short(at, &self.time)
-    }
-
-    fn claims_by_state(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        for claim in self.claims.iter().flatten() {
-            *counts.entry(claim.state).or_default() += 1;
-        }
-        counts
-    }
-
-    fn shown_claims(&self) -> &[ClaimStatus] {
-        shown(self.claims.as_deref().unwrap_or_default())
-    }
-
-    fn more_claims(&self) -> Option<usize> {
-        more(self.claims.as_deref().unwrap_or_default())
-    }
-
-    fn decided_in(&self, namespace: &str) -> usize {
-        let decisions = self.decisions.iter();
-        decisions
-            .filter(|decision| decision.namespace == namespace)
-            .count()
-    }
-}
-
-impl NodesStatus {
-    fn shown(&self) -> &[PoolStatus] {
-        shown(&self.pools)
-    }
-
-    fn more(&self) -> Option<usize> {
-        more(&self.pools)
-    }
-}
-
-impl NamespacesStatus {
-    fn shown(&self) -> &[NamespaceStatus] {
-        shown(&self.opted_in)
-    }
-
-    fn more(&self) -> Option<usize> {
-        more(&self.opted_in)
-    }
-
-    fn with_host_access(&self) -> usize {
-        let opted_in = self.opted_in.iter();
-        opted_in.filter(|namespace| namespace.host_access).count()
-    }
-}
-
-impl CertificateStatus {
-    /// The time that is left, in the unit of [`Self::left_unit`].
-    fn left(&self) -> String {
-        match self.expires_in_seconds {
-            None => "–".to_owned(),
-            Some(left) if left < DAY => (left / HOUR).to_string(),
-            Some(left) => (left / DAY).to_string(),
-        }
-    }
-
-    fn left_unit(&self) -> &'static str {
-        match self.expires_in_seconds {
-            None => "",
-            Some(left) if left < DAY => "hours left",
-            Some(_) => "days left",
-        }
-    }
-}
-
-impl DecisionStatus {
-    fn took(&self) -> String {
-        in_words(self.duration_microseconds)
-    }
-}
-
-/// The rows of a table that are shown.
-fn shown<T>(rows: &[T]) -> &[T] {
-    rows.get(..MAX_ROWS).unwrap_or(rows)
-}
-
-/// How many rows are not.
-fn more<T>(rows: &[T]) -> Option<usize> {
-    rows.len().checked_sub(MAX_ROWS).filter(|more| *more > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_short_and_in_a_fitting_unit() {
-        for (microseconds, words) in [
-            (0, "0 µs"),
-            (85, "85 µs"),
-            (1_240, "1.2 ms"),
-            (3_400_000, "3.4 s"),
-        ] {
-            assert_eq!(in_words(microseconds), words);
-        }
-    }
-
-    #[test]
-    fn times_of_another_day_have_their_date() {
-        let now = "2026-01-02T03:04:05Z";
-        assert_eq!(short("2026-01-02T01:00:00.123Z", now), "01:00:00");
-        assert_eq!(short("2026-01-01T23:00:00Z", now), "2026-01-01 23:00");
-        assert_eq!(short("x", now), "x");
-    }
 
     #[test]
     fn the_parts_of_a_bar_fill_it() {
