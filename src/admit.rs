@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     cache_key::CacheKey,
     decide::{Cluster, Decision, Outcome, Strategy, decide},
     inject::{Injection, Injections, STATUS, annotations_fit, inject},
-    patch::operations,
+    patch::{Operations, operations},
     pod::{OwnerReference, Pod, Str},
     policy::values::LabelKey,
     pool::{Grant, Wish, choice::choose, is_lease},
@@ -30,7 +30,7 @@ pub struct Evaluation<'a> {
     /// What was left out or changed on the way.
     pub notes: Vec<Reason>,
     /// The operations; empty when there is nothing to do.
-    pub patch: Patch,
+    pub patch: Operations,
     /// Whether a claim of the pool would have been injected, had anybody asked for one.
     pub wants_claim: bool,
     /// The paths of the host and the privileged containers that are granted.
@@ -137,13 +137,21 @@ pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> 
 
 /// The value of the status annotation, compact JSON.
 fn status(decision: &Decision<'_>) -> String {
-    json!({
-        "strategy": decision.strategy().as_str(),
-        "profile": decision.profile,
-        "version": env!("CARGO_PKG_VERSION"),
-        "reasons": codes(decision),
-    })
-    .to_string()
+    let status = Status {
+        strategy: decision.strategy().as_str(),
+        profile: decision.profile,
+        version: env!("CARGO_PKG_VERSION"),
+        reasons: codes(decision),
+    };
+    serde_json::to_string(&status).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Status<'s> {
+    strategy: &'static str,
+    profile: Option<&'s str>,
+    version: &'static str,
+    reasons: Vec<&'static str>,
 }
 
 /// The codes of what speaks for the chosen strategy and against better ones, each once.
@@ -222,21 +230,20 @@ fn host_access(pod: &Pod<'_>, injections: &[Injection]) -> Vec<String> {
 /// The host access that an injection grants, if any. A mount grants it too, when the pod brings the
 /// volume: without the mount the container would not see it.
 fn granted(pod: &Pod<'_>, injection: &Injection) -> Option<String> {
-    let text = |value: &Value, pointer: &str| {
-        let found = value.pointer(pointer).and_then(Value::as_str);
-        found.map(str::to_owned)
-    };
     match injection {
-        Injection::Volume { source, .. } => text(source, "/hostPath/path"),
+        Injection::Volume { source, .. } => {
+            let path = source.get("hostPath")?.get("path")?;
+            path.as_str().map(str::to_owned)
+        }
         Injection::Mount { volume, .. } => {
             let mut own = pod.volumes().iter();
             let brought = own.find(|v| v.name == volume.as_str())?;
             Some(brought.host_path.as_ref()?.path.to_string())
         }
         Injection::AddContainer { container, .. } => {
-            let privileged = container.pointer("/securityContext/privileged");
-            let name = text(container, "/name")?;
-            (privileged == Some(&Value::Bool(true))).then(|| format!("privileged:{name}"))
+            let privileged = container.get("securityContext")?.get("privileged")?;
+            let name = container.get("name")?.as_str()?;
+            (*privileged == Value::Bool(true)).then(|| format!("privileged:{name}"))
         }
         _ => None,
     }
@@ -257,7 +264,7 @@ pub fn admit(body: &[u8], cluster: Cluster<'_>) -> Result<Answer, ReviewError> {
 fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Answer {
     let evaluation = evaluate(pod, &request.namespace, cluster);
     let decision = &evaluation.decision;
-    let operations = evaluation.patch.0.len();
+    let operations = evaluation.patch.len();
     let left_alone = left_alone(request, pod, &evaluation);
     let wish = wish(request, pod, &evaluation, cluster);
     let response = Response {
@@ -378,6 +385,8 @@ fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::{
         namespace::{INJECT, Namespace, Namespaces},

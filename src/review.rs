@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::pod::{Pod, Str};
+use crate::{
+    patch::Operations,
+    pod::{Pod, Str},
+};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -110,9 +112,14 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When there is no request to answer: not JSON, not an AdmissionReview `v1`, no uid.
     pub fn parse(body: &'a [u8]) -> Result<Self, ReviewError> {
-        match serde_json::from_slice::<Envelope<'a, Pod<'a>>>(body) {
-            Ok(envelope) => Self::from_envelope(envelope, |pod| Ok(Box::new(pod))),
-            Err(_) => Self::parse_loosely(body),
+        // Checking all of it for UTF-8 at once is faster than each string by itself.
+        let review = str::from_utf8(body).ok().and_then(|text| {
+            let review = serde_json::from_str::<Envelope<'a, Pod<'a>>>(text);
+            review.ok()
+        });
+        match review {
+            Some(envelope) => Self::from_envelope(envelope, |pod| Ok(Box::new(pod))),
+            None => Self::parse_loosely(body),
         }
     }
 
@@ -198,7 +205,7 @@ impl<O> AdmissionRequest<'_, O> {
 #[derive(Debug, Default)]
 pub struct Response {
     /// What to change; empty for nothing.
-    pub patch: Patch,
+    pub patch: Operations,
     /// Shown to whoever created the pod.
     pub warnings: Vec<String>,
     /// Written to the API server's audit log.
@@ -218,10 +225,6 @@ struct ReviewOut<'r> {
 struct ResponseOut<'r> {
     uid: &'r str,
     allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -232,27 +235,39 @@ impl Response {
     /// The AdmissionReview that answers the request `uid`, as JSON.
     #[must_use]
     pub fn to_json(&self, uid: &str) -> Vec<u8> {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-
-        // The API server rejects a patchType without a patch, and pays for an empty patch.
-        let patch = (!self.patch.0.is_empty())
-            .then(|| serde_json::to_vec(&self.patch).ok())
-            .flatten()
-            .map(|json| STANDARD.encode(json));
         let review = ReviewOut {
             api_version: API_VERSION,
             kind: KIND,
             response: ResponseOut {
                 uid,
                 allowed: true,
-                patch_type: patch.as_ref().map(|_| "JSONPatch"),
-                patch,
                 warnings: self.warnings.iter().map(|w| bounded_warning(w)).collect(),
                 audit_annotations: &self.audit_annotations,
             },
         };
-        serde_json::to_vec(&review).unwrap_or_default()
+        let mut json = serde_json::to_vec(&review).unwrap_or_default();
+        // The API server rejects a patchType without a patch, and pays for an empty patch.
+        if let Some(patch) = self.patch.to_base64() {
+            put_patch(&mut json, &patch);
+        }
+        json
     }
+}
+
+/// Adds a patch to the response at the end of `review`. Base64 has no character that JSON escapes:
+/// written here, it is not searched for one.
+fn put_patch(review: &mut Vec<u8>, base64: &str) {
+    const HEAD: &[u8] = br#","patchType":"JSONPatch","patch":""#;
+    const TAIL: &[u8] = br#""}}"#;
+    const CLOSED: &[u8] = b"}}";
+    let Some(open) = review.strip_suffix(CLOSED).map(<[u8]>::len) else {
+        return;
+    };
+    review.truncate(open);
+    review.reserve_exact(HEAD.len() + base64.len() + TAIL.len());
+    review.extend_from_slice(HEAD);
+    review.extend_from_slice(base64.as_bytes());
+    review.extend_from_slice(TAIL);
 }
 
 fn bounded_warning(text: &str) -> String {

@@ -148,7 +148,7 @@ fn outcome(evaluation: &Evaluation<'_>) -> Value {
             format!("{sign} {}: {}", f.strategy, f.reason.code())
         })
         .collect();
-    let mut patch = json!(evaluation.patch);
+    let mut patch = json!(evaluation.patch.to_patch().unwrap());
     shorten(&mut patch);
     json!({
         "strategy": decision.strategy().as_str(),
@@ -164,11 +164,11 @@ fn outcome(evaluation: &Evaluation<'_>) -> Value {
 /// What must hold of every patch, whatever the case expects.
 fn check_invariants(name: &str, case: &Case, evaluation: &Evaluation<'_>) {
     let mut patched = case.pod.clone();
-    json_patch::patch(&mut patched, &evaluation.patch)
+    json_patch::patch(&mut patched, &evaluation.patch.to_patch().unwrap())
         .unwrap_or_else(|error| panic!("{name}: the patch does not apply: {error}"));
     case.evaluate(&patched, |again| {
         assert!(
-            again.patch.0.is_empty(),
+            again.patch.is_empty(),
             "{name}: deciding again adds {:?}",
             again.patch
         );

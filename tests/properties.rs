@@ -71,7 +71,12 @@ impl World {
 
     fn patch(&self, pod: &Value) -> json_patch::Patch {
         let text = pod.to_string();
-        self.with(|cluster| evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch)
+        self.with(|cluster| {
+            evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster)
+                .patch
+                .to_patch()
+                .unwrap()
+        })
     }
 
     fn patched(&self) -> Value {

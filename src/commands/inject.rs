@@ -95,7 +95,8 @@ fn inject_all<'i>(
         for subject in &item.subjects {
             let evaluation = facts.look(subject)?.evaluation;
             let title = format!("{}: {}", item.file, subject.title());
-            injected.apply(subject, &evaluation.patch).with_context(|| {
+            let patch = evaluation.patch.to_patch()?;
+            injected.apply(subject, &patch).with_context(|| {
                 format!("{title}: failed to apply the patch, which should never happen; please report it")
             })?;
             looked(&title, &evaluation);

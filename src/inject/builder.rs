@@ -8,7 +8,7 @@ use super::{Injection, Injections, ResourceKind};
 use crate::{
     decide::Plan,
     nodes::Pin,
-    pod::{Container, ContainerRef, Map, Pod, Volume, canonical_path, is_within},
+    pod::{Container, ContainerRef, Map, Pod, Volume, is_same_path, is_within},
     policy::Overwrite,
     reason::Reason,
 };
@@ -85,12 +85,11 @@ impl<'b> Builder<'b> {
 
     /// A variable on every client, where the pod has none of that name: nothing to remark on.
     pub fn default_client_env(&mut self, name: &str, value: &str) {
-        for place in self.plan.clients.clone() {
-            if self
-                .container(place)
-                .is_some_and(|c| c.env_var(name).is_none())
-            {
-                self.set_env(place, name, value);
+        let plan = self.plan;
+        for place in &plan.clients {
+            let client = self.container(*place);
+            if client.is_some_and(|c| c.env_var(name).is_none()) {
+                self.set_env(*place, name, value);
             }
         }
     }
@@ -113,8 +112,9 @@ impl<'b> Builder<'b> {
 
     /// A variable on every container in which jobs run.
     pub fn client_env(&mut self, name: &str, value: &str) {
-        for place in self.plan.clients.clone() {
-            self.env(place, name, value);
+        let plan = self.plan;
+        for place in &plan.clients {
+            self.env(*place, name, value);
         }
     }
 
@@ -148,7 +148,7 @@ impl<'b> Builder<'b> {
         let occupied = mounts.iter().any(|m| is_within(&m.mount_path, path));
         let injected = self.out.list.iter().any(|injection| {
             matches!(injection, Injection::Mount { container: c, path: p, .. }
-                if *c == container && canonical_path(p) == canonical_path(path))
+                if *c == container && is_same_path(p, path))
         });
         if occupied || injected {
             if occupied && !self.is_ours(container, path, name) {
@@ -375,11 +375,11 @@ fn annotation_source(key: &str, file: &str) -> Value {
 
 /// Whether a volume of the pod has this source, as far as the view can tell.
 fn has_source(volume: &Volume<'_>, source: &Value) -> bool {
-    let text = |pointer: &str| source.pointer(pointer).and_then(Value::as_str);
-    if let Some(path) = text("/hostPath/path") {
+    let text = |kind: &str, field: &str| source.get(kind)?.get(field)?.as_str();
+    if let Some(path) = text("hostPath", "path") {
         return volume.host_path.as_ref().is_some_and(|h| h.path == path);
     }
-    if let Some(claim) = text("/persistentVolumeClaim/claimName") {
+    if let Some(claim) = text("persistentVolumeClaim", "claimName") {
         let source = volume.persistent_volume_claim.as_ref();
         return source.is_some_and(|c| c.claim_name == claim);
     }

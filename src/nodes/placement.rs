@@ -110,9 +110,10 @@ pub(super) fn admits(pod: &Pod<'_>, place: Place<'_>) -> bool {
         // Bound already: the scheduler's filters do not apply, the kubelet's few are not known here.
         return place.name == Some(wanted);
     }
-    selector_matches(pod, place)
+    // The cheapest first.
+    tolerates(pod, place)
+        && selector_matches(pod, place)
         && affinity_matches(pod, place)
-        && tolerates(pod, place)
         && !is_windows(place)
 }
 

@@ -11,7 +11,7 @@ mod path;
 use serde::Deserialize;
 
 pub use json::{Map, Scalar, Str};
-pub use path::{canonical_path, is_within};
+pub use path::{canonical_path, is_same_path, is_within};
 
 /// The longest name of an object, in bytes.
 const MAX_NAME: usize = 253;
@@ -276,10 +276,8 @@ impl<'a> Container<'a> {
     /// The mount at `path`, however it is spelled (`/run/`, `//run`; `/var/run` is `/run`).
     #[must_use]
     pub fn mount_at(&self, path: &str) -> Option<&VolumeMount<'a>> {
-        let wanted = canonical_path(path);
-        self.mounts()
-            .iter()
-            .find(|mount| canonical_path(&mount.mount_path) == wanted)
+        let mut mounts = self.mounts().iter();
+        mounts.find(|mount| is_same_path(&mount.mount_path, path))
     }
 
     /// `volumeMounts`, empty when absent.

@@ -1,31 +1,60 @@
 //! Paths in containers, compared as the kernel would.
 
-/// A path without doubled or trailing slashes, `.` and `..` steps, and with `/var/run` as `/run`,
-/// which it links to in every image that runs dockerd.
-#[must_use]
-pub fn canonical_path(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
+use std::borrow::Cow;
+
+/// A path without `..` steps; hardly any has one.
+fn without_steps_up(path: &str) -> Cow<'_, str> {
+    if !path.split('/').any(|step| step == "..") {
+        return Cow::Borrowed(path);
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for step in path.split('/') {
+        match step {
             "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
+            ".." => drop(kept.pop()),
+            step => kept.push(step),
         }
     }
-    if parts.starts_with(&["var", "run"]) {
-        parts.remove(0);
-    }
-    format!("/{}", parts.join("/"))
+    Cow::Owned(kept.join("/"))
 }
 
-/// Whether the canonical `path` is `ancestor` or lies below it.
+/// The steps of a path without `..` as the kernel takes them: without empty ones and `.`, and with
+/// `/var/run` as `/run`, which it links to in every image that runs dockerd.
+fn steps(path: &str) -> impl Iterator<Item = &str> + Clone {
+    let all = path
+        .split('/')
+        .filter(|step| !step.is_empty() && *step != ".");
+    let mut first = all.clone();
+    let through_var = first.next() == Some("var") && first.next() == Some("run");
+    all.skip(usize::from(through_var))
+}
+
+/// A path without doubled or trailing slashes, `.` and `..` steps, and with `/var/run` as `/run`.
+#[must_use]
+pub fn canonical_path(path: &str) -> String {
+    let mut canonical = String::with_capacity(path.len() + 1);
+    for step in steps(&without_steps_up(path)) {
+        canonical.push('/');
+        canonical.push_str(step);
+    }
+    if canonical.is_empty() {
+        canonical.push('/');
+    }
+    canonical
+}
+
+/// Whether two paths are the same, however they are spelled.
+#[must_use]
+pub fn is_same_path(a: &str, b: &str) -> bool {
+    steps(&without_steps_up(a)).eq(steps(&without_steps_up(b)))
+}
+
+/// Whether `path` is `ancestor` or lies below it, however they are spelled.
 #[must_use]
 pub fn is_within(path: &str, ancestor: &str) -> bool {
-    let (path, ancestor) = (canonical_path(path), canonical_path(ancestor));
-    ancestor == "/"
-        || path
-            .strip_prefix(&ancestor)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let path = without_steps_up(path);
+    let mut steps_down = steps(&path);
+    steps(&without_steps_up(ancestor)).all(|step| steps_down.next() == Some(step))
 }
 
 #[cfg(test)]
@@ -37,6 +66,9 @@ mod tests {
         assert_eq!(canonical_path("/var/run/docker.sock"), "/run/docker.sock");
         assert_eq!(canonical_path("//run/./x/"), "/run/x");
         assert_eq!(canonical_path("/var/runner"), "/var/runner");
+        assert_eq!(canonical_path("//."), "/");
+        assert!(is_same_path("/var/run/docker.sock/", "//run/docker.sock"));
+        assert!(!is_same_path("/var/run", "/var/run/x"));
     }
 
     #[test]
@@ -52,5 +84,7 @@ mod tests {
         assert!(is_within("/var/lib/docker", "/var/lib/docker"));
         assert!(!is_within("/var/lib/docker2", "/var/lib/docker"));
         assert!(is_within("/anything", "/"));
+        assert!(is_within("/var/run/x", "/run/"));
+        assert!(!is_within("/var", "/var/lib"));
     }
 }

@@ -144,7 +144,7 @@ impl Case {
         let text = stored.to_string();
         let pod = Pod::parse(text.as_bytes()).unwrap();
         let again = evaluate(&pod, &self.namespace, self.known());
-        if !again.patch.0.is_empty() {
+        if !again.patch.is_empty() {
             return Err(format!("deciding again adds {:?}", again.patch));
         }
         let strategy = json!(again.decision.strategy().as_str());

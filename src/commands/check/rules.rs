@@ -424,7 +424,7 @@ fn was_missed(pod: &DynamicObject, namespace: &str, cluster: Cluster<'_>) -> boo
     let Ok(pod) = Pod::parse(&json) else {
         return false;
     };
-    !evaluate(&pod, namespace, cluster).patch.0.is_empty()
+    !evaluate(&pod, namespace, cluster).patch.is_empty()
 }
 
 /// Why things could not be read, by namespace.

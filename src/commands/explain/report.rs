@@ -102,7 +102,7 @@ impl<'a> Report<'a> {
                 .map(ToString::to_string)
                 .collect(),
             notes: evaluation.notes.iter().map(ReasonReport::new).collect(),
-            operations: evaluation.patch.0.len(),
+            operations: evaluation.patch.len(),
         }
     }
 }

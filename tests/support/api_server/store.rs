@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// 410 when that is no longer known.
-    pub fn list(&self, route: &Route, revision: u64) -> Result<Vec<(Key, Value)>, Problem> {
+    pub fn list(&self, route: &Route, revision: u64) -> Result<Vec<(&Key, &Value)>, Problem> {
         if revision < self.compacted {
             return Err(Problem::expired(revision, self.compacted));
         }
@@ -71,7 +71,6 @@ impl Store {
         Ok(objects
             .into_iter()
             .filter(|(key, _)| route.covers(key))
-            .map(|(key, object)| (key.clone(), object.clone()))
             .collect())
     }
 

@@ -77,13 +77,14 @@ fn list(store: &Store, asked: &Asked) -> Outcome {
 }
 
 /// Items of a list do not repeat its type.
-fn collected(asked: &Asked, metadata: &Value, found: Vec<(Key, Value)>) -> Value {
+fn collected(asked: &Asked, metadata: &Value, found: Vec<(&Key, &Value)>) -> Value {
     let collection = &asked.route.collection;
     let kind = found
         .first()
         .and_then(|(_, object)| object["kind"].as_str());
     let kind = kind.map_or_else(|| object::kind_of(&collection.plural), ToOwned::to_owned);
-    let items = found.into_iter().map(|(_, mut item)| {
+    let items = found.into_iter().map(|(_, item)| {
+        let mut item = item.clone();
         let fields = item.as_object_mut().unwrap();
         fields.remove("kind");
         fields.remove("apiVersion");
@@ -202,10 +203,11 @@ fn delete(store: &mut Store, asked: &Asked) -> Outcome {
 fn delete_collection(store: &mut Store, asked: &Asked) -> Outcome {
     let query = &asked.query;
     let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
-    for (key, object) in store.list(&asked.route, store.revision())? {
-        if selector.selects(&object) {
-            store.delete(&key, &Preconditions::default())?;
-        }
+    let listed = store.list(&asked.route, store.revision())?;
+    let selected = listed.into_iter().filter(|(_, o)| selector.selects(o));
+    let keys: Vec<Key> = selected.map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        store.delete(&key, &Preconditions::default())?;
     }
     Ok((200, success(&json!({}))))
 }

@@ -101,15 +101,14 @@ pub fn open(server: &ApiServer, asked: &Asked) -> Result<Response<Body>, Problem
 
 impl Watch {
     fn begin_with_all(&mut self, mark_the_end: bool) -> Result<(), Problem> {
-        let (revision, all) = self.server.store(|store| {
+        let (revision, lines) = self.server.store(|store| {
             let revision = store.revision();
-            (revision, store.list(&self.route, revision))
-        });
-        for (_, object) in all? {
-            if self.selector.selects(&object) {
-                self.waiting.push_back(line("ADDED", &object));
-            }
-        }
+            let all = store.list(&self.route, revision)?;
+            let selected = all.into_iter().filter(|(_, o)| self.selector.selects(o));
+            let lines: Vec<Value> = selected.map(|(_, o)| line("ADDED", o)).collect();
+            Ok((revision, lines))
+        })?;
+        self.waiting.extend(lines);
         self.seen = revision;
         if mark_the_end {
             let mut end = self.bookmark_line();

@@ -5,10 +5,11 @@
 //! absent or `null` is created with all of them at once. Removals come last, so that the indices
 //! of everything before them hold.
 
-use json_patch::{
-    AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf,
-};
-use serde_json::{Map, Value, json};
+mod json;
+
+use json::Json;
+pub use json::Operations;
+use serde_json::Value;
 
 use crate::{
     inject::{Injection, ResourceKind},
@@ -18,11 +19,11 @@ use crate::{
 
 /// The operations that put `injections` into `pod`; none for none.
 #[must_use]
-pub fn operations(pod: &Pod<'_>, injections: &[Injection]) -> Patch {
+pub fn operations(pod: &Pod<'_>, injections: &[Injection]) -> Operations {
     let mut writer = Writer {
         pod,
         injections,
-        operations: Vec::new(),
+        operations: Operations::default(),
     };
     writer.annotations();
     writer.labels();
@@ -33,61 +34,53 @@ pub fn operations(pod: &Pod<'_>, injections: &[Injection]) -> Patch {
     }
     writer.added_containers();
     writer.removals();
-    Patch(writer.operations)
+    writer.operations
 }
 
-/// A JSON pointer, from its unescaped tokens (`~` and `/` are escaped, RFC 6901).
-fn pointer<'t>(tokens: impl IntoIterator<Item = &'t str>) -> PointerBuf {
-    PointerBuf::from_tokens(tokens)
-}
+/// The members of a map that is to be added to.
+type Entries<'w> = Vec<(&'w str, Json<'w>)>;
 
 struct Writer<'w> {
     pod: &'w Pod<'w>,
     injections: &'w [Injection],
-    operations: Vec<PatchOperation>,
+    operations: Operations,
 }
 
-impl Writer<'_> {
-    fn add(&mut self, path: PointerBuf, value: Value) {
-        self.operations
-            .push(PatchOperation::Add(AddOperation { path, value }));
+impl<'w> Writer<'w> {
+    fn add(&mut self, path: &[&str], value: &Json<'_>) {
+        self.operations.push("add", path, Some(value));
     }
 
-    fn replace(&mut self, path: PointerBuf, value: Value) {
-        self.operations
-            .push(PatchOperation::Replace(ReplaceOperation { path, value }));
+    fn replace(&mut self, path: &[&str], value: &Json<'_>) {
+        self.operations.push("replace", path, Some(value));
     }
 
     /// Appends to a list, creating it when it is absent.
-    fn append(&mut self, parent: &[&str], exists: bool, values: Vec<Value>) {
+    fn append(&mut self, parent: &[&str], exists: bool, values: Vec<Json<'_>>) {
         if values.is_empty() {
             return;
         }
         if !exists {
-            self.add(pointer(parent.iter().copied()), Value::Array(values));
+            self.add(parent, &Json::List(values));
             return;
         }
-        for value in values {
-            let end = parent.iter().copied().chain(["-"]);
-            self.add(pointer(end), value);
+        let end = [parent, &["-"]].concat();
+        for value in &values {
+            self.add(&end, value);
         }
     }
 
     /// Sets members of a map, creating it when it is absent.
-    fn set(&mut self, parent: &[&str], exists: bool, entries: Vec<(&str, Value)>) {
+    fn set(&mut self, parent: &[&str], exists: bool, entries: Entries<'_>) {
         if entries.is_empty() {
             return;
         }
         if !exists {
-            let map: Map<String, Value> = entries
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect();
-            self.add(pointer(parent.iter().copied()), Value::Object(map));
+            self.add(parent, &Json::Map(entries));
             return;
         }
-        for (key, value) in entries {
-            self.add(pointer(parent.iter().copied().chain([key])), value);
+        for (key, value) in &entries {
+            self.add(&[parent, &[key]].concat(), value);
         }
     }
 
@@ -96,7 +89,7 @@ impl Writer<'_> {
             .injections
             .iter()
             .filter_map(|injection| match injection {
-                Injection::Annotation { key, value } => Some((*key, json!(value))),
+                Injection::Annotation { key, value } => Some((*key, Json::Text(value))),
                 _ => None,
             });
         let exists = self.pod.metadata.annotations.is_some();
@@ -108,7 +101,7 @@ impl Writer<'_> {
             .injections
             .iter()
             .filter_map(|injection| match injection {
-                Injection::Label { key, value } => Some((*key, json!(value))),
+                Injection::Label { key, value } => Some((*key, Json::Text(value))),
                 _ => None,
             });
         let exists = self.pod.metadata.labels.is_some();
@@ -126,19 +119,19 @@ impl Writer<'_> {
         let exists = self.pod.spec.volumes.is_some();
         self.append(&["spec", "volumes"], exists, volumes.collect());
 
-        let groups: Vec<Value> = self
+        let groups: Vec<Json<'_>> = self
             .injections
             .iter()
             .filter_map(|injection| match injection {
-                Injection::SupplementalGroup(group) => Some(json!(group)),
+                Injection::SupplementalGroup(group) => Some(Json::Number(*group)),
                 _ => None,
             })
             .collect();
         match &self.pod.spec.security_context {
             None if groups.is_empty() => {}
             None => self.add(
-                pointer(["spec", "securityContext"]),
-                json!({ "supplementalGroups": groups }),
+                &["spec", "securityContext"],
+                &Json::Map(vec![("supplementalGroups", Json::List(groups))]),
             ),
             Some(context) => {
                 let exists = context.supplemental_groups.is_some();
@@ -164,25 +157,29 @@ impl Writer<'_> {
     /// A requirement in each term, because terms are ORed; or the first term.
     fn node_affinity(&mut self, pin: &Pin) {
         const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-        let requirement = json!({"key": pin.key, "operator": "In", "values": pin.values});
-        let first = json!({"nodeSelectorTerms": [{"matchExpressions": [&requirement]}]});
+        let requirement = Json::Map(vec![
+            ("key", Json::Text(&pin.key)),
+            ("operator", Json::Text("In")),
+            ("values", Json::texts(&pin.values)),
+        ]);
         let affinity = self.pod.spec.affinity.as_ref();
         let node = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
         let Some(required) = node.and_then(|node| node.required.as_ref()) else {
+            let list = |item| Json::List(vec![item]);
+            let map = |key, value| Json::Map(vec![(key, value)]);
+            let term = map("matchExpressions", list(requirement));
+            let first = map("nodeSelectorTerms", list(term));
             match (affinity, node) {
-                (None, _) => self.add(
-                    pointer(["spec", "affinity"]),
-                    json!({"nodeAffinity": {REQUIRED: first}}),
-                ),
-                (Some(_), None) => self.add(
-                    pointer(["spec", "affinity", "nodeAffinity"]),
-                    json!({ REQUIRED: first }),
-                ),
+                (None, _) => {
+                    let value = map("nodeAffinity", map(REQUIRED, first));
+                    self.add(&["spec", "affinity"], &value);
+                }
+                (Some(_), None) => {
+                    let value = map(REQUIRED, first);
+                    self.add(&["spec", "affinity", "nodeAffinity"], &value);
+                }
                 (Some(_), Some(_)) => {
-                    self.add(
-                        pointer(["spec", "affinity", "nodeAffinity", REQUIRED]),
-                        first,
-                    );
+                    self.add(&["spec", "affinity", "nodeAffinity", REQUIRED], &first);
                 }
             }
             return;
@@ -244,27 +241,27 @@ impl Writer<'_> {
                     container: c,
                     image,
                 } if *c == place => {
-                    self.add(pointer(at("image")), json!(image));
+                    self.add(&at("image"), &Json::Text(image));
                 }
                 Injection::Command {
                     container: c,
                     command,
                 } if *c == place => {
-                    self.add(pointer(at("command")), json!(command));
+                    self.add(&at("command"), &Json::texts(command));
                 }
                 Injection::Args {
                     container: c,
                     keep: Some(keep),
                     add,
                 } if *c == place => {
-                    self.replace(pointer(at("args")), json!([&keep[..], add].concat()));
+                    self.replace(&at("args"), &Json::texts(keep.iter().chain(add)));
                 }
                 Injection::Args {
                     container: c,
                     keep: None,
                     add,
                 } if *c == place => {
-                    let add = add.iter().map(|arg| json!(arg)).collect();
+                    let add = add.iter().map(|arg| Json::Text(arg)).collect();
                     self.append(&at("args"), container.args.is_some(), add);
                 }
                 _ => {}
@@ -305,12 +302,14 @@ impl Writer<'_> {
             if *c != place {
                 continue;
             }
-            let variable = json!({"name": name, "value": value});
+            let variable = Json::Map(vec![
+                ("name", Json::Text(name)),
+                ("value", Json::Text(value)),
+            ]);
             match present.iter().rposition(|var| var.name == name.as_str()) {
                 Some(i) => {
                     let index = i.to_string();
-                    let path = pointer(parent.iter().copied().chain([index.as_str()]));
-                    self.replace(path, variable);
+                    self.replace(&[parent, &[&index]].concat(), &variable);
                 }
                 None => added.push(variable),
             }
@@ -319,7 +318,7 @@ impl Writer<'_> {
     }
 
     fn resources(&mut self, place: ContainerRef, container: &Container<'_>, parent: &[&str]) {
-        let of = |wanted: ResourceKind| -> Vec<(&str, Value)> {
+        let of = |wanted: ResourceKind| -> Entries<'w> {
             self.injections
                 .iter()
                 .filter_map(|injection| match injection {
@@ -330,7 +329,7 @@ impl Writer<'_> {
                         quantity,
                         ..
                     } if *c == place && *kind == wanted => {
-                        Some((resource.as_str(), json!(quantity)))
+                        Some((resource.as_str(), Json::Text(quantity)))
                     }
                     _ => None,
                 })
@@ -338,17 +337,10 @@ impl Writer<'_> {
         };
         let (requests, limits) = (of(ResourceKind::Requests), of(ResourceKind::Limits));
         let Some(present) = &container.resources else {
-            let map = |entries: Vec<(&str, Value)>| -> Map<String, Value> {
-                entries
-                    .into_iter()
-                    .map(|(k, v)| (k.to_owned(), v))
-                    .collect()
-            };
-            let parts = [("requests", map(requests)), ("limits", map(limits))];
-            let parts: Vec<(&str, Value)> = parts
+            let parts = [("requests", requests), ("limits", limits)]
                 .into_iter()
-                .filter(|(_, map)| !map.is_empty())
-                .map(|(key, map)| (key, Value::Object(map)))
+                .filter(|(_, entries)| !entries.is_empty())
+                .map(|(key, entries)| (key, Json::Map(entries)))
                 .collect();
             self.set(parent, false, parts);
             return;
@@ -357,8 +349,7 @@ impl Writer<'_> {
             ("requests", present.requests.is_some(), requests),
             ("limits", present.limits.is_some(), limits),
         ] {
-            let path: Vec<&str> = parent.iter().copied().chain([kind]).collect();
-            self.set(&path, exists, entries);
+            self.set(&[parent, &[kind]].concat(), exists, entries);
         }
     }
 
@@ -376,7 +367,7 @@ impl Writer<'_> {
                 .iter()
                 .filter_map(|injection| match injection {
                     Injection::AddContainer { init, container } if *init == wanted => {
-                        Some(container.clone())
+                        Some(Json::Value(container))
                     }
                     _ => None,
                 });
@@ -393,26 +384,30 @@ impl Writer<'_> {
                 ContainerRef::Container(i) => ("containers", i.to_string()),
                 ContainerRef::Init(i) => ("initContainers", i.to_string()),
             };
-            self.operations
-                .push(PatchOperation::Remove(RemoveOperation {
-                    path: pointer(["spec", list, index.as_str()]),
-                }));
+            let path = ["spec", list, index.as_str()];
+            self.operations.push("remove", &path, None);
         }
     }
 }
 
-fn named(name: &str, source: &Value) -> Value {
-    let mut volume = Map::new();
-    volume.insert("name".to_owned(), json!(name));
-    for (key, value) in source.as_object().into_iter().flatten() {
-        volume.insert(key.clone(), value.clone());
-    }
-    Value::Object(volume)
+fn named<'w>(name: &'w str, source: &'w Value) -> Json<'w> {
+    let source = source.as_object().into_iter().flatten();
+    let source = source.map(|(key, value)| (key.as_str(), Json::Value(value)));
+    Json::Map(
+        [("name", Json::Text(name))]
+            .into_iter()
+            .chain(source)
+            .collect(),
+    )
 }
 
-fn mount(volume: &str, path: &str, sub_path: Option<&str>) -> Value {
-    match sub_path {
-        None => json!({"name": volume, "mountPath": path}),
-        Some(file) => json!({"name": volume, "mountPath": path, "subPath": file, "readOnly": true}),
+fn mount<'w>(volume: &'w str, path: &'w str, sub_path: Option<&'w str>) -> Json<'w> {
+    let mut mount = vec![
+        ("name", Json::Text(volume)),
+        ("mountPath", Json::Text(path)),
+    ];
+    if let Some(file) = sub_path {
+        mount.extend([("subPath", Json::Text(file)), ("readOnly", Json::True)]);
     }
+    Json::Map(mount)
 }

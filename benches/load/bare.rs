@@ -1,0 +1,86 @@
+//! Servers that do as little as a webhook can, on the same libraries as Slipway's.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::header::{CONTENT_TYPE, HeaderName},
+    routing,
+};
+use axum_server::tls_rustls::RustlsConfig;
+use serde_json::{Value, json};
+use slipway::server::tls::Identity;
+
+/// The first argument of a process that is a bare server.
+pub const SERVE: &str = "--serve";
+
+const ALLOWED: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"9d3b7a52-4c1e-4f86-8e0d-2a5c6b7d8e9f","allowed":true}}"#;
+/// `[{"op":"add","path":"/metadata/annotations/a","value":"b"}]`
+const PATCH: &str =
+    "W3sib3AiOiJhZGQiLCJwYXRoIjoiL21ldGFkYXRhL2Fubm90YXRpb25zL2EiLCJ2YWx1ZSI6ImIifV0=";
+
+/// What a bare server does.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Reads the body and answers a constant.
+    Constant,
+    /// Parses the body into a `Value` and answers a constant patch.
+    Value,
+}
+
+impl Kind {
+    /// Its name as an argument.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Value => "value",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let kinds = [Self::Constant, Self::Value];
+        let found = kinds.into_iter().find(|kind| kind.name() == text);
+        found.ok_or_else(|| format!("no bare server is called `{text}`"))
+    }
+}
+
+/// Serves until the process is ended.
+pub fn serve(kind: Kind, port: u16) {
+    let router = match kind {
+        Kind::Constant => Router::new().route("/mutate", routing::post(constant)),
+        Kind::Value => Router::new().route("/mutate", routing::post(value)),
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let identity = Identity::generate(&[], address.ip()).unwrap();
+    let tls = RustlsConfig::from_config(identity.serving.server_config(None).unwrap());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = axum_server::bind_rustls(address, tls).serve(router.into_make_service());
+    runtime.block_on(server).unwrap();
+}
+
+type Json<T> = ([(HeaderName, &'static str); 1], T);
+const JSON: [(HeaderName, &str); 1] = [(CONTENT_TYPE, "application/json")];
+
+async fn constant(_body: Bytes) -> Json<&'static str> {
+    (JSON, ALLOWED)
+}
+
+async fn value(body: Bytes) -> Json<Vec<u8>> {
+    let review: Value = serde_json::from_slice(&body).unwrap();
+    let answer = json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {
+            "uid": review["request"]["uid"],
+            "allowed": true,
+            "patchType": "JSONPatch",
+            "patch": PATCH,
+        },
+    });
+    (JSON, serde_json::to_vec(&answer).unwrap())
+}

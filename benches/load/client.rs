@@ -1,0 +1,93 @@
+//! The client: h2load, on a processor of its own.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{CLIENT_CPU, process::Server};
+
+/// How many connections ask at once. An API server keeps fewer.
+pub const CONNECTIONS: u32 = 16;
+
+/// What is spoken over TLS.
+#[derive(Debug, Clone, Copy)]
+pub enum Protocol {
+    /// With keep-alive: what an API server speaks to Services.
+    Http1,
+    /// One request at a time on each connection.
+    Http2,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 2] = [Self::Http1, Self::Http2];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
+    }
+}
+
+/// A request body, ready to be sent.
+#[derive(Debug)]
+pub struct Load {
+    dir: PathBuf,
+    body: PathBuf,
+}
+
+impl Load {
+    /// Writes the body where the client finds it.
+    pub fn new(dir: PathBuf, body: &[u8]) -> Self {
+        let file = dir.join("review.json");
+        fs::write(&file, body).unwrap();
+        Self { dir, body: file }
+    }
+
+    /// Where else files can be written.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Sends the body so many times. Requests a second.
+    ///
+    /// # Panics
+    /// When one of them is not answered with 200.
+    pub fn run(&self, server: &Server, protocol: Protocol, requests: u64) -> f64 {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &CLIENT_CPU.to_string(), "h2load"]);
+        if matches!(protocol, Protocol::Http1) {
+            command.arg("--h1");
+        }
+        let output = command
+            .arg(format!("--requests={requests}"))
+            .arg(format!("--clients={CONNECTIONS}"))
+            .arg(format!("--data={}", self.body.display()))
+            .arg("--header=content-type: application/json")
+            .arg(format!(
+                "https://127.0.0.1:{}/mutate?timeout=5s",
+                server.port()
+            ))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        // finished in 1.59s, 12560.36 req/s, 3.21MB/s
+        let per_second = text
+            .lines()
+            .find(|line| line.starts_with("finished in"))
+            .and_then(|line| {
+                line.split(", ")
+                    .nth(1)?
+                    .strip_suffix(" req/s")?
+                    .parse()
+                    .ok()
+            });
+        let all = format!("status codes: {requests} 2xx");
+        assert!(text.contains(&all), "not all were answered: {text}");
+        per_second.unwrap_or_else(|| panic!("h2load: {text}"))
+    }
+}

@@ -1,0 +1,21 @@
+//! What the benchmarks share: the load they put on. Each benchmark uses a part of it.
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+pub mod bare;
+pub mod fleets;
+pub mod reviews;
+pub mod table;
+
+use std::sync::Arc;
+
+use slipway::{facts::Facts, fleet, nodes::Snapshot};
+
+/// The facts of a cluster with these nodes, and with the built-in example's namespaces and policy.
+pub fn facts(nodes: Snapshot) -> Facts {
+    let namespaces = fleet::example_namespaces().expect("the built-in example is readable");
+    Facts {
+        nodes: Some(Arc::new(nodes)),
+        namespaces: Some(Arc::new(namespaces)),
+        ..Facts::default()
+    }
+}
