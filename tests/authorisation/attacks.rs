@@ -15,7 +15,7 @@ use slipway::{
 fn admitted(pod: &Value, policy: &str, nodes: usize) -> (Value, Value) {
     let looked = |evaluation: &Evaluation<'_>| {
         let mut after = pod.clone();
-        json_patch::patch(&mut after, &evaluation.patch).unwrap();
+        json_patch::patch(&mut after, &evaluation.patch.to_patch().unwrap()).unwrap();
         (after, json!(evaluation.audit_annotations()))
     };
     let text = pod.to_string();
