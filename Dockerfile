@@ -17,7 +17,7 @@ FROM rust:${RUST_VERSION}-alpine AS build
 # aws-lc compiles C.
 RUN apk add --no-cache gcc musl-dev
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock askama.toml ./
 # The built-in examples are part of the binary.
 COPY examples examples
 COPY src src

@@ -126,7 +126,10 @@ fn guard() -> ExitCode {
             case.to_owned(),
             counted.to_string(),
             budget.to_string(),
-            format!("{} %", (counted * 100).checked_div(budget).unwrap_or_default()),
+            format!(
+                "{} %",
+                (counted * 100).checked_div(budget).unwrap_or_default()
+            ),
             verdict.to_owned(),
         ]);
     }

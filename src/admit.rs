@@ -56,6 +56,8 @@ pub struct Record {
     pub strategy: Strategy,
     /// The code of the reason that says most.
     pub reason: &'static str,
+    /// The codes of what speaks for the chosen strategy and against better ones, each once.
+    pub reasons: Vec<&'static str>,
     /// How many operations the patch has.
     pub operations: usize,
     /// What was wrong with the request, if something was.
@@ -283,6 +285,7 @@ fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Ans
             profile: decision.profile.map(str::to_owned),
             strategy: decision.strategy(),
             reason: decision.main_reason().map_or("none", Reason::code),
+            reasons: codes(decision),
             operations,
             problem: None,
         },
@@ -375,6 +378,7 @@ fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
             profile: None,
             strategy: Strategy::None,
             reason: "bad-request",
+            reasons: vec!["bad-request"],
             operations: 0,
             problem: Some(why.to_owned()),
         },

@@ -3,7 +3,10 @@
 //! A [`Facts`] is immutable. Requests load the present one without a lock and keep it to their end;
 //! the watches replace parts of it, each part whole.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
@@ -30,12 +33,25 @@ pub struct Facts {
     pub policy: Arc<Policy>,
     /// Why the policy file, as it is now, is not the policy in force.
     pub policy_error: Option<Arc<str>>,
+    /// Where the policy came from, and when.
+    pub policy_load: PolicyLoad,
     /// Registry mirrors that did not answer when they were last probed.
     pub dead_mirrors: Arc<[String]>,
     /// The claims of all pools; `None` before the first list arrived, and where no profile has a pool.
     pub claims: Option<Arc<Claims>>,
     /// Whether they have been probed at all.
     pub mirrors_probed: bool,
+}
+
+/// Where the policy came from, and when.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyLoad {
+    /// The file; `None` for the built-in policy.
+    pub file: Option<Arc<str>>,
+    /// Since when the policy is in force.
+    pub in_force_since: Option<SystemTime>,
+    /// When the file last changed to something that cannot be used.
+    pub refused_at: Option<SystemTime>,
 }
 
 impl Facts {

@@ -4,8 +4,8 @@
 //! the roles of their containers, [`nodes`] knows which nodes could run the pod and what their
 //! runtimes have in common, [`decide`] weighs strategies under the [`policy`], [`inject`] turns
 //! the plan into injections, [`patch`] writes those as RFC 6902 operations. [`admit`] is the whole
-//! way. All of this is core: pure functions over borrowed bytes, with every reason a variant of
-//! [`reason::Reason`].
+//! way; [`explain`] puts it into words for a manifest. All of this is core: pure functions over
+//! borrowed bytes, with every reason a variant of [`reason::Reason`].
 //!
 //! The shell is thin and depends on the core, never the other way round: [`server`] answers over
 //! TLS, [`commands`] is the command line, [`fleet`] reads nodes and namespaces from files. A test,
@@ -19,6 +19,7 @@ pub mod commands;
 pub mod decide;
 pub mod dockerd;
 pub mod events;
+pub mod explain;
 pub mod facts;
 pub mod fleet;
 pub mod inject;

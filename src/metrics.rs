@@ -553,6 +553,11 @@ impl Metrics {
             .set(certificate.problem().is_some().into());
     }
 
+    /// Whether this replica leads, as it was last told.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.leader.get() == 1
+    }
+
     /// Whether this replica leads.
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
@@ -643,16 +648,24 @@ impl Metrics {
         }
     }
 
-    fn set_snapshot_age(&self) {
+    /// Of each resource that is watched, how old what is known of it may be: nothing while its watch
+    /// is connected.
+    pub(crate) fn watch_ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let all = Watched::ALL.into_iter().zip(&self.freshness);
-        for (watched, freshness) in all.filter(|(_, f)| f.begun.load(Ordering::Relaxed)) {
+        let begun = all.filter(|(_, freshness)| freshness.begun.load(Ordering::Relaxed));
+        begun.map(|(watched, freshness)| {
             let heard = freshness.heard.load(Ordering::Relaxed);
             let age = if freshness.connected.load(Ordering::Relaxed) {
                 Duration::ZERO
             } else {
                 Duration::from_millis(self.now().saturating_sub(heard))
             };
-            let resource = watched.resource();
+            (watched.resource(), age)
+        })
+    }
+
+    fn set_snapshot_age(&self) {
+        for (resource, age) in self.watch_ages() {
             self.snapshot_age
                 .get_or_create(&ResourceLabels { resource })
                 .set(age.as_secs_f64());

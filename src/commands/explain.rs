@@ -1,6 +1,5 @@
 //! `slipway explain`: what is decided about each pod, and why.
 
-mod report;
 mod text;
 
 use clap::Args;
@@ -11,7 +10,7 @@ use super::{
     input::{InputArgs, note_caveats},
     output::{Color, Format, print},
 };
-use report::Report;
+use crate::explain::report::Report;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -65,8 +64,8 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let mut reports = Vec::new();
     for item in &items {
         for subject in &item.subjects {
-            let looked = facts.look(subject)?;
-            reports.push(Report::new(item.file, subject, &looked, &facts));
+            let looked = subject.look(facts.cluster())?;
+            reports.push(Report::new(item.file, subject, &looked, facts.cluster()));
         }
     }
     let text = match args.output {

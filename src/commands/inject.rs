@@ -1,17 +1,22 @@
 //! `slipway inject`: manifests as the webhook would patch their pods.
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
-use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
-use json_patch::Patch;
 use serde_json::{Value, json};
 
 use super::{
     EXIT_CODES,
-    input::{Facts, InputArgs, Item, Subject, note_caveats},
+    input::{Facts, InputArgs, note_caveats},
     output::{Color, Paint, count, note, print},
 };
-use crate::{admit::Evaluation, decide::Outcome, manifest::documents::to_yaml};
+use crate::{
+    admit::Evaluation,
+    decide::Outcome,
+    explain::{
+        Item, Subject,
+        change::{Injected, inject_all},
+    },
+    manifest::documents::to_yaml,
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -56,21 +61,12 @@ enum Output {
     Diff,
 }
 
-/// A document after its pods were looked at.
-struct Injected<'i> {
-    item: &'i Item<'i>,
-    /// The content with all patches; `None` when there is none.
-    content: Option<Value>,
-    /// The pods that change, with the patch for the document.
-    patches: Vec<(&'i Subject, Patch)>,
-}
-
 pub(super) fn run(args: &InjectArgs) -> anyhow::Result<()> {
     let sources = args.input.sources()?;
     let items = args.input.items(&sources)?;
     let facts = args.input.facts(&items)?;
     note_caveats(&items);
-    let documents = inject_all(&items, &facts, |title, evaluation| {
+    let documents = inject_all(&items, facts.cluster(), |title, evaluation| {
         note(&format!("{title}: {}", summary(evaluation)));
     })?;
     let text = match args.output {
@@ -83,32 +79,9 @@ pub(super) fn run(args: &InjectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Patches the pods of all documents; `looked` is told of each.
-fn inject_all<'i>(
-    items: &'i [Item<'i>],
-    facts: &Facts,
-    looked: impl Fn(&str, &Evaluation<'_>),
-) -> anyhow::Result<Vec<Injected<'i>>> {
-    let mut documents = Vec::with_capacity(items.len());
-    for item in items {
-        let mut injected = Injected::new(item);
-        for subject in &item.subjects {
-            let evaluation = facts.look(subject)?.evaluation;
-            let title = format!("{}: {}", item.file, subject.title());
-            let patch = evaluation.patch.to_patch()?;
-            injected.apply(subject, &patch).with_context(|| {
-                format!("{title}: failed to apply the patch, which should never happen; please report it")
-            })?;
-            looked(&title, &evaluation);
-        }
-        documents.push(injected);
-    }
-    Ok(documents)
-}
-
 /// The changes of all documents as a unified diff.
 pub(super) fn changes(items: &[Item<'_>], facts: &Facts, paint: Paint) -> anyhow::Result<String> {
-    Ok(diff(&inject_all(items, facts, |_, _| ())?, paint))
+    Ok(diff(&inject_all(items, facts.cluster(), |_, _| ())?, paint))
 }
 
 /// What was decided, in a line.
@@ -125,59 +98,39 @@ fn summary(evaluation: &Evaluation<'_>) -> String {
     }
 }
 
-impl<'i> Injected<'i> {
-    fn new(item: &'i Item<'i>) -> Self {
-        Self {
-            item,
-            content: item.content.clone(),
-            patches: Vec::new(),
-        }
+/// The document as YAML, with whether it brings its own `---`.
+fn document_yaml(injected: &Injected<'_>) -> (String, bool) {
+    let document = &injected.item.document;
+    let rendered: Vec<&Subject> = injected
+        .item
+        .subjects
+        .iter()
+        .filter(|subject| subject.place.rendered)
+        .collect();
+    let content = match &injected.content {
+        Some(content) if !rendered.is_empty() || !injected.patches.is_empty() => content,
+        _ => return (document.text.to_owned(), document.is_marked()),
+    };
+    let head = document.head();
+    let mut text = head.to_owned();
+    for subject in rendered {
+        let (kind, name) = (&subject.place.kind, &subject.place.name);
+        text.extend([
+            "# The pod that the controller makes of ",
+            kind,
+            " ",
+            name,
+            ".\n",
+        ]);
     }
-
-    fn apply(&mut self, subject: &'i Subject, patch: &Patch) -> Result<(), json_patch::PatchError> {
-        let Some(content) = self.content.as_mut().filter(|_| !patch.0.is_empty()) else {
-            return Ok(());
-        };
-        let patch = subject.place.rebase(content, patch);
-        json_patch::patch(content, &patch)?;
-        self.patches.push((subject, patch));
-        Ok(())
-    }
-
-    /// The document as YAML, with whether it brings its own `---`.
-    fn yaml(&self) -> (String, bool) {
-        let document = &self.item.document;
-        let rendered: Vec<&Subject> = self
-            .item
-            .subjects
-            .iter()
-            .filter(|subject| subject.place.rendered)
-            .collect();
-        let content = match &self.content {
-            Some(content) if !rendered.is_empty() || !self.patches.is_empty() => content,
-            _ => return (document.text.to_owned(), document.is_marked()),
-        };
-        let head = document.head();
-        let mut text = head.to_owned();
-        for subject in rendered {
-            let (kind, name) = (&subject.place.kind, &subject.place.name);
-            text.extend([
-                "# The pod that the controller makes of ",
-                kind,
-                " ",
-                name,
-                ".\n",
-            ]);
-        }
-        text.push_str(&to_yaml(content));
-        (text, head.lines().any(|line| line.starts_with("---")))
-    }
+    text.push_str(&to_yaml(content));
+    (text, head.lines().any(|line| line.starts_with("---")))
 }
 
 fn yaml(documents: &[Injected<'_>]) -> String {
     let mut stream = String::new();
     for document in documents {
-        let (text, marked) = document.yaml();
+        let (text, marked) = document_yaml(document);
         if !stream.is_empty() {
             if !stream.ends_with('\n') {
                 stream.push('\n');
@@ -221,41 +174,14 @@ fn patches(documents: &[Injected<'_>]) -> anyhow::Result<String> {
 }
 
 fn diff(documents: &[Injected<'_>], paint: Paint) -> String {
-    let mut text = String::new();
-    for document in documents {
-        let part = |content: &Option<Value>, pointer: &str| {
-            let part = content
-                .as_ref()
-                .and_then(|content| content.pointer(pointer));
-            part.map(to_yaml).unwrap_or_default()
-        };
-        for (subject, _) in &document.patches {
-            let owner = &subject.place.owner;
-            let before = part(&document.item.content, owner);
-            let after = part(&document.content, owner);
-            let title = format!("{} {}", document.item.file, subject.title());
-            text.push_str(&paint.diff(&unified_diff(&title, &before, &after)));
-        }
-    }
-    text
-}
-
-/// The change of a text, with three lines around each part; nothing where nothing changes.
-fn unified_diff(title: &str, before: &str, after: &str) -> String {
-    let input = InternedInput::new(before, after);
-    let mut diff = Diff::compute(Algorithm::Histogram, &input);
-    diff.postprocess_lines(&input);
-    let printer = BasicLineDiffPrinter(&input.interner);
-    let hunks = diff.unified_diff(&printer, UnifiedDiffConfig::default(), &input);
-    match hunks.to_string() {
-        hunks if hunks.is_empty() => hunks,
-        hunks => format!("--- {title}\n+++ {title} (injected)\n{hunks}"),
-    }
+    let diffs = documents.iter().flat_map(Injected::diffs);
+    diffs.map(|(_, diff)| paint.diff(&diff)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use json_patch::Patch;
 
     use super::*;
     use crate::commands::input::Source;

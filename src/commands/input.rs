@@ -8,27 +8,19 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
 
 use super::output::{count, note};
 use crate::{
-    admit::{Evaluation, evaluate},
     decide::Cluster,
+    explain::Item,
     fleet,
-    manifest::{
-        documents::{self, Document},
-        type_error::TypeError,
-        workload::{PodPlace, Workload, pointer_of},
-    },
+    manifest::{documents, workload::pointer_of},
     namespace::{INJECT, Namespace, Namespaces},
     nodes::Snapshot,
-    pod::Pod,
     policy::{Policy, PolicyError},
     pool::Pools,
 };
 
-/// The namespace of objects that name none, as kubectl has it.
-const DEFAULT_NAMESPACE: &str = "default";
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
 /// Input that cannot be used: which, where, and what was expected.
@@ -69,44 +61,12 @@ pub(super) struct Source {
     text: String,
 }
 
-/// A document with its pods.
-#[derive(Debug)]
-pub(super) struct Item<'s> {
-    /// The file's name.
-    pub(super) file: &'s str,
-    /// The document.
-    pub(super) document: Document<'s>,
-    /// Its content with pods in place; `None` for a document without content.
-    pub(super) content: Option<Value>,
-    /// The pods.
-    pub(super) subjects: Vec<Subject>,
-}
-
-/// A pod to decide about.
-#[derive(Debug)]
-pub(super) struct Subject {
-    /// Where it stands.
-    pub(super) place: PodPlace,
-    /// The namespace to decide for.
-    pub(super) namespace: String,
-    /// The pod as JSON.
-    json: String,
-}
-
 /// The facts to decide by.
 #[derive(Debug)]
 pub(super) struct Facts {
     nodes: Snapshot,
     namespaces: Namespaces,
     policy: Policy,
-}
-
-/// A pod, looked at.
-pub(super) struct Looked<'a> {
-    /// The pod.
-    pub(super) pod: Pod<'a>,
-    /// What is done with it.
-    pub(super) evaluation: Evaluation<'a>,
 }
 
 #[cfg(test)]
@@ -134,50 +94,10 @@ impl InputArgs {
         let mut items = Vec::new();
         for source in sources {
             let bad = |error| BadInput(format!("{}: {error}", source.name));
-            for document in documents::read(&source.text).map_err(bad)? {
-                items.push(self.item(&source.name, document).map_err(bad)?);
-            }
+            let namespace = self.namespace.as_deref();
+            items.extend(Item::read_all(&source.name, &source.text, namespace).map_err(bad)?);
         }
         Ok(items)
-    }
-
-    fn item<'s>(
-        &self,
-        file: &'s str,
-        mut document: Document<'s>,
-    ) -> Result<Item<'s>, documents::DocumentError> {
-        let Some(content) = document.value.take() else {
-            return Ok(Item {
-                file,
-                document,
-                content: None,
-                subjects: Vec::new(),
-            });
-        };
-        let workload = Workload::new(content)
-            .map_err(|error| document.error_at(&error.pointer, error.message))?;
-        let content = workload.content;
-        let mut subjects = Vec::with_capacity(workload.pods.len());
-        for place in workload.pods {
-            let json = place.pod(&content).to_string();
-            if let Err(error) = Pod::parse(json.as_bytes()) {
-                let error = TypeError::new(&json, &error);
-                let pointer = format!("{}{}", place.pod, error.pointer);
-                return Err(document.error_at(&pointer, error.message));
-            }
-            let namespace = self.namespace.clone().or_else(|| place.namespace.clone());
-            subjects.push(Subject {
-                namespace: namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
-                place,
-                json,
-            });
-        }
-        Ok(Item {
-            file,
-            document,
-            content: Some(content),
-            subjects,
-        })
     }
 
     /// The facts to decide about these documents by. Says what is assumed.
@@ -241,35 +161,15 @@ fn assumed(name: &str) -> Namespace {
 }
 
 impl Facts {
-    /// The nodes.
-    pub(super) fn nodes(&self) -> &Snapshot {
-        &self.nodes
-    }
-
-    /// The policy.
-    pub(super) fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Decides about a pod.
-    pub(super) fn look<'a>(&'a self, subject: &'a Subject) -> anyhow::Result<Looked<'a>> {
-        let pod = Pod::parse(subject.json.as_bytes())?;
-        let cluster = Cluster {
+    /// The facts as the core takes them.
+    pub(super) fn cluster(&self) -> Cluster<'_> {
+        Cluster {
             nodes: Some(&self.nodes),
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &[],
             pools: Pools::default(),
-        };
-        let evaluation = evaluate(&pod, &subject.namespace, cluster);
-        Ok(Looked { pod, evaluation })
-    }
-}
-
-impl Subject {
-    /// `Pod ci/abc`.
-    pub(super) fn title(&self) -> String {
-        format!("{} {}/{}", self.place.kind, self.namespace, self.place.name)
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub enum Strategy {
 impl Strategy {
     /// Its name, as in the policy file.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
             Self::DockerSocket => "docker-socket",
@@ -240,10 +240,24 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
 /// The profile of a namespace, with its name; `None` where nothing is done at all.
 #[must_use]
 pub fn profile_of<'a>(namespace: &Namespace, policy: &'a Policy) -> Option<(&'a str, &'a Profile)> {
-    if namespace.is_protected() || !namespace.is_enabled() {
-        return None;
+    profile_or_reason(namespace, policy).ok()
+}
+
+/// The profile of a namespace, with its name.
+///
+/// # Errors
+/// Why nothing is done there at all.
+pub fn profile_or_reason<'a>(
+    namespace: &Namespace,
+    policy: &'a Policy,
+) -> Result<(&'a str, &'a Profile), Reason> {
+    if namespace.is_protected() {
+        Err(Reason::NamespaceProtected)
+    } else if namespace.is_enabled() {
+        select_profile(&namespace.name, Some(namespace), policy)
+    } else {
+        Err(Reason::NamespaceNotEnabled)
     }
-    select_profile(&namespace.name, Some(namespace), policy).ok()
 }
 
 /// Whether the pod or its namespace is out, before anything is looked at. The pod's word is last.

@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Group, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind, placement};
 use crate::pod::NodeSelectorTerm;
 
-/// Labels that tell pools of nodes apart, in the order in which a pod is pinned by them.
-pub(super) const POOL_LABELS: [&str; 9] = [
-    RUNTIME_LABEL,
-    "cloud.google.com/gke-container-runtime",
+/// Labels that name the pool of a node.
+pub(super) const POOL_NAME_LABELS: [&str; 7] = [
     "kubernetes.azure.com/agentpool",
     "agentpool",
     "eks.amazonaws.com/nodegroup",
@@ -17,6 +15,13 @@ pub(super) const POOL_LABELS: [&str; 9] = [
     "node-pool",
     "pool",
 ];
+
+/// Labels that tell pools of nodes apart, in the order in which a pod is pinned by them.
+pub(super) fn pool_labels() -> impl Iterator<Item = &'static str> {
+    [RUNTIME_LABEL, "cloud.google.com/gke-container-runtime"]
+        .into_iter()
+        .chain(POOL_NAME_LABELS)
+}
 
 /// Alike nodes that could run the pod.
 #[derive(Debug, Clone, Copy)]
@@ -160,15 +165,15 @@ impl<'s> Candidates<'s> {
         if sockets_matter && wanted.iter().any(differs) {
             return None;
         }
-        POOL_LABELS.iter().find_map(|key| {
-            let value_of = |c: &Candidate<'s>| c.group.labels.get(*key).cloned();
+        pool_labels().find_map(|key| {
+            let value_of = |c: &Candidate<'s>| c.group.labels.get(key).cloned();
             let values: BTreeSet<String> = wanted.iter().map(value_of).collect::<Option<_>>()?;
             let apart = others
                 .iter()
                 .filter_map(value_of)
                 .all(|value| !values.contains(&value));
             apart.then(|| Pin {
-                key: (*key).to_owned(),
+                key: key.to_owned(),
                 values: values.into_iter().collect(),
                 facts: facts.clone(),
             })

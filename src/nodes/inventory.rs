@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Group, Labels, Member, NamesByValue, NodeObject, RuntimeFacts, Shared, Snapshot,
-    candidates::POOL_LABELS,
+    candidates::pool_labels,
 };
 
 /// A label becomes a node's own when it has more values than this …
@@ -315,7 +315,7 @@ fn tells_apart(values: usize, carriers: usize) -> bool {
 
 /// Labels by which pods may be pinned stay with the groups, however small the pools are.
 fn may_be_own(key: &str) -> bool {
-    !POOL_LABELS.contains(&key)
+    pool_labels().all(|label| label != key)
 }
 
 /// The keys of labels that tell nearly every node apart.

@@ -10,6 +10,7 @@ mod candidates;
 mod facts;
 mod inventory;
 mod placement;
+mod pools;
 mod shards;
 
 use std::{
@@ -24,6 +25,7 @@ pub use facts::{
 };
 pub use inventory::Inventory;
 use placement::Place;
+pub use pools::{PoolCount, PoolNodes};
 use shards::Shards;
 
 use crate::pod::Pod;

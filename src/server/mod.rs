@@ -3,7 +3,9 @@
 
 mod connections;
 pub mod duration;
+mod exposition;
 mod routes;
+mod status;
 pub mod tls;
 
 use std::{
@@ -114,6 +116,7 @@ struct App {
     certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
     shutdown: Shutdown,
+    status: status::State,
 }
 
 impl App {
@@ -153,7 +156,7 @@ impl Shutdown {
 
 /// A server that has its ports, and accepts connections once it runs.
 pub struct Server {
-    app: Arc<App>,
+    app: App,
     webhook: (TcpListener, SocketAddr),
     metrics: (TcpListener, SocketAddr),
     tls: RustlsConfig,
@@ -189,9 +192,10 @@ impl Server {
             certificate: config.tls,
             request_timeout: config.request_timeout,
             shutdown: Shutdown::default(),
+            status: status::State::default(),
         };
         Ok(Self {
-            app: Arc::new(app),
+            app,
             webhook,
             metrics: metrics_listener,
             tls,
@@ -199,6 +203,13 @@ impl Server {
             drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
         })
+    }
+
+    /// Gives it a name, by which people tell the status pages of replicas apart.
+    #[must_use]
+    pub fn named(mut self, replica: String) -> Self {
+        self.app.status.replica = Some(replica);
+        self
     }
 
     /// Where the webhook listens.
@@ -225,21 +236,22 @@ impl Server {
     /// # Errors
     /// When a listener breaks.
     pub async fn run(self) -> io::Result<()> {
+        let app = Arc::new(self.app);
         let webhook = Handle::new();
-        let gate = Gate::new(self.max_connections, &self.app.metrics, Port::Webhook);
+        let gate = Gate::new(self.max_connections, &app.metrics, Port::Webhook);
         let acceptor = RustlsAcceptor::new(self.tls)
             .handshake_timeout(GREETING_TIMEOUT)
             .acceptor(gate);
         let serve_webhook = http(self.webhook.0, &webhook, acceptor)?
-            .serve(routes::webhook(Arc::clone(&self.app)).into_make_service());
+            .serve(routes::webhook(Arc::clone(&app)).into_make_service());
 
         let metrics = Handle::new();
-        let gate = Gate::new(METRICS_CONNECTIONS, &self.app.metrics, Port::Metrics);
+        let gate = Gate::new(METRICS_CONNECTIONS, &app.metrics, Port::Metrics);
         let serve_metrics = http(self.metrics.0, &metrics, gate)?
-            .serve(routes::metrics(Arc::clone(&self.app)).into_make_service());
+            .serve(routes::metrics(Arc::clone(&app)).into_make_service());
 
         let drain = async {
-            self.app.shutdown.begun().await;
+            app.shutdown.begun().await;
             tokio::time::sleep(self.drain_delay).await;
             webhook.graceful_shutdown(Some(self.drain_timeout));
             Ok(())

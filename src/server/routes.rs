@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use super::{
     App,
     connections::{Held, Seat},
-    duration,
+    duration, exposition, status,
 };
 use crate::{
     admit::{Answer, Record},
@@ -62,8 +62,12 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .merge(probes())
+        .merge(status::routes())
         .fallback(|request: Request| {
-            no_such_path(request, "GET /metrics, GET /healthz and GET /readyz")
+            no_such_path(
+                request,
+                "GET /, /status, /explain, /metrics, /healthz and /readyz",
+            )
         })
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
@@ -102,12 +106,12 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn scrape(State(app): State<Arc<App>>) -> Response {
+async fn scrape(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     app.metrics.certificate(&app.certificate);
     match app.metrics.encode(&app.facts.load()) {
         Ok(text) => {
-            let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, openmetrics)], text).into_response()
+            let (content_type, text) = exposition::negotiated(&headers, text);
+            ([(CONTENT_TYPE, content_type)], text).into_response()
         }
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
@@ -149,22 +153,25 @@ async fn read_where_there_is_room(
     body: Body,
     deadline: Instant,
 ) -> Result<(Vec<u8>, Option<Held>), Unread> {
-    let announced = body.size_hint().exact();
-    let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
-    let size = announced.unwrap_or(BODY_LIMIT);
+    let size = announced_length(&body).unwrap_or(BODY_LIMIT);
     let held = match seat {
         // Of a body that is too large nothing is kept.
         Some(seat) if size <= BODY_LIMIT => timeout_at(deadline, seat.hold(size)).await,
         _ => Ok(None),
     };
     let held = held.map_err(|_| Unread::Deadline)?;
-    let body = read(body, announced.unwrap_or_default(), deadline).await?;
-    Ok((body, held))
+    Ok((read(body, deadline).await?, held))
+}
+
+/// How long the body will be, when its sender said so.
+fn announced_length(body: &Body) -> Option<usize> {
+    let bytes = body.size_hint().exact()?;
+    usize::try_from(bytes).ok()
 }
 
 /// Why there is no body.
 #[derive(Debug)]
-enum Unread {
+pub(super) enum Unread {
     TooLarge,
     Deadline,
     Broken,
@@ -179,7 +186,7 @@ impl Unread {
         }
     }
 
-    fn into_response(self) -> Response {
+    pub(super) fn into_response(self) -> Response {
         match self {
             Self::TooLarge => plain(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -196,7 +203,8 @@ impl Unread {
 
 /// Reads the whole body. One beyond the limit is thrown away as it comes: an answer before its end
 /// would reset the connection, and the API server would see that instead of the answer.
-async fn read(mut body: Body, announced: usize, deadline: Instant) -> Result<Vec<u8>, Unread> {
+pub(super) async fn read(mut body: Body, deadline: Instant) -> Result<Vec<u8>, Unread> {
+    let announced = announced_length(&body).unwrap_or_default();
     let mut bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
     let mut total = 0_usize;
     loop {
@@ -264,6 +272,7 @@ async fn answer(app: &App, body: &[u8], start: Instant, deadline: Instant) -> Re
             if let (Some(left), Some(events)) = (answer.left_alone, &app.events) {
                 events.put(left);
             }
+            app.status.decisions.put(answer.record, start.elapsed());
             json(answer.body)
         }
         Evaluated::Refused(error) => {
@@ -349,12 +358,12 @@ fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
     Some(review.request.uid).filter(|uid| !uid.is_empty())
 }
 
-fn json(body: Vec<u8>) -> Response {
+pub(super) fn json(body: Vec<u8>) -> Response {
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// One sentence.
-fn plain(status: StatusCode, sentence: &str) -> Response {
+pub(super) fn plain(status: StatusCode, sentence: &str) -> Response {
     let text: String = sentence
         .chars()
         .take(MAX_SENTENCE_CHARS)

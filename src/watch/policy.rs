@@ -3,7 +3,11 @@
 //! Polled, not watched by inotify: a kubelet replaces a mounted ConfigMap by swapping a symbolic
 //! link, which file events tell badly, and a poll cannot be lost.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{fs, time};
 use tracing::{error, info, warn};
@@ -39,6 +43,7 @@ pub async fn follow(
 }
 
 fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
+    let now = SystemTime::now();
     match news {
         Ok(policy) => {
             for warning in policy.warnings() {
@@ -49,6 +54,7 @@ fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
             facts.update(|facts| {
                 facts.policy = Arc::clone(&policy);
                 facts.policy_error = None;
+                facts.policy_load.in_force_since = Some(now);
             });
         }
         Err(problem) => {
@@ -58,7 +64,10 @@ fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
                 "the changed policy cannot be used; the last good one stays in force"
             );
             let problem: Arc<str> = problem.into();
-            facts.update(|facts| facts.policy_error = Some(Arc::clone(&problem)));
+            facts.update(|facts| {
+                facts.policy_error = Some(Arc::clone(&problem));
+                facts.policy_load.refused_at = Some(now);
+            });
         }
     }
 }

@@ -1,7 +1,9 @@
 //! A report for people: a block a pod, in columns.
 
-use super::report::{ContainerReport, FindingReport, NodesReport, ReasonReport, Report};
-use crate::commands::output::{Paint, count};
+use crate::{
+    commands::output::{Paint, count},
+    explain::report::{ContainerReport, FindingReport, NodesReport, ReasonReport, Report},
+};
 
 /// The width of the first column.
 const LABEL: usize = 12;

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{ServeArgs, end_on_signal, log, policy};
+use super::{ServeArgs, end_on_signal, log, policy, policy_load};
 use crate::{
     admit::LeftAlone,
     certificates,
@@ -151,6 +151,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let facts = Arc::new(LiveFacts::new(Facts {
         policy: policy.into(),
+        policy_load: policy_load(args),
         ..Facts::default()
     }));
     let serving = Arc::new(ServingCertificate::default());
@@ -164,7 +165,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Some(leaser),
     )?;
     let server = Server::bind(config)
-        .context("failed to start; --listen and --metrics-listen choose other addresses")?;
+        .context("failed to start; --listen and --metrics-listen choose other addresses")?
+        .named(args.cluster.identity());
     let parts = Parts {
         client,
         facts,

@@ -4,7 +4,12 @@ mod in_cluster;
 mod log;
 mod standalone;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -16,7 +21,7 @@ use crate::{
     admit::admit,
     claims::Leaser,
     events::Sink,
-    facts::LiveFacts,
+    facts::{LiveFacts, PolicyLoad},
     metrics::Metrics,
     policy::Policy,
     server::{
@@ -204,6 +209,16 @@ pub fn start(args: &ServeArgs) -> anyhow::Result<()> {
         runtime.block_on(standalone::run(args))
     } else {
         runtime.block_on(in_cluster::run(args))
+    }
+}
+
+/// Where the policy comes from.
+fn policy_load(args: &ServeArgs) -> PolicyLoad {
+    let file = args.policy.as_ref().map(|path| path.display().to_string());
+    PolicyLoad {
+        file: file.map(Into::into),
+        in_force_since: Some(SystemTime::now()),
+        refused_at: None,
     }
 }
 

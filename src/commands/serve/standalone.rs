@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::Args;
 use tracing::info;
 
-use super::{ServeArgs, end_on_signal, log, policy};
+use super::{ServeArgs, end_on_signal, log, policy, policy_load};
 use crate::{
     facts::{Facts, LiveFacts},
     fleet,
@@ -114,6 +114,7 @@ fn facts(args: &ServeArgs) -> anyhow::Result<Facts> {
         nodes: Some(nodes.into()),
         namespaces: Some(namespaces.into()),
         policy: policy.into(),
+        policy_load: policy_load(args),
         ..Facts::default()
     })
 }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::{Looked, Subject};
 use crate::{
-    commands::input::{Facts, Looked, Subject},
-    decide::{Finding, Outcome},
+    decide::{Cluster, Finding, Outcome},
     pod::{Container, ContainerRef, Pod},
     reason::Reason,
     recognise::{Dockerd, RunnerPod, recognise},
@@ -12,69 +12,98 @@ use crate::{
 
 /// All that is said of a pod.
 #[derive(Debug, Serialize)]
-pub(super) struct Report<'a> {
-    pub(super) file: &'a str,
-    pub(super) kind: &'a str,
-    pub(super) name: &'a str,
-    pub(super) namespace: &'a str,
-    pub(super) rendered: bool,
-    pub(super) system: Option<&'a str>,
-    pub(super) containers: Vec<ContainerReport>,
-    pub(super) nodes: NodesReport,
-    pub(super) profile: Option<&'a str>,
-    pub(super) strategy: &'static str,
-    pub(super) socket: Option<String>,
-    pub(super) reason: Option<ReasonReport>,
-    pub(super) findings: Vec<FindingReport>,
-    pub(super) injections: Vec<String>,
-    pub(super) notes: Vec<ReasonReport>,
-    pub(super) operations: usize,
+pub struct Report<'a> {
+    /// The file that it stands in.
+    pub file: &'a str,
+    /// The kind of the resource that holds it.
+    pub kind: &'a str,
+    /// That resource's name.
+    pub name: &'a str,
+    /// The namespace that was decided for.
+    pub namespace: &'a str,
+    /// Whether it is what a controller would make of that resource.
+    pub rendered: bool,
+    /// The CI system; `None` for a pod that is no runner.
+    pub system: Option<&'a str>,
+    /// Its containers.
+    pub containers: Vec<ContainerReport>,
+    /// The nodes that could run it.
+    pub nodes: NodesReport,
+    /// The policy's profile, when one was selected.
+    pub profile: Option<&'a str>,
+    /// The strategy.
+    pub strategy: &'static str,
+    /// The host socket that is mounted.
+    pub socket: Option<String>,
+    /// The reason that says most.
+    pub reason: Option<ReasonReport>,
+    /// For and against each strategy, in order.
+    pub findings: Vec<FindingReport>,
+    /// What is put into the pod, in words.
+    pub injections: Vec<String>,
+    /// What was left out or changed on the way.
+    pub notes: Vec<ReasonReport>,
+    /// How many operations the patch for the pod has.
+    pub operations: usize,
 }
 
 /// A container and its role.
 #[derive(Debug, Serialize)]
-pub(super) struct ContainerReport {
-    pub(super) name: String,
+pub struct ContainerReport {
+    /// Its name.
+    pub name: String,
+    /// `container`, `sidecar` or `init`.
     #[serde(rename = "type")]
-    pub(super) kind: &'static str,
-    pub(super) role: &'static str,
-    pub(super) image: Option<String>,
+    pub kind: &'static str,
+    /// `runner`, `dockerd` or `other`.
+    pub role: &'static str,
+    /// Its image.
+    pub image: Option<String>,
 }
 
 /// The nodes that could run the pod.
-#[derive(Debug, Serialize)]
-pub(super) struct NodesReport {
-    pub(super) candidates: usize,
-    pub(super) known: usize,
-    pub(super) summary: String,
+#[derive(Debug, Default, Serialize)]
+pub struct NodesReport {
+    /// How many they are.
+    pub candidates: usize,
+    /// How many nodes are known.
+    pub known: usize,
+    /// What they run, in words.
+    pub summary: String,
 }
 
 /// A reason.
 #[derive(Debug, Serialize)]
-pub(super) struct ReasonReport {
-    pub(super) code: &'static str,
-    pub(super) message: String,
+pub struct ReasonReport {
+    /// Its stable code.
+    pub code: &'static str,
+    /// Its sentence.
+    pub message: String,
 }
 
 /// A reason for or against a strategy.
 #[derive(Debug, Serialize)]
-pub(super) struct FindingReport {
-    pub(super) strategy: &'static str,
-    pub(super) supports: bool,
+pub struct FindingReport {
+    /// The strategy.
+    pub strategy: &'static str,
+    /// Whether it speaks for the strategy.
+    pub supports: bool,
+    /// The reason.
     #[serde(flatten)]
-    pub(super) reason: ReasonReport,
+    pub reason: ReasonReport,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(
+    /// What there is to say of a pod that was looked at in this cluster.
+    #[must_use]
+    pub fn new(
         file: &'a str,
         subject: &'a Subject,
         looked: &Looked<'a>,
-        facts: &'a Facts,
+        cluster: Cluster<'a>,
     ) -> Self {
         let Looked { pod, evaluation } = looked;
         let decision = &evaluation.decision;
-        let candidates = facts.nodes().candidates(pod, facts.policy().node_pools());
         Self {
             file,
             kind: &subject.place.kind,
@@ -82,12 +111,8 @@ impl<'a> Report<'a> {
             namespace: &subject.namespace,
             rendered: subject.place.rendered,
             system: decision.system,
-            containers: containers(pod, recognise(pod, facts.policy().recognisers()).as_ref()),
-            nodes: NodesReport {
-                candidates: candidates.nodes(),
-                known: candidates.known_nodes(),
-                summary: candidates.summary(),
-            },
+            containers: containers(pod, recognise(pod, cluster.policy.recognisers()).as_ref()),
+            nodes: NodesReport::new(pod, cluster),
             profile: decision.profile,
             strategy: decision.strategy().as_str(),
             socket: match &decision.outcome {
@@ -103,6 +128,20 @@ impl<'a> Report<'a> {
                 .collect(),
             notes: evaluation.notes.iter().map(ReasonReport::new).collect(),
             operations: evaluation.patch.len(),
+        }
+    }
+}
+
+impl NodesReport {
+    fn new(pod: &Pod<'_>, cluster: Cluster<'_>) -> Self {
+        let Some(nodes) = cluster.nodes else {
+            return Self::default();
+        };
+        let candidates = nodes.candidates(pod, cluster.policy.node_pools());
+        Self {
+            candidates: candidates.nodes(),
+            known: candidates.known_nodes(),
+            summary: candidates.summary(),
         }
     }
 }

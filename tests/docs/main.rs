@@ -8,6 +8,9 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
+mod commands;
+mod kept_in_step;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -346,27 +349,6 @@ fn slipway(arguments: &[&str]) -> std::process::Output {
         .env("NO_COLOR", "1")
         .output()
         .unwrap()
-}
-
-#[test]
-fn the_commands_of_the_readme_work() {
-    let readme = read("README.md");
-    let commands: Vec<&str> = readme
-        .lines()
-        .filter(|line| {
-            ["inject", "explain", "policy"]
-                .iter()
-                .any(|name| line.starts_with(&format!("slipway {name} ")))
-        })
-        .collect();
-    assert!(commands.len() >= 4, "{commands:?}");
-    for command in commands {
-        let command = command.split('#').next().unwrap();
-        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
-        let output = slipway(&arguments);
-        assert!(output.status.success(), "{command}: {output:?}");
-        assert!(!output.stdout.is_empty(), "{command}");
-    }
 }
 
 #[test]
