@@ -435,7 +435,7 @@ mod tests {
         let patch = STANDARD
             .decode(answer["response"]["patch"].as_str().unwrap())
             .unwrap();
-        let patch: Patch = serde_json::from_slice(&patch).unwrap();
+        let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
         let mut pod = pod.clone();
         json_patch::patch(&mut pod, &patch).unwrap();
         pod

@@ -47,9 +47,9 @@ pub(super) enum Json<'j> {
 }
 
 impl<'j> Json<'j> {
-    pub(super) fn texts<T: AsRef<str>>(texts: impl IntoIterator<Item = &'j T>) -> Self
+    pub(super) fn texts<T>(texts: impl IntoIterator<Item = &'j T>) -> Self
     where
-        T: 'j,
+        T: AsRef<str> + 'j,
     {
         let texts = texts.into_iter();
         Self::List(texts.map(|text| Self::Text(text.as_ref())).collect())
@@ -129,7 +129,7 @@ impl Operations {
         self.json.extend_from_slice(b"{\"op\":\"");
         self.json.extend_from_slice(op.as_bytes());
         self.json.extend_from_slice(b"\",\"path\":");
-        push_json(&mut self.json, &pointer(path));
+        push_json(&mut self.json, pointer(path));
         if let Some(value) = value {
             self.json.extend_from_slice(b",\"value\":");
             self.value(value);
