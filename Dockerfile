@@ -16,6 +16,12 @@ ARG RUST_VERSION=1.95
 FROM rust:${RUST_VERSION}-alpine AS build
 # aws-lc compiles C.
 RUN apk add --no-cache gcc musl-dev
+# It puts the list of crates into the binary, for scanners of images.
+ARG CARGO_AUDITABLE_VERSION=0.7.7
+RUN cargo install --locked "cargo-auditable@${CARGO_AUDITABLE_VERSION}"
+# Where it was built is not to be seen in the binary: built again elsewhere, it has the same bytes.
+ENV RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=/cargo --remap-path-prefix=/src=/slipway" \
+    CFLAGS="-ffile-prefix-map=/usr/local/cargo=/cargo -ffile-prefix-map=/src=/slipway"
 WORKDIR /src
 COPY Cargo.toml Cargo.lock askama.toml ./
 # The built-in examples are part of the binary; benches are named in Cargo.toml.
@@ -25,7 +31,7 @@ COPY src src
 # Crates and compiled dependencies stay in the caches of the builder: a change of src compiles src.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=slipway-target \
-    cargo build --locked --release && cp target/release/slipway /slipway
+    cargo auditable build --locked --release && cp target/release/slipway /slipway
 
 FROM scratch AS prebuilt
 ARG BINARY=dist/slipway

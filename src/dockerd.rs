@@ -153,6 +153,24 @@ impl<'p> CommandLine<'p> {
         }
     }
 
+    /// Whether there are words that are neither flags nor their values, which dockerd refuses: what
+    /// such a line means when flags are taken out of it, nobody knows.
+    #[must_use]
+    pub fn has_operands(&self) -> bool {
+        let Self::Arguments { words, .. } = self else {
+            return false;
+        };
+        let mut rest = words.iter().peekable();
+        while let Some(word) = rest.next() {
+            match split_flag(word) {
+                None => return true,
+                Some((_, Some(_))) => {}
+                Some((_, None)) => drop(rest.next_if(|next| !next.starts_with('-'))),
+            }
+        }
+        false
+    }
+
     /// The values of `--flag`, in order; an empty one for a flag without a value.
     #[must_use]
     pub fn values(&self, flag: &str) -> Vec<&'p str> {
@@ -278,7 +296,7 @@ fn is_wrapped(container: &Container<'_>) -> bool {
 }
 
 fn no_command(container: &Container<'_>) -> bool {
-    container.command.iter().flatten().next().is_none()
+    command(container).next().is_none()
 }
 
 fn is_program(word: &str, programs: &[&str]) -> bool {
@@ -354,6 +372,24 @@ mod tests {
             assert!(line.sets("host") && line.sets("debug") && !line.sets("log-opt"));
             assert!(line.sets_key("registry-mirrors") && line.sets_key("hosts"));
         });
+    }
+
+    #[test]
+    fn words_that_belong_to_no_flag_are_operands() {
+        for (args, operands) in [
+            (
+                json!(["dockerd", "--mtu", "1400", "--debug", "-H=x"]),
+                false,
+            ),
+            (json!(["dockerd", "--mtu", "1400", "stray"]), true),
+            (json!(["dockerd", "stray", "--debug"]), true),
+            (json!(["dockerd"]), false),
+        ] {
+            let container = json!({"name": "a", "args": args});
+            with(&container, |c| {
+                assert_eq!(CommandLine::of(c).has_operands(), operands, "{args}");
+            });
+        }
     }
 
     #[test]

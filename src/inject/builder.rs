@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Injection, Injections, ResourceKind};
 use crate::{
-    decide::Plan,
+    decide::{DockerdPlan, Plan},
     nodes::Pin,
     pod::{Container, ContainerRef, Map, Pod, Volume, is_same_path, is_within},
     policy::Overwrite,
@@ -337,14 +337,19 @@ impl<'b> Builder<'b> {
         }
     }
 
-    /// Whether a container of this name is in the pod.
+    /// Whether a container of this name is in the pod, and stays there.
     pub fn has_container(&self, name: &str) -> bool {
+        let goes = match self.plan.dockerd {
+            DockerdPlan::Remove(place) => self.container(place),
+            _ => None,
+        };
         let all = self
             .pod
             .containers()
             .iter()
             .chain(self.pod.init_containers());
-        all.into_iter().any(|c| c.name == name)
+        all.into_iter()
+            .any(|c| c.name == name && goes.is_none_or(|goes| !std::ptr::eq(goes, c)))
     }
 }
 

@@ -273,7 +273,7 @@ fn is_settled(
     let in_command = command(container)
         .filter_map(split_flag)
         .any(|(name, _)| name == setting.flag);
-    if builder.overwrites() && line.can_grow() && !in_command {
+    if builder.overwrites() && line.can_grow() && !in_command && !line.has_operands() {
         return false;
     }
     builder.note(Reason::PodSets(setting.key.to_owned()));

@@ -25,6 +25,7 @@ pub fn operations(pod: &Pod<'_>, injections: &[Injection]) -> Operations {
         injections,
         operations: Operations::default(),
     };
+    writer.metadata();
     writer.annotations();
     writer.labels();
     writer.pod_fields();
@@ -81,6 +82,19 @@ impl<'w> Writer<'w> {
         }
         for (key, value) in &entries {
             self.add(&[parent, &[*key]].concat(), value);
+        }
+    }
+
+    /// A pod that was recognised by something else than its labels may have none.
+    fn metadata(&mut self) {
+        let needed = self.injections.iter().any(|injection| {
+            matches!(
+                injection,
+                Injection::Annotation { .. } | Injection::Label { .. }
+            )
+        });
+        if needed && !self.pod.metadata.is_present {
+            self.add(&["metadata"], &Json::Map(Vec::new()));
         }
     }
 

@@ -52,6 +52,13 @@ pub struct Metadata<'a> {
     /// `ownerReferences`.
     #[serde(borrow)]
     pub owner_references: List<OwnerReference<'a>>,
+    /// Whether there is any `metadata`, to which something could be added.
+    #[serde(skip, default = "present")]
+    pub is_present: bool,
+}
+
+fn present() -> bool {
+    true
 }
 
 /// An item of `metadata.ownerReferences`.

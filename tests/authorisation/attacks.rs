@@ -151,3 +151,27 @@ fn names_and_owners_beyond_what_the_api_server_takes_are_not_passed_on() {
     let shown = Pod::parse(pod.as_bytes()).unwrap().display_name();
     assert!(shown.len() <= 254 && shown.ends_with("ä*"), "{shown}");
 }
+
+#[test]
+fn a_dockerd_that_bears_our_sidecars_name_and_is_taken_out_makes_room_for_it() {
+    let mut pod = runner(json!([]), json!([]));
+    pod["spec"]["containers"] = json!([{"name": "runner", "image": "x"},
+        {"name": "slipway-buildkitd", "image": "docker:dind"}]);
+    let policy = "profiles: {default: {strategy: containerd, replaceDockerd: true, containerd: {buildkitd: {}}}}";
+    let (after, _) = admitted(&pod, policy, 1);
+    assert_eq!(
+        after["spec"]["initContainers"][0]["name"],
+        "slipway-buildkitd"
+    );
+    assert_eq!(after["spec"]["containers"].as_array().unwrap().len(), 1);
+    assert_eq!(admitted(&after, policy, 1).0, after);
+}
+
+#[test]
+fn a_pod_without_metadata_that_a_policy_recognises_otherwise_gets_a_patch_that_applies() {
+    let pod = json!({"spec": {"containers": [{"name": "main", "image": "ci/runner:1"}]}});
+    let policy = "recognisers: [{name: mine, anyOf: [{image: 'ci/*'}], runnerContainers: [main]}]";
+    let (after, _) = admitted(&pod, policy, 1);
+    assert!(after["metadata"]["annotations"]["slipway.io/status"].is_string());
+    assert_eq!(admitted(&after, policy, 1).0, after);
+}
