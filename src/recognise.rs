@@ -26,6 +26,9 @@ pub struct RunnerPod<'r> {
     pub clients: Vec<ContainerRef>,
     /// Where dockerd runs.
     pub dockerd: Dockerd,
+    /// Whether more containers bear the name of a dockerd: were the first taken out, the next would
+    /// stand in its place.
+    pub has_more_dockerds: bool,
     /// Whether jobs run in pods of their own (ARC's `containerMode: kubernetes`).
     pub kubernetes_mode: bool,
 }
@@ -69,6 +72,7 @@ fn by_annotation<'r>(pod: &Pod<'_>) -> Option<RunnerPod<'r>> {
             Some(place) => Dockerd::Sidecar(place),
             None => find_dockerd(pod, &[client], &[]),
         },
+        has_more_dockerds: false,
         kubernetes_mode: is_kubernetes_mode(pod, &[client]),
     })
 }
@@ -94,8 +98,12 @@ fn by_name<'r>(pod: &Pod<'_>, recogniser: &'r Recogniser) -> Option<RunnerPod<'r
     if clients.is_empty() {
         return None;
     }
+    let named = pod.long_lived().filter(|(place, c)| {
+        !clients.contains(place) && any(&recogniser.dockerd_containers, &c.name)
+    });
     Some(RunnerPod {
         system: &recogniser.name,
+        has_more_dockerds: named.count() > 1,
         dockerd: find_dockerd(pod, &clients, &recogniser.dockerd_containers),
         kubernetes_mode: is_kubernetes_mode(pod, &clients),
         clients,

@@ -166,7 +166,7 @@ impl<'a> Choice<'a, '_> {
     /// Whether no other container runs dockerd: a socket could disturb one that stays.
     fn is_alone(&self, dockerd: ContainerRef) -> bool {
         let mut others = self.pod.long_lived().filter(|(place, _)| *place != dockerd);
-        !others.any(|(_, container)| runs_dockerd(container))
+        !self.runner.has_more_dockerds && !others.any(|(_, container)| runs_dockerd(container))
     }
 
     /// Docker-in-Docker: the pod's own, or an added one.

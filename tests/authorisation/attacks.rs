@@ -175,3 +175,17 @@ fn a_pod_without_metadata_that_a_policy_recognises_otherwise_gets_a_patch_that_a
     assert!(after["metadata"]["annotations"]["slipway.io/status"].is_string());
     assert_eq!(admitted(&after, policy, 1).0, after);
 }
+
+#[test]
+fn of_two_containers_that_bear_a_dockerds_name_none_is_taken_out() {
+    let mut pod = runner(json!([]), json!([]));
+    pod["spec"]["containers"] = json!([{"name": "main", "image": "ci/x:1"},
+        {"name": "dind-a", "image": "own:1"}, {"name": "dind-b", "image": "own:1"}]);
+    let policy = "recognisers: [{name: mine, anyOf: [{image: 'ci/*'}], runnerContainers: [main], \
+                  dockerdContainers: ['dind-*']}]\n\
+                  profiles: {default: {strategy: containerd, replaceDockerd: true}}";
+    pod["metadata"]["labels"] = json!({});
+    let (after, _) = admitted(&pod, policy, 1);
+    assert_eq!(after["spec"]["containers"].as_array().unwrap().len(), 3);
+    assert_eq!(admitted(&after, policy, 1).0, after);
+}
