@@ -100,10 +100,10 @@ fn beside_bare_servers(load: &Load) {
                 measured.per_second.push(per_second);
                 measured
                     .cpu_micros
-                    .push(a_request(server.cpu_time() - before.0));
+                    .push(a_request(server.cpu_time().saturating_sub(before.0)));
                 measured
                     .kernel_micros
-                    .push(a_request(server.kernel_time() - before.1));
+                    .push(a_request(server.kernel_time().saturating_sub(before.1)));
             }
             asked += REQUESTS_A_ROUND;
         }
