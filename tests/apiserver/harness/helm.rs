@@ -1,7 +1,6 @@
 //! The chart, rendered by helm.
 
 use std::{
-    env,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -15,21 +14,9 @@ use super::assets;
 /// The helm of `HELM`, of the path, or of `.ci/install-tools`; `None`, said once, when there is none.
 fn find() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
-        let on_path = env::var_os("PATH").unwrap_or_default();
-        let named = env::var_os("HELM").map(PathBuf::from);
-        let found = named.or_else(|| {
-            let directories = env::split_paths(&on_path).chain([tools]);
-            let mut candidates = directories.map(|directory| directory.join("helm"));
-            candidates.find(|candidate| candidate.is_file())
-        });
-        if found.is_none() {
-            assets::skip("there is no helm: HELM names one, or .ci/install-tools fetches it");
-        }
-        found
-    });
-    found.as_deref()
+    FOUND
+        .get_or_init(|| assets::tool("helm", "HELM"))
+        .as_deref()
 }
 
 /// The objects of a release, those of `helm test` too; `None` where there is no helm.
