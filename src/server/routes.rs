@@ -12,8 +12,8 @@ use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
     http::{
-        HeaderMap, StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
+        HeaderMap, HeaderValue, StatusCode, Version,
+        header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -106,7 +106,7 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let start = Instant::now();
     let limit = time_limit(request.uri().query(), app.request_timeout);
     let (parts, body) = request.into_parts();
-    let response = match read(body, announced_length(&parts.headers), start + limit).await {
+    let mut response = match read(body, announced_length(&parts.headers), start + limit).await {
         Ok(body) => answer(&app, &body, start, start + limit).await,
         Err(unread) => {
             app.metrics.problem(unread.problem());
@@ -114,6 +114,13 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
             unread.into_response()
         }
     };
+    // Its end: the client is told to connect anew, elsewhere. Closed without a word, a connection
+    // could meet the next request on its way, and HTTP/1.1 clients do not repeat that one. (HTTP/2
+    // says by itself which requests it still takes.)
+    if parts.version <= Version::HTTP_11 && app.shutdown.has_begun() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     app.metrics.took(start.elapsed());
     response
 }

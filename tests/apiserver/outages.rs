@@ -37,22 +37,25 @@ async fn a_replica_that_ends_in_order_loses_no_request() {
     let Some(place) = Place::new("rollout").await else {
         return;
     };
-    let (mut a, b) = (place.release.start("a"), place.release.start("b"));
-    a.until_ready().await;
-    b.until_ready().await;
-    place.release.route_to([&a, &b]);
+    let (mut old, mut stays) = (place.release.start("a"), place.release.start("b"));
+    old.until_ready().await;
+    stays.until_ready().await;
+    place.release.route_to([&old, &stays]);
     place.until_patched().await;
     let before = place.failed_open().await;
     let load = place.load();
     load.go_on().await;
-    // As in a rolling update: one goes, another one takes its place.
-    place.release.route_to([&b]);
-    a.end(Signal::Term).await;
-    load.go_on().await;
-    let a = place.release.start("a");
-    a.until_ready().await;
-    place.release.route_to([&a, &b]);
-    load.go_on().await;
+    // As in rolling updates: one goes, another one takes its place.
+    for name in ["c", "d", "e", "f"] {
+        place.release.route_to([&stays]);
+        old.end(Signal::Term).await;
+        load.go_on().await;
+        let new = place.release.start(name);
+        new.until_ready().await;
+        place.release.route_to([&stays, &new]);
+        load.go_on().await;
+        old = std::mem::replace(&mut stays, new);
+    }
     let (_, plain) = count(load.end().await);
     assert_eq!(plain, 0);
     assert_eq!(place.failed_open().await, before);
