@@ -30,4 +30,5 @@ mod matrix;
 mod outages;
 mod place;
 mod reinvocation;
+mod releases;
 mod rights;

@@ -86,6 +86,27 @@ async fn a_replica_that_dies_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() {
+    let Some(place) = Place::new("frozen").await else {
+        return;
+    };
+    let mut replica = place.release.start_one().await;
+    place.until_patched().await;
+    let before = place.failed_open().await;
+    replica.send(Signal::Stop);
+    // Neither one that comes over an open connection, nor one for which a new one is made.
+    let (path, pod) = (pods::dry_run("ci"), pod());
+    let create = || place.api.post(&path, &pod);
+    let (one, another) = tokio::join!(create(), create());
+    for reply in [one, another] {
+        assert_eq!(status(&reply.ok()), None);
+    }
+    assert_eq!(place.failed_open().await, before + 2);
+    replica.send(Signal::Continue);
+    place.until_patched().await;
+}
+
+#[tokio::test]
 async fn the_api_server_restarts_under_load() {
     let Some(mut place) = Place::new("restart").await else {
         return;
