@@ -661,6 +661,36 @@ async fn during_the_drain_delay_it_serves_on_unready() {
 }
 
 #[tokio::test]
+async fn while_it_ends_each_answer_is_the_last_of_its_connection() {
+    let server = start_with(|config| config.drain_delay = PATIENCE * 10);
+    let says_close = |response: &Response<Incoming>| {
+        let header = response.headers().get("connection");
+        header.is_some_and(|value| value == "close")
+    };
+    let mut old = server.http1().await;
+    let answer = old.send_request(post("/mutate", REVIEW)).await.unwrap();
+    assert!(!says_close(&answer));
+    read(answer).await;
+    old.ready().await.unwrap();
+    let mut modern = server.http2().await;
+
+    server.shutdown.begin();
+    // A connection of before, and one that comes late.
+    for mut connection in [old, server.http1().await] {
+        let answer = connection.send_request(post("/mutate", REVIEW)).await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(says_close(&answer));
+        read(answer).await;
+        within(connection.ready()).await.unwrap_err();
+    }
+    // HTTP/2 has no such header: a proxy would call it malformed.
+    let answer = modern.send_request(post("/mutate", REVIEW)).await.unwrap();
+    assert!(!says_close(&answer));
+    server.end.abort();
+}
+
+#[tokio::test]
 async fn metrics_count_what_was_decided() {
     let server = start();
     server.mutate(REVIEW).await;

@@ -12,7 +12,10 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Version,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -123,7 +126,7 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let seat = parts.extensions.get::<Arc<Seat>>();
     let _busy = seat.map(Seat::busy);
     let deadline = start + limit;
-    let response = match read_where_there_is_room(seat, body, deadline).await {
+    let mut response = match read_where_there_is_room(seat, body, deadline).await {
         Ok((body, _held)) => answer(&app, &body, start, deadline).await,
         Err(unread) => {
             app.metrics.problem(unread.problem());
@@ -131,6 +134,13 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
             unread.into_response()
         }
     };
+    // Its end: the client is told to connect anew, elsewhere. Closed without a word, a connection
+    // could meet the next request on its way, and HTTP/1.1 clients do not repeat that one. (HTTP/2
+    // says by itself which requests it still takes.)
+    if parts.version <= Version::HTTP_11 && app.shutdown.has_begun() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     app.metrics.took(start.elapsed());
     response
 }

@@ -4,20 +4,29 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{base64, eventually, old_authority},
+    harness::{Signal, base64, eventually, old_authority},
     place::{Place, count},
 };
 
 const SECRET: &str = "/api/v1/namespaces/slipway-system/secrets/slipway-tls";
 const SECRETS: &str = "/api/v1/namespaces/slipway-system/secrets";
-const CONFIGURATION: &str =
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
+const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
+pub const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/slipway";
 
 impl Place {
     /// What the API server trusts, as PEM.
-    async fn ca_bundle(&self) -> String {
+    pub async fn ca_bundle(&self) -> String {
         let configuration = self.api.get(CONFIGURATION).await.ok();
         decoded(&configuration["webhooks"][0]["clientConfig"]["caBundle"])
+    }
+
+    /// Who holds the Lease.
+    async fn leader(&self) -> Option<String> {
+        let lease = self.api.get(LEASE).await;
+        let holder = lease.body["spec"]["holderIdentity"].as_str()?;
+        Some(holder.to_owned())
     }
 
     async fn secret(&self) -> Value {
@@ -51,6 +60,66 @@ async fn two_replicas_that_start_at_once_make_one_ca() {
         place.until_patched().await;
     }
     assert_eq!(place.ca_bundle().await, trusted);
+}
+
+/// What the replicas wrote: verbs, resources and statuses, without the renewals of the Lease.
+fn writes(place: &Place) -> Vec<String> {
+    let events = place.cluster.audit_events(ACCOUNT).into_iter();
+    let written = events.map(|event| {
+        let of = |pointer| event.pointer(pointer).cloned().unwrap_or_default();
+        let [verb, resource, code] = [
+            of("/verb"),
+            of("/objectRef/resource"),
+            of("/responseStatus/code"),
+        ];
+        (verb, resource, code)
+    });
+    written
+        .filter(|(verb, resource, _)| {
+            let reads = ["get", "list", "watch"].iter().any(|read| verb == read);
+            !reads && resource != "leases" && resource != "events"
+        })
+        .map(|(verb, resource, code)| format!("{verb} {resource} {code}").replace('"', ""))
+        .collect()
+}
+
+#[tokio::test]
+async fn replicas_never_fight_not_even_when_their_leader_dies() {
+    let Some(place) = Place::new("leaders").await else {
+        return;
+    };
+    let mut replicas: Vec<_> = ["a", "b", "c"]
+        .into_iter()
+        .map(|name| (name, place.release.start(name)))
+        .collect();
+    for (_, replica) in &replicas {
+        replica.until_ready().await;
+    }
+    let trusted = place.ca_bundle().await;
+    let once = [
+        "create secrets 201",
+        "patch mutatingwebhookconfigurations 200",
+    ];
+    assert_eq!(writes(&place), once);
+
+    let leader = place.leader().await.unwrap();
+    let dies = replicas.iter().position(|(name, _)| *name == leader);
+    let (_, mut dead) = replicas.remove(dies.unwrap());
+    dead.end(Signal::Kill).await;
+    eventually("another one to lead", async || {
+        let now = place.leader().await?;
+        (now != leader).then_some(())
+    })
+    .await;
+    // It finds all well, and mends what it does not.
+    assert_eq!(place.ca_bundle().await, trusted);
+    let erased = json!({"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"});
+    place.api.patch(CONFIGURATION, &json!([erased])).await.ok();
+    eventually("the caBundle to be back", async || {
+        (place.ca_bundle().await == trusted).then_some(())
+    })
+    .await;
+    assert_eq!(writes(&place), [&once[..], &once[1..]].concat());
 }
 
 #[tokio::test]

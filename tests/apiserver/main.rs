@@ -1,11 +1,11 @@
 //! Slipway behind a real kube-apiserver and etcd: what only they can show. Which patches they take, what
 //! other admission plugins make of them, and that no pod's creation fails or waits for Slipway's sake.
 //!
-//! The binaries (`etcd`, `kube-apiserver`, `kubectl`) are looked for as envtest does: in
-//! `KUBEBUILDER_ASSETS`, else in `/usr/local/kubebuilder/bin`. Without them the suite says that it was
-//! skipped; with `SLIPWAY_REQUIRE_APISERVER=1` it fails. The same goes for `helm`, which most cases need to
-//! install the chart: that of `HELM`, of the path, or of `.ci/install-tools`. Logs stay in
-//! `target/tmp/apiserver/`.
+//! `etcd` and `kube-apiserver` are looked for as envtest does: in `KUBEBUILDER_ASSETS`, else in
+//! `/usr/local/kubebuilder/bin`. `kubectl` is looked for there first, then as `helm` is, which most cases need
+//! to install the chart: by the variables `KUBECTL` and `HELM`, on the path, where `.ci/install-tools` puts
+//! them. Without one of the four the suite says that it was skipped; with `SLIPWAY_REQUIRE_APISERVER=1` it
+//! fails. Logs stay in `target/tmp/apiserver/`.
 //!
 //! There is no kubelet, no scheduler and no controller here: pods are stored and never run.
 
@@ -30,4 +30,5 @@ mod matrix;
 mod outages;
 mod place;
 mod reinvocation;
+mod releases;
 mod rights;

@@ -37,22 +37,25 @@ async fn a_replica_that_ends_in_order_loses_no_request() {
     let Some(place) = Place::new("rollout").await else {
         return;
     };
-    let (mut a, b) = (place.release.start("a"), place.release.start("b"));
-    a.until_ready().await;
-    b.until_ready().await;
-    place.release.route_to([&a, &b]);
+    let (mut old, mut stays) = (place.release.start("a"), place.release.start("b"));
+    old.until_ready().await;
+    stays.until_ready().await;
+    place.release.route_to([&old, &stays]);
     place.until_patched().await;
     let before = place.failed_open().await;
     let load = place.load();
     load.go_on().await;
-    // As in a rolling update: one goes, another one takes its place.
-    place.release.route_to([&b]);
-    a.end(Signal::Term).await;
-    load.go_on().await;
-    let a = place.release.start("a");
-    a.until_ready().await;
-    place.release.route_to([&a, &b]);
-    load.go_on().await;
+    // As in rolling updates: one goes, another one takes its place.
+    for name in ["c", "d", "e", "f"] {
+        place.release.route_to([&stays]);
+        old.end(Signal::Term).await;
+        load.go_on().await;
+        let new = place.release.start(name);
+        new.until_ready().await;
+        place.release.route_to([&stays, &new]);
+        load.go_on().await;
+        old = std::mem::replace(&mut stays, new);
+    }
     let (_, plain) = count(load.end().await);
     assert_eq!(plain, 0);
     assert_eq!(place.failed_open().await, before);
@@ -80,6 +83,27 @@ async fn a_replica_that_dies_holds_nobody_up() {
     let (patched, _) = count(load.end().await);
     assert!(patched > 0);
     place.assert_nothing_waited().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() {
+    let Some(place) = Place::new("frozen").await else {
+        return;
+    };
+    let mut replica = place.release.start_one().await;
+    place.until_patched().await;
+    let before = place.failed_open().await;
+    replica.send(Signal::Stop);
+    // Neither one that comes over an open connection, nor one for which a new one is made.
+    let (path, pod) = (pods::dry_run("ci"), pod());
+    let create = || place.api.post(&path, &pod);
+    let (one, another) = tokio::join!(create(), create());
+    for reply in [one, another] {
+        assert_eq!(status(&reply.ok()), None);
+    }
+    assert_eq!(place.failed_open().await, before + 2);
+    replica.send(Signal::Continue);
+    place.until_patched().await;
 }
 
 #[tokio::test]

@@ -21,20 +21,41 @@ pub struct Place {
 impl Place {
     /// Starts and installs; `None` where the suite is skipped.
     pub async fn new(name: &str) -> Option<Self> {
-        let cluster = Cluster::start(name).await?;
-        let api = cluster.admin().await;
-        add_nodes(&api).await;
-        let labels = json!({"slipway.io/inject": "enabled"});
-        cluster.namespace(NAMESPACE, labels).await;
-        let mut values = values();
-        values["webhook"] = json!({"timeoutSeconds": TIMEOUT});
-        values["drain"] = json!({"delaySeconds": 1});
-        let release = Release::install(&cluster, values).await?;
+        let (cluster, api) = Self::prepare(name).await?;
+        let release = Release::install(&cluster, Self::values()).await?;
         Some(Self {
             cluster,
             release,
             api,
         })
+    }
+
+    /// The same, with the release installed by helm itself.
+    pub async fn by_helm(name: &str) -> Option<Self> {
+        let (cluster, api) = Self::prepare(name).await?;
+        let release = Release::install_by_helm(&cluster, Self::values()).await?;
+        Some(Self {
+            cluster,
+            release,
+            api,
+        })
+    }
+
+    /// What the chart is installed with.
+    pub fn values() -> Value {
+        let mut values = values();
+        values["webhook"] = json!({"timeoutSeconds": TIMEOUT});
+        values["drain"] = json!({"delaySeconds": 1});
+        values
+    }
+
+    async fn prepare(name: &str) -> Option<(Cluster, Api)> {
+        let cluster = Cluster::start(name).await?;
+        let api = cluster.admin().await;
+        add_nodes(&api).await;
+        let labels = json!({"slipway.io/inject": "enabled"});
+        cluster.namespace(NAMESPACE, labels).await;
+        Some((cluster, api))
     }
 
     /// Waits until pods are patched.

@@ -1,27 +1,25 @@
 //! The chart's README: a row for every value, with its default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::helm::{is_here, read, template};
+use crate::{
+    helm::{is_here, read, template},
+    matrix,
+};
 
 /// The paths of all values that are no maps, and of empty maps.
-fn leaves(value: &Value, at: &str, found: &mut BTreeMap<String, Value>) {
+fn leaves(value: &Value) -> BTreeSet<Vec<&str>> {
     match value.as_object() {
-        Some(map) if !map.is_empty() => {
-            for (key, value) in map {
-                let path = if at.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{at}.{key}")
-                };
-                leaves(value, &path, found);
-            }
-        }
-        _ => {
-            found.insert(at.to_owned(), value.clone());
-        }
+        Some(map) if !map.is_empty() => map
+            .iter()
+            .flat_map(|(key, value)| {
+                let below = leaves(value).into_iter();
+                below.map(move |rest| [vec![key.as_str()], rest].concat())
+            })
+            .collect(),
+        _ => [Vec::new()].into(),
     }
 }
 
@@ -52,15 +50,35 @@ fn values() -> Value {
 #[test]
 fn every_value_is_documented() {
     let documented = documented();
-    let mut found = BTreeMap::new();
-    leaves(&values(), "", &mut found);
+    let values = values();
+    let found = leaves(&values);
     assert!(found.len() > 60);
-    for leaf in found.keys() {
+    for leaf in found.iter().map(|path| path.join(".")) {
         let covered = documented
             .keys()
-            .any(|row| leaf == row || leaf.starts_with(&format!("{row}.")));
+            .any(|row| &leaf == row || leaf.starts_with(&format!("{row}.")));
         assert!(covered, "{leaf} is not in the README");
     }
+}
+
+#[test]
+fn every_value_is_tried_with_another_than_its_default() {
+    let values = values();
+    let switches = matrix::switches();
+    let is_tried = |path: &Vec<&str>| {
+        let look = |values: &Value| {
+            path.iter().try_fold(values.clone(), |value, key| {
+                // A map that is taken away takes everything with it.
+                value.get(key).cloned().or(value.is_null().then_some(value))
+            })
+        };
+        let default = look(&values);
+        let is_other = |other: &Value| look(other).is_some_and(|value| Some(value) != default);
+        switches.iter().any(is_other)
+    };
+    let mut untried = leaves(&values);
+    untried.retain(|path| !is_tried(path));
+    assert!(untried.is_empty(), "{untried:?}");
 }
 
 #[test]

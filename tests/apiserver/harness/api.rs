@@ -72,8 +72,9 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Reply, kube::Error> {
-        let content_type = match method {
-            "PATCH" => "application/merge-patch+json",
+        let content_type = match (method, body) {
+            ("PATCH", Some(Value::Array(_))) => "application/json-patch+json",
+            ("PATCH", _) => "application/merge-patch+json",
             _ => "application/json",
         };
         let body = body.map(Value::to_string).unwrap_or_default();
@@ -113,6 +114,12 @@ impl Api {
 
     pub async fn put(&self, path: &str, body: &Value) -> Reply {
         self.send("PUT", path, Some(body)).await.unwrap()
+    }
+
+    /// A list is a JSON patch.
+    pub async fn patch(&self, path: &str, operations: &Value) -> Reply {
+        assert!(operations.is_array());
+        self.send("PATCH", path, Some(operations)).await.unwrap()
     }
 
     pub async fn merge(&self, path: &str, body: &Value) -> Reply {

@@ -85,7 +85,7 @@ impl Cluster {
 
     /// Runs `kubectl` as the administrator.
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(self.assets.join("kubectl"));
+        let mut command = Command::new(assets::kubectl().expect("it was there at the start"));
         command.arg("--kubeconfig").arg(self.kubeconfig());
         // It keeps what it discovered there.
         command.env("HOME", &self.directory);
@@ -138,7 +138,8 @@ impl Cluster {
             .collect()
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("admin.kubeconfig")
     }
 

@@ -1,7 +1,6 @@
 //! The chart, rendered by helm.
 
 use std::{
-    env,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -15,56 +14,53 @@ use super::assets;
 /// The helm of `HELM`, of the path, or of `.ci/install-tools`; `None`, said once, when there is none.
 fn find() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = FOUND.get_or_init(|| {
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
-        let on_path = env::var_os("PATH").unwrap_or_default();
-        let named = env::var_os("HELM").map(PathBuf::from);
-        let found = named.or_else(|| {
-            let directories = env::split_paths(&on_path).chain([tools]);
-            let mut candidates = directories.map(|directory| directory.join("helm"));
-            candidates.find(|candidate| candidate.is_file())
-        });
-        if found.is_none() {
-            assets::skip("there is no helm: HELM names one, or .ci/install-tools fetches it");
-        }
-        found
-    });
-    found.as_deref()
+    FOUND
+        .get_or_init(|| assets::tool("helm", "HELM"))
+        .as_deref()
 }
 
 /// The objects of a release, those of `helm test` too; `None` where there is no helm.
 pub fn template(release: &str, namespace: &str, values: &Value) -> Option<Vec<Value>> {
-    let mut child = Command::new(find()?)
-        .args([
-            "template",
-            release,
-            "charts/slipway",
-            "--namespace",
-            namespace,
-        ])
-        .args(["--kube-version", "1.36", "--values", "-"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        // No settings of whoever runs the tests.
-        .env("KUBECONFIG", "/dev/null")
-        .env("HELM_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(values.to_string().as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "helm template: {errors}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let arguments = ["template", release, "charts/slipway", "--values=-"];
+    let more = ["--kube-version=1.36", "--namespace", namespace];
+    // No settings of whoever runs the tests.
+    let kubeconfig = Path::new("/dev/null");
+    let (text, error) = run(kubeconfig, &[&arguments[..], &more].concat(), values)?;
+    assert_eq!(error, None);
     let documents = text.split("\n---\n").filter(|text| text.contains("kind:"));
     Some(
         documents
             .map(|text| serde_saphyr::from_str(text).unwrap())
             .collect(),
     )
+}
+
+/// Runs helm, which reads values from its standard input. What it prints, and what it says when it fails;
+/// `None` where there is no helm.
+pub fn run(
+    kubeconfig: &Path,
+    arguments: &[&str],
+    values: &Value,
+) -> Option<(String, Option<String>)> {
+    let mut child = Command::new(find()?)
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("KUBECONFIG", kubeconfig)
+        .env("HELM_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("HELM_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // It may not read it at all.
+    let _ = stdin.write_all(values.to_string().as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let errors = (!output.status.success()).then(|| text(output.stderr));
+    Some((text(output.stdout), errors))
 }
 
 /// Whether it is there for `helm test` alone.

@@ -30,7 +30,7 @@ pub use endpoint::Endpoint;
 pub use load::{Attempt, Load};
 pub use pki::old_authority;
 pub use process::Signal;
-pub use release::{Release, rendered_webhook, say_ready};
+pub use release::{Release, apply, rendered_webhook, say_ready};
 pub use replica::Replica;
 use service::Service;
 

@@ -10,25 +10,29 @@ use std::{
 
 use super::eventually;
 
-/// Stands between us and the process: waits for a signal's name on standard input, and takes the end of
-/// it for `KILL`. So nothing is left behind, even when the test process is killed itself.
+/// Stands between us and the process: passes on the signals that are named on standard input, and takes
+/// the end of it for `KILL`. So nothing is left behind, even when the test process is killed itself.
 const SUPERVISOR: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- & child=$!
-{ read -r signal <&3 || signal=KILL; kill -s "$signal" "$child"; } 2>/dev/null & reader=$!
+{ while read -r signal <&3; do kill -s "$signal" "$child"; done; kill -s KILL "$child"; } 2>/dev/null & reader=$!
 wait "$child"; code=$?
 kill "$reader" 2>/dev/null
 [ -z "$SCRATCH" ] || rm -rf "$SCRATCH"
 exit "$code"
 "#;
 
-/// How a process is ended.
+/// What a process is told.
 #[derive(Debug, Clone, Copy)]
 pub enum Signal {
-    /// It is asked to.
+    /// It is asked to end.
     Term,
     /// It is not asked.
     Kill,
+    /// It stands still.
+    Stop,
+    /// It goes on.
+    Continue,
 }
 
 /// A running process; dropping it kills it.
@@ -92,13 +96,15 @@ impl Process {
         .await;
     }
 
-    fn send(&mut self, signal: Signal) {
-        if let Some(mut stdin) = self.supervisor.stdin.take() {
-            let name = match signal {
-                Signal::Term => "TERM",
-                Signal::Kill => "KILL",
-            };
-            // It may have ended by itself.
+    /// Sends it a signal. It may have ended by itself.
+    pub fn send(&mut self, signal: Signal) {
+        let name = match signal {
+            Signal::Term => "TERM",
+            Signal::Kill => "KILL",
+            Signal::Stop => "STOP",
+            Signal::Continue => "CONT",
+        };
+        if let Some(stdin) = &mut self.supervisor.stdin {
             let _ = writeln!(stdin, "{name}");
         }
     }
@@ -106,7 +112,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.send(Signal::Kill);
+        // It waits for the end of its standard input.
+        drop(self.supervisor.stdin.take());
         let _ = self.supervisor.wait();
     }
 }

@@ -36,19 +36,17 @@ pub struct Release {
 }
 
 impl Release {
-    /// Installs the chart with these values; `None` where there is no helm.
+    /// Installs what the chart renders with these values; `None` where there is no helm.
     pub async fn install(cluster: &Cluster, mut values: Value) -> Option<Self> {
         let service = Service::start();
         values["service"] = json!({"port": service.port()});
         let objects = helm::template(NAME, NAMESPACE, &values)?;
         cluster.namespace(NAMESPACE, json!({})).await;
-        let (hooks, objects): (Vec<Value>, Vec<Value>) =
-            objects.into_iter().partition(helm::is_of_test);
-        let (services, others): (Vec<Value>, _) = objects
-            .into_iter()
-            .partition(|object| object["kind"] == "Service");
-        assert!(!services.is_empty());
-        apply(cluster, &others);
+        let installed = objects.iter().filter(|object| {
+            let is_service = object["kind"] == "Service";
+            !is_service && !helm::is_of_test(object)
+        });
+        apply(cluster, &installed.cloned().collect::<Vec<_>>());
         // No cluster network leads to the host: the name of the host does.
         let external = json!({
             "apiVersion": "v1",
@@ -57,7 +55,37 @@ impl Release {
             "spec": {"type": "ExternalName", "externalName": "localhost"},
         });
         apply(cluster, &[external]);
+        Some(Self::of(cluster, objects, service).await)
+    }
 
+    /// Has helm install the chart; `None` where there is none.
+    pub async fn install_by_helm(cluster: &Cluster, mut values: Value) -> Option<Self> {
+        let service = Service::start();
+        values["service"] = json!({"port": service.port()});
+        let arguments = ["install", NAME, "charts/slipway", "--create-namespace"];
+        let more = ["--namespace", NAMESPACE, "--values=-"];
+        let arguments = [&arguments[..], &more].concat();
+        let (_, error) = helm::run(&cluster.kubeconfig(), &arguments, &values)?;
+        assert_eq!(error, None);
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/services/{NAME}");
+        let external = json!({"spec": {"type": "ExternalName", "externalName": "localhost"}});
+        cluster.admin().await.merge(&path, &external).await.ok();
+        let objects = helm::template(NAME, NAMESPACE, &values)?;
+        Some(Self::of(cluster, objects, service).await)
+    }
+
+    /// Has helm do something else with the release; what it says when it cannot.
+    pub fn helm(&self, cluster: &Cluster, arguments: &[&str], mut values: Value) -> Option<String> {
+        values["service"] = json!({"port": self.service.port()});
+        let arguments = [arguments, &["--namespace", NAMESPACE]].concat();
+        let (_, error) = helm::run(&cluster.kubeconfig(), &arguments, &values).unwrap();
+        error
+    }
+
+    /// What is installed already.
+    async fn of(cluster: &Cluster, objects: Vec<Value>, service: Service) -> Self {
+        let (hooks, others): (Vec<Value>, Vec<Value>) =
+            objects.into_iter().partition(helm::is_of_test);
         let directory = cluster.directory().join(NAME);
         fs::create_dir_all(&directory).unwrap();
         let policy = helm::find_object(&others, "ConfigMap", "slipway-policy");
@@ -72,12 +100,12 @@ impl Release {
         let arguments = pod["containers"][0]["args"].as_array().unwrap();
         let arguments = arguments.iter().map(|a| a.as_str().unwrap().to_owned());
         let is_kept = |argument: &String| !OF_THE_POD.iter().any(|p| argument.starts_with(p));
-        Some(Self {
+        Self {
             arguments: arguments.filter(is_kept).collect(),
             hooks,
             directory,
             service,
-        })
+        }
     }
 
     /// The service account's way to the API server.
@@ -105,6 +133,12 @@ impl Release {
     pub fn route_to<'a>(&self, replicas: impl IntoIterator<Item = &'a Replica>) {
         let addresses = replicas.into_iter().map(Replica::address);
         self.service.route_to(addresses.collect());
+    }
+
+    /// What the chart renders with other values.
+    pub fn rendered(&self, mut values: Value) -> Vec<Value> {
+        values["service"] = json!({"port": self.service.port()});
+        helm::template(NAME, NAMESPACE, &values).unwrap()
     }
 
     /// The policy, as it is mounted.
@@ -157,8 +191,8 @@ pub fn say_ready(cluster: &Cluster, ready: bool) {
     apply(cluster, &[slice]);
 }
 
-/// Strictly: the API server says so if it does not know a field.
-fn apply(cluster: &Cluster, objects: &[Value]) {
+/// Applies as a GitOps tool would. Strictly: the API server says so if it does not know a field.
+pub fn apply(cluster: &Cluster, objects: &[Value]) {
     let mut kubectl = cluster
         .kubectl()
         .args(["apply", "--server-side", "--validate=strict", "-f", "-"])

@@ -72,6 +72,11 @@ impl Replica {
         self.process.end(signal).await;
     }
 
+    /// Sends it a signal.
+    pub fn send(&mut self, signal: Signal) {
+        self.process.send(signal);
+    }
+
     async fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.metrics).await.ok()?;
         let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
