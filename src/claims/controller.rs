@@ -264,7 +264,9 @@ impl Controller {
         match within(api.patch(&claim.name, &parameters, &Patch::Merge(patch))).await {
             Ok(written) => {
                 if let Some(written) = claim_of(&written) {
-                    edit(&self.facts, |claims| claims.apply(written.clone()));
+                    edit(&self.facts, |claims| {
+                        claims.written(&claim.version, written.clone());
+                    });
                 }
                 true
             }

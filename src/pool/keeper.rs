@@ -33,7 +33,7 @@ pub struct Keeper {
     sightings: HashMap<String, Sighting>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Sighting {
     /// When this leader first saw the lease, on its own clock.
     since: Duration,
@@ -56,23 +56,25 @@ impl Keeper {
         now: Duration,
         appearance: Duration,
     ) -> Vec<Arc<Claim>> {
-        let mut sightings = HashMap::new();
+        // By lease: a request that was sent twice has leased two claims, for one pod.
+        let mut sightings: HashMap<String, Sighting> = HashMap::new();
         let mut suspects = Vec::new();
         for claim in claims.iter() {
             let Some(lease) = &claim.marks.lease else {
                 continue;
             };
-            let known = self.sightings.remove(&lease.id);
-            let mut sighting = known.unwrap_or(Sighting {
-                since: now,
-                appeared: false,
+            let known = || self.sightings.get(&lease.id).copied();
+            let sighting = sightings.entry(lease.id.clone()).or_insert_with(|| {
+                known().unwrap_or(Sighting {
+                    since: now,
+                    appeared: false,
+                })
             });
             sighting.appeared |= seen.contains(&lease.id);
             let settled = sighting.appeared || now.saturating_sub(sighting.since) >= appearance;
             if settled && !live.contains(&lease.id) {
                 suspects.push(Arc::clone(claim));
             }
-            sightings.insert(lease.id.clone(), sighting);
         }
         self.sightings = sightings;
         suspects
@@ -86,5 +88,55 @@ impl Keeper {
         !listed.iter().any(|pod| {
             (lease.is_some() && pod.lease.as_deref() == lease) || pod.claims.contains(&claim.name)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{Lease, claim::Marks};
+
+    const APPEAR: Duration = Duration::from_secs(75);
+
+    fn leased(name: &str, lease: &str) -> Claim {
+        let lease = Some(Lease {
+            id: lease.to_owned(),
+            pod: String::new(),
+        });
+        Claim {
+            namespace: "ci".to_owned(),
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            version: "1".to_owned(),
+            pool: "fast".to_owned(),
+            terminating: false,
+            volume: None,
+            size: None,
+            created: None,
+            marks: Marks {
+                lease,
+                ..Marks::default()
+            },
+        }
+    }
+
+    fn names(keeper: &mut Keeper, claims: &Claims, pods: &[&str], seconds: u64) -> Vec<String> {
+        let pods: HashSet<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
+        let now = Duration::from_secs(seconds);
+        let suspects = keeper.suspects(claims, &pods, &pods, now, APPEAR);
+        suspects.iter().map(|claim| claim.name.clone()).collect()
+    }
+
+    #[test]
+    fn claims_that_one_request_leased_twice_are_both_given_back() {
+        let claims = Claims::new([leased("a", "r1"), leased("b", "r1")]);
+        let mut never = Keeper::default();
+        for (seconds, expected) in [(0, 0), (10, 0), (74, 0), (75, 2)] {
+            let suspects = names(&mut never, &claims, &[], seconds);
+            assert_eq!(suspects.len(), expected, "after {seconds} s");
+        }
+        let mut ended = Keeper::default();
+        assert!(names(&mut ended, &claims, &["r1"], 0).is_empty());
+        assert_eq!(names(&mut ended, &claims, &[], 10), ["a", "b"]);
     }
 }
