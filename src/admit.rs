@@ -10,12 +10,15 @@ use crate::{
     decide::{Cluster, Decision, Outcome, Strategy, decide},
     inject::{Injection, Injections, STATUS, annotations_fit, inject},
     patch::operations,
-    pod::Pod,
+    pod::{OwnerReference, Pod, Str},
     policy::values::LabelKey,
     pool::{Grant, Wish, choice::choose, is_lease},
     reason::Reason,
     review::{Request, Response, ReviewError, Subject},
 };
+
+/// No name in Kubernetes is longer, in bytes. A pod says who owns it before anybody checks that.
+const MAX_OWNER_PART: usize = 253;
 
 /// A pod looked at: the decision, and what follows from it.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Evaluation<'a> {
     pub patch: Patch,
     /// Whether a claim of the pool would have been injected, had anybody asked for one.
     pub wants_claim: bool,
+    /// The paths of the host and the privileged containers that are granted.
+    host_access: Vec<String>,
 }
 
 /// What the log and the metrics say of a request.
@@ -121,6 +126,7 @@ pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> 
     }
     let patch = operations(pod, &list);
     Evaluation {
+        host_access: host_access(pod, &list),
         decision,
         injections: list,
         notes,
@@ -195,22 +201,38 @@ impl Evaluation<'_> {
         {
             audit.insert("claim", name.clone());
         }
-        let granted: Vec<String> = self.injections.iter().filter_map(granted).collect();
-        if !granted.is_empty() {
-            audit.insert("host-access", granted.join(","));
+        if !self.host_access.is_empty() {
+            audit.insert("host-access", self.host_access.join(","));
         }
         audit
     }
 }
 
-/// The host access that an injection grants, if any.
-fn granted(injection: &Injection) -> Option<String> {
+/// The host access that injections grant: each once.
+fn host_access(pod: &Pod<'_>, injections: &[Injection]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for granted in injections.iter().filter_map(|i| granted(pod, i)) {
+        if !all.contains(&granted) {
+            all.push(granted);
+        }
+    }
+    all
+}
+
+/// The host access that an injection grants, if any. A mount grants it too, when the pod brings the
+/// volume: without the mount the container would not see it.
+fn granted(pod: &Pod<'_>, injection: &Injection) -> Option<String> {
     let text = |value: &Value, pointer: &str| {
         let found = value.pointer(pointer).and_then(Value::as_str);
         found.map(str::to_owned)
     };
     match injection {
         Injection::Volume { source, .. } => text(source, "/hostPath/path"),
+        Injection::Mount { volume, .. } => {
+            let mut own = pod.volumes().iter();
+            let brought = own.find(|v| v.name == volume.as_str())?;
+            Some(brought.host_path.as_ref()?.path.to_string())
+        }
         Injection::AddContainer { container, .. } => {
             let privileged = container.pointer("/securityContext/privileged");
             let name = text(container, "/name")?;
@@ -314,12 +336,19 @@ fn left_alone(
         pod: pod.display_name(),
         reason: reason.code(),
         why,
-        owner: pod.metadata.controller().map(|owner| Owner {
-            api_version: owner.api_version.to_string(),
-            kind: owner.kind.to_string(),
-            name: owner.name.to_string(),
-            uid: owner.uid.to_string(),
-        }),
+        owner: pod.metadata.controller().and_then(owner),
+    })
+}
+
+/// The owner, as the pod says it; `None` when no object could have such a name.
+fn owner(owner: &OwnerReference<'_>) -> Option<Owner> {
+    let parts = [&owner.api_version, &owner.kind, &owner.name, &owner.uid];
+    let fits = |part: &&Str<'_>| part.len() <= MAX_OWNER_PART;
+    parts.iter().all(fits).then(|| Owner {
+        api_version: owner.api_version.to_string(),
+        kind: owner.kind.to_string(),
+        name: owner.name.to_string(),
+        uid: owner.uid.to_string(),
     })
 }
 

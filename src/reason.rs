@@ -39,7 +39,7 @@ pub enum Reason {
     LeftBecauseNoNodes,
     /// Each strategy was ruled out.
     NoStrategyLeft,
-    /// It has more containers, variables, mounts or volumes than any runner pod.
+    /// It has more containers, variables, mounts, volumes or placement constraints than any runner pod.
     PodTooLarge,
 
     // For and against strategies.
@@ -263,7 +263,7 @@ impl fmt::Display for Reason {
             }
             Self::NoStrategyLeft => f.write_str("every strategy is ruled out"),
             Self::PodTooLarge => f.write_str(
-                "it has more containers, variables, mounts or volumes than a runner pod ever has",
+                "it has more containers, variables, mounts, volumes or placement constraints than a runner pod ever has",
             ),
             Self::PodBringsDockerd => {
                 f.write_str("the pod brings a dockerd, and its jobs speak the Docker API")

@@ -311,6 +311,34 @@ fn every_reason_code_is_explained_and_no_other() {
     }
 }
 
+/// All Rust text below a directory.
+fn rust_below(dir: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &rust_below(&path);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text += &fs::read_to_string(&path).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_test_that_is_named_as_a_proof_exists() {
+    let tests = rust_below(&root().join("tests")) + &rust_below(&root().join("src"));
+    let document = read("docs/reliability.md");
+    let words = document.split('`').skip(1).step_by(2);
+    let names: BTreeSet<&str> = words
+        .filter(|word| word.matches('_').count() > 2 && !word.contains(['/', ' ', '-']))
+        .collect();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        assert!(tests.contains(&format!("fn {name}(")), "{name}");
+    }
+}
+
 fn slipway(arguments: &[&str]) -> std::process::Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_slipway"))
         .args(arguments)

@@ -466,25 +466,30 @@ async fn the_api_servers_shorter_timeout_counts() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_cap_are_closed_at_once() {
+async fn beyond_the_cap_an_idle_connection_makes_room_and_a_busy_one_does_not() {
     let server = start_with(|config| config.max_connections = 1);
-    let mut first = server.http1().await;
-    let response = within(first.send_request(post("/mutate", REVIEW)))
+    let mut idle = server.http1().await;
+    let response = within(idle.send_request(post("/mutate", REVIEW)))
         .await
         .unwrap();
     assert_eq!(read(response).await.0, StatusCode::OK);
 
-    within(server.tls("localhost", b"h2")).await.unwrap_err();
+    let mut busy = server.begin_mutate().await;
     let problem = "slipway_admission_problems_total{problem=\"connection-limit\"}";
     assert_eq!(server.metric(problem).await, Some(1.0));
-    assert_eq!(
-        server.metric("slipway_connections{port=\"webhook\"}").await,
-        Some(1.0)
-    );
+    within(idle.send_request(post("/mutate", REVIEW)))
+        .await
+        .unwrap_err();
+    let open = "slipway_connections{port=\"webhook\"}";
+    within(async { while server.metric(open).await != Some(1.0) {} }).await;
 
-    // The place becomes free once the server has seen the close.
-    drop(first);
-    within(async { while server.tls("localhost", b"h2").await.is_err() {} }).await;
+    within(server.tls("localhost", b"h2")).await.unwrap_err();
+    assert_eq!(server.metric(problem).await, Some(2.0));
+    busy.write_all(REVIEW.as_bytes()).await.unwrap();
+    busy.flush().await.unwrap();
+    let mut answer = [0; 15];
+    within(busy.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
 }
 
 #[tokio::test]

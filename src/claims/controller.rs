@@ -38,7 +38,7 @@ use crate::{
     policy::{Policy, Pool},
     pool::{
         Claim, Claims, LEASE, POOL, PoolName,
-        keeper::{APPEARANCE, Holder, Keeper},
+        keeper::{APPEARANCE, Holder, Keeper, SeenLease},
         upkeep::{Step, upkeep},
     },
     watch::changes::{Change, changes_of_labelled},
@@ -175,8 +175,8 @@ impl Controller {
 
     async fn end_leases(&mut self, claims: &Claims) {
         let Some(pods) = &self.pods else { return };
-        let leases = |pods: &mut dyn Iterator<Item = &PodObject>| -> HashSet<String> {
-            pods.filter_map(|pod| pod.lease().map(str::to_owned))
+        let leases = |pods: &mut dyn Iterator<Item = &PodObject>| -> HashSet<SeenLease> {
+            pods.filter_map(|pod| Some((pod.namespace()?, pod.lease()?.to_owned())))
                 .collect()
         };
         let seen = leases(&mut pods.values());

@@ -2,9 +2,9 @@
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use json_patch::Patch;
 use serde_json::{Value, json};
-use similar::TextDiff;
 
 use super::{
     EXIT_CODES,
@@ -233,15 +233,23 @@ fn diff(documents: &[Injected<'_>], paint: Paint) -> String {
             let before = part(&document.item.content, owner);
             let after = part(&document.content, owner);
             let title = format!("{} {}", document.item.file, subject.title());
-            let diff = TextDiff::from_lines(&before, &after)
-                .unified_diff()
-                .context_radius(3)
-                .header(&title, &format!("{title} (injected)"))
-                .to_string();
-            text.push_str(&paint.diff(&diff));
+            text.push_str(&paint.diff(&unified_diff(&title, &before, &after)));
         }
     }
     text
+}
+
+/// The change of a text, with three lines around each part; nothing where nothing changes.
+fn unified_diff(title: &str, before: &str, after: &str) -> String {
+    let input = InternedInput::new(before, after);
+    let mut diff = Diff::compute(Algorithm::Histogram, &input);
+    diff.postprocess_lines(&input);
+    let printer = BasicLineDiffPrinter(&input.interner);
+    let hunks = diff.unified_diff(&printer, UnifiedDiffConfig::default(), &input);
+    match hunks.to_string() {
+        hunks if hunks.is_empty() => hunks,
+        hunks => format!("--- {title}\n+++ {title} (injected)\n{hunks}"),
+    }
 }
 
 #[cfg(test)]

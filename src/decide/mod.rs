@@ -24,6 +24,9 @@ const MAX_CONTAINERS: usize = 128;
 const MAX_VARIABLES: usize = 2_000;
 const MAX_MOUNTS: usize = 500;
 const MAX_VOLUMES: usize = 500;
+/// Selectors, terms, requirements, their values and tolerations: each is held against every group of
+/// nodes, or every node.
+const MAX_CONSTRAINTS: usize = 1_000;
 
 /// A build path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -270,6 +273,7 @@ fn is_too_large(pod: &Pod<'_>) -> bool {
     };
     containers().count() > MAX_CONTAINERS
         || pod.volumes().len() > MAX_VOLUMES
+        || pod.placement_constraints() > MAX_CONSTRAINTS
         || containers().any(crowded)
 }
 

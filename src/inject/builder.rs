@@ -1,5 +1,7 @@
 //! Collects injections and keeps their rules: nothing twice, nothing over what the pod has.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{Injection, Injections, ResourceKind};
@@ -199,9 +201,22 @@ impl<'b> Builder<'b> {
         free
     }
 
+    /// A name that no volume has, and that no mount names either: a mount without a volume would get
+    /// hold of ours, in a container that was never to see it.
     fn free_volume_name(&self, name: &str) -> String {
+        let containers = self
+            .pod
+            .containers()
+            .iter()
+            .chain(self.pod.init_containers());
+        let named: HashSet<&str> = containers
+            .flat_map(Container::mounts)
+            .map(|mount| mount.name.as_str())
+            .filter(|mounted| mounted.starts_with(name))
+            .collect();
         let taken = |candidate: &str| {
-            self.pod.volumes().iter().any(|v| v.name == candidate)
+            named.contains(candidate)
+                || self.pod.volumes().iter().any(|v| v.name == candidate)
                 || self
                     .out
                     .list

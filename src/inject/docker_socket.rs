@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::builder::Builder;
-use crate::decide::DockerdPlan;
+use crate::{decide::DockerdPlan, pod::canonical_path};
 
 const USUAL_PLACE: &str = "/var/run/docker.sock";
 
@@ -18,7 +18,8 @@ pub(super) fn inject(builder: &mut Builder<'_>) {
         // A client that looks elsewhere already finds the socket there.
         let path = host
             .and_then(|host| host.strip_prefix("unix://"))
-            .filter(|path| path.starts_with('/') && !path.contains(':') && path.len() > 1)
+            .filter(|path| path.starts_with('/') && !path.contains(':'))
+            .filter(|path| canonical_path(path) != "/")
             .unwrap_or(USUAL_PLACE)
             .to_owned();
         builder.mount(*place, &path, "docker-sock", &source);

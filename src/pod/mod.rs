@@ -13,6 +13,9 @@ use serde::Deserialize;
 pub use json::{Map, Scalar, Str};
 pub use path::{canonical_path, is_within};
 
+/// The longest name of an object, in bytes.
+const MAX_NAME: usize = 253;
+
 /// A list that may be absent or `null`.
 pub type List<T> = Option<Vec<T>>;
 
@@ -420,6 +423,27 @@ impl<'a> Pod<'a> {
         self.spec.volumes.as_deref().unwrap_or_default()
     }
 
+    /// How many things say where the pod may be: labels of the node selector, terms and requirements
+    /// of the required node affinity with their values, tolerations.
+    #[must_use]
+    pub fn placement_constraints(&self) -> usize {
+        let selector = self.spec.node_selector.iter().flat_map(Map::iter).count();
+        let tolerations = self.spec.tolerations.iter().flatten().count();
+        let affinity = self.spec.affinity.as_ref();
+        let required = affinity
+            .and_then(|affinity| affinity.node_affinity.as_ref())
+            .and_then(|affinity| affinity.required.as_ref());
+        let terms = required.map_or(&[][..], |required| {
+            required.node_selector_terms.as_deref().unwrap_or_default()
+        });
+        let requirements = terms.iter().flat_map(|term| {
+            let labels = term.match_expressions.iter().flatten();
+            labels.chain(term.match_fields.iter().flatten())
+        });
+        let of_terms = requirements.map(|r| 1 + r.values.iter().flatten().count());
+        selector + tolerations + terms.len() + of_terms.sum::<usize>()
+    }
+
     /// The container at `place`.
     #[must_use]
     pub fn container(&self, place: ContainerRef) -> Option<&Container<'a>> {
@@ -442,14 +466,21 @@ impl<'a> Pod<'a> {
             )
     }
 
-    /// The name, or `generateName` with a star, for people.
+    /// The name, or `generateName` with a star, for people. It comes before the API server's own
+    /// checks, so it is cut to what a name may have.
     #[must_use]
     pub fn display_name(&self) -> String {
-        match (&self.metadata.name, &self.metadata.generate_name) {
-            (Some(name), _) => name.to_string(),
-            (None, Some(prefix)) => format!("{prefix}*"),
-            (None, None) => "(no name)".to_owned(),
+        let (name, star) = match (&self.metadata.name, &self.metadata.generate_name) {
+            (Some(name), _) => (name.as_str(), ""),
+            (None, Some(prefix)) => (prefix.as_str(), "*"),
+            (None, None) => ("(no name)", ""),
+        };
+        let printable = name.chars().filter(|c| !c.is_control());
+        let mut shown: String = printable.take(MAX_NAME).collect();
+        while shown.len() > MAX_NAME {
+            shown.pop();
         }
+        shown + star
     }
 
     /// Whether the pod says that it runs on Windows.

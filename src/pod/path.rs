@@ -1,13 +1,17 @@
 //! Paths in containers, compared as the kernel would.
 
-/// A path without doubled or trailing slashes and `.` steps, and with `/var/run` as `/run`, which
-/// it links to in every image that runs dockerd.
+/// A path without doubled or trailing slashes, `.` and `..` steps, and with `/var/run` as `/run`,
+/// which it links to in every image that runs dockerd.
 #[must_use]
 pub fn canonical_path(path: &str) -> String {
-    let mut parts: Vec<&str> = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
     if parts.starts_with(&["var", "run"]) {
         parts.remove(0);
     }
@@ -33,6 +37,13 @@ mod tests {
         assert_eq!(canonical_path("/var/run/docker.sock"), "/run/docker.sock");
         assert_eq!(canonical_path("//run/./x/"), "/run/x");
         assert_eq!(canonical_path("/var/runner"), "/var/runner");
+    }
+
+    #[test]
+    fn steps_up_are_taken() {
+        assert_eq!(canonical_path("/x/../var/run/y"), "/run/y");
+        assert_eq!(canonical_path("/../../etc"), "/etc");
+        assert!(is_within("/home/../usr/bin", "/usr"));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! What a policy must fulfil beyond the form of its single values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{
-    CacheKeySource, DEFAULT_PROFILE, Dind, DockerdCache, NodeSlots, PolicyError, PolicyFile,
-    Profile, Recogniser, recogniser, values::Mtu,
+    CacheKeySource, DEFAULT_PROFILE, Dind, DockerdCache, LocalCache, NodeSlots, PolicyError,
+    PolicyFile, Profile, Recogniser, recogniser,
+    values::{AbsolutePath, Mtu},
 };
+use crate::pod::is_within;
 
 /// The highest group id of Linux that Kubernetes accepts.
 const MAX_GROUP: i64 = i32::MAX as i64;
@@ -69,6 +71,7 @@ pub(super) fn check(file: &PolicyFile) -> Result<(), PolicyError> {
     for (name, profile) in &file.profiles {
         check_profile(&format!("profiles.{name}"), profile)?;
     }
+    check_host_directories(&file.profiles)?;
     for (i, rule) in file.namespaces.iter().enumerate() {
         let known = rule.profile == DEFAULT_PROFILE || file.profiles.contains_key(&rule.profile);
         if !known {
@@ -217,6 +220,47 @@ fn check_dind(path: &str, dind: &Dind) -> Result<(), PolicyError> {
             "daemonConfig.log-driver".to_owned(),
             format!("dind.logOpts are for json-file, not for {driver}: set logOpts to {{}}"),
         );
+    }
+    Ok(())
+}
+
+/// Slots stand in `<root>/<namespace>/<key>`, local caches in `<path>/<namespace>`. Where one of
+/// these trees stood in another, what is one pod's directory in the one would hold those of other
+/// namespaces or keys in the other.
+fn check_host_directories(profiles: &BTreeMap<String, Profile>) -> Result<(), PolicyError> {
+    let built_in = Profile::default();
+    let default = (!profiles.contains_key(DEFAULT_PROFILE)).then_some((DEFAULT_PROFILE, &built_in));
+    let named = profiles
+        .iter()
+        .map(|(name, profile)| (name.as_str(), profile));
+    let mut seen: Vec<(String, &str, &AbsolutePath)> = Vec::new();
+    for (name, profile) in default.into_iter().chain(named) {
+        let slots = profile.dind.cache.node_slots();
+        let local = match &profile.buildkit.local_cache {
+            LocalCache::HostPath { path } => Some(path),
+            _ => None,
+        };
+        let trees = [
+            slots.map(|slots| ("dind.cache.root", &slots.root)),
+            local.map(|path| ("buildkit.localCache.path", path)),
+        ];
+        for (key, path) in trees.into_iter().flatten() {
+            let place = format!("profiles.{name}.{key}");
+            let meets = |(_, other_key, other): &&(String, &str, &AbsolutePath)| {
+                let (path, other) = (path.as_str(), other.as_str());
+                let same = is_within(path, other) && is_within(other, path);
+                let nested = is_within(path, other) || is_within(other, path);
+                nested && !(same && key == *other_key)
+            };
+            if let Some((other, ..)) = seen.iter().find(meets) {
+                let message = format!(
+                    "the directories of `{path}` and those of {other} lie within each other: pods would see what is \
+                     of other namespaces or keys; use two that lie apart"
+                );
+                return Err(PolicyError::key(place, message));
+            }
+            seen.push((place, key, path));
+        }
     }
     Ok(())
 }
@@ -500,6 +544,32 @@ mod tests {
             let message = refusal(yaml);
             assert!(message.contains(path), "{yaml}\n{message}");
         }
+    }
+
+    #[test]
+    fn directories_of_the_node_that_lie_within_each_other_are_refused() {
+        let slots = |root: &str| format!("{{dind: {{cache: {{type: nodeSlots, root: {root}}}}}}}");
+        let local =
+            |path: &str| format!("{{buildkit: {{localCache: {{type: hostPath, path: {path}}}}}}}");
+        let refused = |a: &str, b: &str| {
+            Policy::parse(&format!("profiles: {{default: {a}, other: {b}}}")).is_err()
+        };
+        // `other`'s slots of the namespace arc-build would stand in `default`'s slots of ci/arc-build.
+        assert!(refused(&slots("/slots"), &slots("/slots/ci")));
+        assert!(refused(&slots("/var/run/slots"), &slots("/run//slots/ci/")));
+        assert!(refused(&local("/cache"), &local("/cache/ci")));
+        assert!(refused(&slots("/slots"), &local("/slots")));
+        assert!(refused(&local("/data"), &slots("/data/slots")));
+        assert!(!refused(&slots("/slots"), &slots("/slots/")));
+        assert!(!refused(&local("/cache"), &local("/cache")));
+        assert!(!refused(&slots("/slots"), &slots("/slots-2")));
+
+        let with_the_built_in = format!("profiles: {{other: {}}}", local("/var/lib/slipway"));
+        let message = refusal(&with_the_built_in);
+        assert!(
+            message.contains("profiles.default.dind.cache.root"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -27,10 +27,16 @@ pub struct Holder {
     pub claims: Vec<String>,
 }
 
+/// A lease, with the namespace of the pod whose label says it. Anybody may write any label on a pod of
+/// his own namespace: it says nothing of the claims of another.
+pub type SeenLease = (String, String);
+
 /// What one leader knows of leases. It begins with nothing, and then takes a little longer.
 #[derive(Debug, Default)]
 pub struct Keeper {
-    sightings: HashMap<String, Sighting>,
+    /// By the claim's uid and the lease: a request that was sent twice has leased two claims with one
+    /// lease, for one pod.
+    sightings: HashMap<(String, String), Sighting>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,30 +57,30 @@ impl Keeper {
     pub fn suspects(
         &mut self,
         claims: &Claims,
-        seen: &HashSet<String>,
-        live: &HashSet<String>,
+        seen: &HashSet<SeenLease>,
+        live: &HashSet<SeenLease>,
         now: Duration,
         appearance: Duration,
     ) -> Vec<Arc<Claim>> {
-        // By lease: a request that was sent twice has leased two claims, for one pod.
-        let mut sightings: HashMap<String, Sighting> = HashMap::new();
+        let mut sightings = HashMap::new();
         let mut suspects = Vec::new();
         for claim in claims.iter() {
             let Some(lease) = &claim.marks.lease else {
                 continue;
             };
-            let known = || self.sightings.get(&lease.id).copied();
-            let sighting = sightings.entry(lease.id.clone()).or_insert_with(|| {
-                known().unwrap_or(Sighting {
-                    since: now,
-                    appeared: false,
-                })
+            let of_namespace = (claim.namespace.clone(), lease.id.clone());
+            let of_claim = (claim.uid.clone(), lease.id.clone());
+            let known = self.sightings.remove(&of_claim);
+            let mut sighting = known.unwrap_or(Sighting {
+                since: now,
+                appeared: false,
             });
-            sighting.appeared |= seen.contains(&lease.id);
+            sighting.appeared |= seen.contains(&of_namespace);
             let settled = sighting.appeared || now.saturating_sub(sighting.since) >= appearance;
-            if settled && !live.contains(&lease.id) {
+            if settled && !live.contains(&of_namespace) {
                 suspects.push(Arc::clone(claim));
             }
+            sightings.insert(of_claim, sighting);
         }
         self.sightings = sightings;
         suspects
@@ -121,7 +127,8 @@ mod tests {
     }
 
     fn names(keeper: &mut Keeper, claims: &Claims, pods: &[&str], seconds: u64) -> Vec<String> {
-        let pods: HashSet<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
+        let of_ci = |pod: &&str| ("ci".to_owned(), (*pod).to_owned());
+        let pods: HashSet<SeenLease> = pods.iter().map(of_ci).collect();
         let now = Duration::from_secs(seconds);
         let suspects = keeper.suspects(claims, &pods, &pods, now, APPEAR);
         suspects.iter().map(|claim| claim.name.clone()).collect()

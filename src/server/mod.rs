@@ -42,6 +42,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// … and how long it may think about that.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 256;
+/// What an HTTP/2 connection may send before it is read, and one stream of it: enough for a review.
+/// It is memory that every connection can take.
+const CONNECTION_WINDOW: u32 = 128 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
+/// The same for HTTP/1.1.
+const READ_BUFFER: usize = 64 << 10;
 const MAX_HEADERS: u32 = 16 << 10;
 /// Scrapers and kubelets.
 const METRICS_CONNECTIONS: usize = 64;
@@ -72,7 +78,7 @@ pub struct Config {
     pub events: Option<Sink>,
     /// Who leases claims of pools; without one their pods get the fallback.
     pub leaser: Option<Leaser>,
-    /// Connections beyond this are closed at once.
+    /// For a connection beyond this, another one is closed.
     pub max_connections: usize,
     /// How long a request may take to arrive.
     pub request_timeout: Duration,
@@ -269,12 +275,17 @@ fn http<A>(
             debug!(?peer, %error, "connection not accepted");
         });
     let builder = server.http_builder();
-    builder.http1().header_read_timeout(IDLE_TIMEOUT);
+    builder
+        .http1()
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(READ_BUFFER);
     builder
         .http2()
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_header_list_size(MAX_HEADERS);
     Ok(server)
 }

@@ -3,27 +3,30 @@
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    http::{
-        HeaderMap, StatusCode,
-        header::{CONTENT_LENGTH, CONTENT_TYPE},
-    },
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
-use super::{App, duration};
+use super::{
+    App,
+    connections::{Held, Seat},
+    duration,
+};
 use crate::{
     admit::{Answer, Record},
     decide::Cluster,
@@ -35,6 +38,8 @@ use crate::{
 pub(super) const BODY_LIMIT: usize = 8 << 20;
 /// How much of a larger body is read and thrown away, so that its sender reads the answer.
 const DRAIN_LIMIT: usize = 64 << 20;
+/// How long that may take where nothing else limits it.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(4);
 /// What a body's announced length may reserve before any of it is there.
 const MAX_RESERVED: usize = 64 << 10;
 /// Longer answers to bad requests are cut.
@@ -45,7 +50,9 @@ pub(super) fn webhook(app: Arc<App>) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .merge(probes())
-        .fallback(|| async { no_such_path("POST /mutate, GET /healthz and GET /readyz") })
+        .fallback(|request: Request| {
+            no_such_path(request, "POST /mutate, GET /healthz and GET /readyz")
+        })
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
@@ -55,7 +62,9 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .merge(probes())
-        .fallback(|| async { no_such_path("GET /metrics, GET /healthz and GET /readyz") })
+        .fallback(|request: Request| {
+            no_such_path(request, "GET /metrics, GET /healthz and GET /readyz")
+        })
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
@@ -66,12 +75,14 @@ fn probes() -> Router<Arc<App>> {
         .route("/readyz", get(ready))
 }
 
-fn no_such_path(paths: &'static str) -> Response {
+async fn no_such_path(request: Request, paths: &'static str) -> Response {
+    discard(request.into_body()).await;
     let sentence = format!("there is nothing here; this port answers {paths}");
     plain(StatusCode::NOT_FOUND, &sentence)
 }
 
-async fn method_not_allowed() -> Response {
+async fn method_not_allowed(request: Request) -> Response {
+    discard(request.into_body()).await;
     plain(
         StatusCode::METHOD_NOT_ALLOWED,
         "this path is asked with another method",
@@ -106,8 +117,11 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let start = Instant::now();
     let limit = time_limit(request.uri().query(), app.request_timeout);
     let (parts, body) = request.into_parts();
-    let response = match read(body, announced_length(&parts.headers), start + limit).await {
-        Ok(body) => answer(&app, &body, start, start + limit).await,
+    let seat = parts.extensions.get::<Arc<Seat>>();
+    let _busy = seat.map(Seat::busy);
+    let deadline = start + limit;
+    let response = match read_where_there_is_room(seat, body, deadline).await {
+        Ok((body, _held)) => answer(&app, &body, start, deadline).await,
         Err(unread) => {
             app.metrics.problem(unread.problem());
             warn!(problem = unread.problem().code(), "request body not read");
@@ -129,11 +143,23 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-fn announced_length(headers: &HeaderMap) -> usize {
-    headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or_default()
+/// Reads the whole body once there is room for it, and keeps the room.
+async fn read_where_there_is_room(
+    seat: Option<&Arc<Seat>>,
+    body: Body,
+    deadline: Instant,
+) -> Result<(Vec<u8>, Option<Held>), Unread> {
+    let announced = body.size_hint().exact();
+    let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
+    let size = announced.unwrap_or(BODY_LIMIT);
+    let held = match seat {
+        // Of a body that is too large nothing is kept.
+        Some(seat) if size <= BODY_LIMIT => timeout_at(deadline, seat.hold(size)).await,
+        _ => Ok(None),
+    };
+    let held = held.map_err(|_| Unread::Deadline)?;
+    let body = read(body, announced.unwrap_or_default(), deadline).await?;
+    Ok((body, held))
 }
 
 /// Why there is no body.
@@ -185,11 +211,26 @@ async fn read(mut body: Body, announced: usize, deadline: Instant) -> Result<Vec
             continue;
         };
         total = total.saturating_add(data.len());
-        keep(&mut bytes, &data, total);
+        keep(&mut bytes, &data, total.max(announced));
         if total > DRAIN_LIMIT {
             return Err(Unread::TooLarge);
         }
     }
+}
+
+/// Throws a body away as it comes, for the same reason.
+async fn discard(body: Body) {
+    let mut left = DRAIN_LIMIT;
+    let mut frames = pin!(body.into_data_stream());
+    let drained = async {
+        while let Some(Ok(data)) = frames.next().await
+            && let Some(less) = left.checked_sub(data.len())
+        {
+            left = less;
+        }
+    };
+    // Whoever is slower than that does not read the answer either.
+    let _ = timeout(DISCARD_TIMEOUT, drained).await;
 }
 
 fn keep(bytes: &mut Vec<u8>, data: &Bytes, total: usize) {

@@ -155,3 +155,29 @@ async fn a_leader_that_is_late_does_not_put_an_old_bundle_back() {
     assert!(accepts(&trusted, &old.leaf(), later));
     assert!(accepts(&trusted, &new.leaf(), later));
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_and_comes_back_leaves_a_certificate_that_clients_accept() {
+    for jump in [DAY * 365 * 5, DAY * 120, DAY * 2] {
+        for (name, wrong) in [("forward", start() + jump), ("back", start() - jump)] {
+            let (server, mut leader) = installed().await;
+            leader.lead(wrong).await.unwrap();
+            assert!(
+                accepts(&bundle(&server), &leader.leaf(), wrong),
+                "{name} {jump:?}"
+            );
+            let right = start() + DAY;
+            leader.lead(right).await.unwrap();
+            assert!(
+                accepts(&bundle(&server), &leader.leaf(), right),
+                "{name} {jump:?}"
+            );
+            let mut follower = Replica::new(&server, "follower");
+            follower.follow(right).await.unwrap();
+            assert!(
+                accepts(&bundle(&server), &follower.leaf(), right),
+                "{name} {jump:?}"
+            );
+        }
+    }
+}

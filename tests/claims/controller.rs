@@ -69,6 +69,17 @@ async fn a_lease_ends_when_its_pod_never_appears() {
 }
 
 #[tokio::test]
+async fn a_pod_of_another_namespace_cannot_keep_a_claim_by_naming_its_lease() {
+    let server = ApiServer::start();
+    set_claim(&server, 0, &json!({"slipway.io/lease": "r1"}));
+    let pod = json!({"metadata": {"labels": {"slipway.io/lease": "r1"}}});
+    server.set("/api/v1/namespaces/theirs/pods/p", pod);
+    let mut replica = Replica::start(&server, "replica", policy("claims: 1")).await;
+    replica.lead();
+    until_stored(&server, 1, all_free).await;
+}
+
+#[tokio::test]
 async fn a_pod_that_the_watch_does_not_show_keeps_its_claim() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({"slipway.io/lease": "r1"}));

@@ -16,7 +16,7 @@ use slipway::{
         Claim, Claims, Lease,
         choice::choose,
         claim::Marks,
-        keeper::{APPEARANCE, Holder, Keeper},
+        keeper::{APPEARANCE, Holder, Keeper, SeenLease},
         upkeep::{Step, upkeep},
     },
 };
@@ -78,8 +78,8 @@ struct Leader {
     keeper: Keeper,
     claims: Claims,
     /// Leases of the pods in its watch: of all, and of the live ones.
-    seen: HashSet<String>,
-    live: HashSet<String>,
+    seen: HashSet<SeenLease>,
+    live: HashSet<SeenLease>,
     /// What it has decided and not written yet: patches, and deletions.
     releases: Vec<(String, Value)>,
     deletions: Vec<Arc<Claim>>,
@@ -301,9 +301,10 @@ impl World {
     }
 
     fn sync_pods(&mut self, leader: usize) {
-        let live: HashSet<String> = self.live_pods().map(|pod| pod.lease.clone()).collect();
+        let lease = |pod: &Pod| (NAMESPACE.to_owned(), pod.lease.clone());
+        let live: HashSet<SeenLease> = self.live_pods().map(lease).collect();
         let ended = self.pods.iter().filter(|pod| pod.stage == Stage::Ended);
-        let ended: HashSet<String> = ended.map(|pod| pod.lease.clone()).collect();
+        let ended: HashSet<SeenLease> = ended.map(lease).collect();
         self.leaders[leader].seen = live.union(&ended).cloned().collect();
         self.leaders[leader].live = live;
     }

@@ -91,7 +91,8 @@ pub(super) struct ServeArgs {
     )]
     pub client_names: Vec<String>,
 
-    /// How many connections may be open at once; more are closed immediately.
+    /// How many connections may be open at once. For one more, the address with the most of them
+    /// loses the one that was idle the longest.
     #[arg(long, env = "SLIPWAY_MAX_CONNECTIONS", value_name = "COUNT", default_value = "1024", value_parser = count)]
     pub max_connections: usize,
 
