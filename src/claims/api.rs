@@ -58,9 +58,15 @@ struct PodSpec {
     volumes: Option<Vec<Volume>>,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+struct HostPath {
+    path: String,
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Volume {
+    host_path: Option<HostPath>,
     persistent_volume_claim: Option<ClaimSource>,
 }
 
@@ -88,6 +94,12 @@ impl PodObject {
     pub fn lease(&self) -> Option<&str> {
         let labels = self.metadata.labels.as_ref()?;
         labels.get(LEASE).map(String::as_str)
+    }
+
+    /// The directories of the node that it names.
+    pub fn host_paths(&self) -> impl Iterator<Item = &str> {
+        let volumes = self.spec.volumes.iter().flatten();
+        volumes.filter_map(|volume| Some(volume.host_path.as_ref()?.path.as_str()))
     }
 
     /// What it holds.

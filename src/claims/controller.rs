@@ -34,7 +34,8 @@ use crate::{
     decide::profile_of,
     facts::{Facts, LiveFacts},
     metrics::{ClaimChange, Metrics, Watched},
-    policy::Pool,
+    namespace::Namespace,
+    policy::{Policy, Pool},
     pool::{
         Claim, Claims, LEASE, POOL, PoolName,
         keeper::{APPEARANCE, Holder, Keeper, SeenLease},
@@ -263,7 +264,9 @@ impl Controller {
         match within(api.patch(&claim.name, &parameters, &Patch::Merge(patch))).await {
             Ok(written) => {
                 if let Some(written) = claim_of(&written) {
-                    edit(&self.facts, |claims| claims.apply(written.clone()));
+                    edit(&self.facts, |claims| {
+                        claims.written(&claim.version, written.clone());
+                    });
                 }
                 true
             }
@@ -277,7 +280,8 @@ impl Controller {
 
     /// Makes and deletes claims.
     async fn keep_up(&mut self, facts: &Facts, claims: &Claims) {
-        let wanted = wanted(facts);
+        let namespaces = facts.namespaces.iter().flat_map(|all| all.iter());
+        let wanted = wanted(namespaces, &facts.policy);
         let names: BTreeSet<&PoolName> = wanted.keys().chain(claims.pools()).collect();
         for name in names {
             let (namespace, pool) = name;
@@ -360,12 +364,14 @@ fn is_needed(facts: &Facts) -> bool {
     facts.policy.has_pools() && facts.claims.is_some() && facts.namespaces.is_some()
 }
 
-/// The pools that the policy asks for.
-fn wanted(facts: &Facts) -> BTreeMap<PoolName, &Pool> {
-    let namespaces = facts.namespaces.iter().flat_map(|all| all.iter());
+/// The pools that the policy asks for in these namespaces.
+pub(crate) fn wanted<'p, 'n>(
+    namespaces: impl Iterator<Item = &'n Namespace>,
+    policy: &'p Policy,
+) -> BTreeMap<PoolName, &'p Pool> {
     namespaces
         .filter_map(|namespace| {
-            let (name, profile) = profile_of(namespace, &facts.policy)?;
+            let (name, profile) = profile_of(namespace, policy)?;
             let pool = profile.dind.cache.pool()?;
             Some(((namespace.name.clone(), name.to_owned()), pool))
         })

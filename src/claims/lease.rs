@@ -133,7 +133,9 @@ impl Leaser {
             .await?;
         // The next request need not wait for the watch.
         if let Some(written) = claim_of(&written) {
-            edit(&self.facts, |claims| claims.apply(written.clone()));
+            edit(&self.facts, |claims| {
+                claims.written(&claim.version, written.clone());
+            });
         }
         Ok(())
     }

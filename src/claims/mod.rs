@@ -1,8 +1,9 @@
 //! Pools of claims in a cluster: a watch that keeps the [facts](crate::facts) up to date, the lease
-//! in an admission request, and the leader's controller. What is decided here, [`pool`](crate::pool)
+//! in an admission request, the leader's controller, and what a person does. What is decided here, [`pool`](crate::pool)
 //! decides.
 
 mod api;
+mod by_hand;
 mod controller;
 mod lease;
 mod watch;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use kube::Client;
 
 pub use api::{PodObject, claim_of};
+pub use by_hand::{ByHand, Done, Refusal, holders};
+pub(crate) use controller::wanted;
 pub use controller::{Controller, Pace};
 pub use lease::Leaser;
 

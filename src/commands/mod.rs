@@ -3,6 +3,7 @@
 //! What a command prints is made whole before a byte of it is written, so that bad input never
 //! leaves half a manifest in a pipe.
 
+mod cache;
 mod check;
 mod client;
 mod explain;
@@ -25,18 +26,21 @@ use input::BadInput;
 
 /// The exit code for input that cannot be used; clap's own for arguments that cannot.
 const BAD_INPUT: u8 = 2;
+/// The exit code of `cache release` and `cache evict` when a pod has a claim.
+const HELD: u8 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  something went wrong that the input is not to blame for; of `nodes` and `check`: they found an error
-  2  the arguments or a file cannot be used; the message says which file, line and column";
+  1  something went wrong that the input is not to blame for; of `nodes`, `check` and `cache`: they found an error
+  2  the arguments or a file cannot be used; the message says which file, line and column
+  3  of `cache release` and `cache evict`: a pod has one of the claims, which was left alone";
 
 /// Gives CI runner pods on Kubernetes the fastest safe build path that their nodes allow.
 ///
 /// Slipway is a mutating admission webhook. The commands `inject` and `explain` show what it would do
-/// to a manifest, without a cluster; `nodes` and `check` look at a cluster; `policy` checks the policy
-/// file; `serve` is the webhook itself.
+/// to a manifest, without a cluster; `nodes`, `check` and `cache` look at a cluster; `policy` checks
+/// the policy file; `serve` is the webhook itself.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version, after_long_help = EXIT_CODES)]
 pub struct Cli {
@@ -50,6 +54,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Nodes(nodes::NodesArgs),
     Check(check::CheckArgs),
+    Cache(Box<cache::CacheArgs>),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     Serve(Box<serve::ServeArgs>),
@@ -79,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(&args)?,
         Command::Nodes(args) => return nodes::run(&args),
         Command::Check(args) => return check::run(&args),
+        Command::Cache(args) => return cache::run(&args),
         Command::Policy(command) => policy::run(&command)?,
         Command::Serve(args) => serve::start(&args)?,
     }

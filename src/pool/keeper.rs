@@ -34,10 +34,12 @@ pub type SeenLease = (String, String);
 /// What one leader knows of leases. It begins with nothing, and then takes a little longer.
 #[derive(Debug, Default)]
 pub struct Keeper {
-    sightings: HashMap<SeenLease, Sighting>,
+    /// By the claim's uid and the lease: a request that was sent twice has leased two claims with one
+    /// lease, for one pod.
+    sightings: HashMap<(String, String), Sighting>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Sighting {
     /// When this leader first saw the lease, on its own clock.
     since: Duration,
@@ -67,7 +69,8 @@ impl Keeper {
                 continue;
             };
             let of_namespace = (claim.namespace.clone(), lease.id.clone());
-            let known = self.sightings.remove(&of_namespace);
+            let of_claim = (claim.uid.clone(), lease.id.clone());
+            let known = self.sightings.remove(&of_claim);
             let mut sighting = known.unwrap_or(Sighting {
                 since: now,
                 appeared: false,
@@ -77,7 +80,7 @@ impl Keeper {
             if settled && !live.contains(&of_namespace) {
                 suspects.push(Arc::clone(claim));
             }
-            sightings.insert(of_namespace, sighting);
+            sightings.insert(of_claim, sighting);
         }
         self.sightings = sightings;
         suspects
@@ -91,5 +94,56 @@ impl Keeper {
         !listed.iter().any(|pod| {
             (lease.is_some() && pod.lease.as_deref() == lease) || pod.claims.contains(&claim.name)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{Lease, claim::Marks};
+
+    const APPEAR: Duration = Duration::from_secs(75);
+
+    fn leased(name: &str, lease: &str) -> Claim {
+        let lease = Some(Lease {
+            id: lease.to_owned(),
+            pod: String::new(),
+        });
+        Claim {
+            namespace: "ci".to_owned(),
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            version: "1".to_owned(),
+            pool: "fast".to_owned(),
+            terminating: false,
+            volume: None,
+            size: None,
+            created: None,
+            marks: Marks {
+                lease,
+                ..Marks::default()
+            },
+        }
+    }
+
+    fn names(keeper: &mut Keeper, claims: &Claims, pods: &[&str], seconds: u64) -> Vec<String> {
+        let of_ci = |pod: &&str| ("ci".to_owned(), (*pod).to_owned());
+        let pods: HashSet<SeenLease> = pods.iter().map(of_ci).collect();
+        let now = Duration::from_secs(seconds);
+        let suspects = keeper.suspects(claims, &pods, &pods, now, APPEAR);
+        suspects.iter().map(|claim| claim.name.clone()).collect()
+    }
+
+    #[test]
+    fn claims_that_one_request_leased_twice_are_both_given_back() {
+        let claims = Claims::new([leased("a", "r1"), leased("b", "r1")]);
+        let mut never = Keeper::default();
+        for (seconds, expected) in [(0, 0), (10, 0), (74, 0), (75, 2)] {
+            let suspects = names(&mut never, &claims, &[], seconds);
+            assert_eq!(suspects.len(), expected, "after {seconds} s");
+        }
+        let mut ended = Keeper::default();
+        assert!(names(&mut ended, &claims, &["r1"], 0).is_empty());
+        assert_eq!(names(&mut ended, &claims, &[], 10), ["a", "b"]);
     }
 }

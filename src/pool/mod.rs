@@ -52,6 +52,16 @@ impl Claims {
         Arc::make_mut(pool).insert(claim.name.clone(), Arc::new(claim));
     }
 
+    /// Takes a claim as somebody wrote it who had seen it at the version `before`. Where another
+    /// version is known, the write is old news: the claim has been changed again, or is gone.
+    pub fn written(&mut self, before: &str, claim: Claim) {
+        let known = self.0.get(&claim.pool_name());
+        let known = known.and_then(|pool| pool.get(&claim.name));
+        if known.is_some_and(|known| known.version == before) {
+            self.apply(claim);
+        }
+    }
+
     /// Takes a claim away.
     pub fn remove(&mut self, claim: &Claim) {
         let name = claim.pool_name();
@@ -128,4 +138,39 @@ pub fn is_lease(uid: &str) -> bool {
         && uid.chars().all(inner)
         && !uid.starts_with('-')
         && !uid.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(version: &str) -> Claim {
+        Claim {
+            namespace: "ci".to_owned(),
+            name: "slipway-fast-0".to_owned(),
+            uid: "u".to_owned(),
+            version: version.to_owned(),
+            pool: "fast".to_owned(),
+            terminating: false,
+            volume: None,
+            size: None,
+            created: None,
+            marks: claim::Marks::default(),
+        }
+    }
+
+    #[test]
+    fn a_write_that_the_watch_has_overtaken_is_forgotten() {
+        let version = |claims: &Claims| claims.iter().next().map(|claim| claim.version.clone());
+        let mut claims = Claims::new([claim("1")]);
+        claims.written("1", claim("2"));
+        assert_eq!(version(&claims).as_deref(), Some("2"));
+        // The watch told of the write, and of the next one.
+        claims.apply(claim("4"));
+        claims.written("2", claim("3"));
+        assert_eq!(version(&claims).as_deref(), Some("4"));
+        claims.remove(&claim("4"));
+        claims.written("4", claim("5"));
+        assert_eq!(version(&claims), None);
+    }
 }

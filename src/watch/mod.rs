@@ -52,13 +52,24 @@ pub async fn list_namespaces(client: Client) -> kube::Result<Namespaces> {
     Ok(namespaces::known(namespaces, limits, quotas))
 }
 
-/// All objects of a kind, page by page.
+/// All objects of a kind.
 async fn list<K>(client: Client) -> kube::Result<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let api: Api<K> = Api::all(client);
-    let mut page = ListParams::default().limit(PAGE);
+    list_pages(&Api::all(client), ListParams::default()).await
+}
+
+/// All objects that `wanted` selects, page by page, as they are at one moment that is not before
+/// the call.
+///
+/// # Errors
+/// When the API server cannot be asked, or does not allow it.
+pub(crate) async fn list_pages<K>(api: &Api<K>, wanted: ListParams) -> kube::Result<Vec<K>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut page = wanted.limit(PAGE);
     let mut objects = Vec::new();
     loop {
         let list = api.list(&page).await?;

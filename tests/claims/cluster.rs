@@ -77,9 +77,12 @@ impl Drop for Replica {
 
 impl Replica {
     pub async fn start(server: &ApiServer, name: &str, policy: Policy) -> Self {
+        Self::with(server.client(name), policy).await
+    }
+
+    pub async fn with(client: kube::Client, policy: Policy) -> Self {
         let facts = Arc::new(LiveFacts::new(facts(policy)));
         let metrics = Arc::new(Metrics::new());
-        let client = server.client(name);
         let follow = claims::follow(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
         let replica = Self {
             leaser: Leaser::new(client.clone(), Arc::clone(&facts), Arc::clone(&metrics)),

@@ -13,6 +13,7 @@ mod support;
 
 mod admissions;
 mod cluster;
+mod command;
 mod controller;
 mod faults;
 mod model;

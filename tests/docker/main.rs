@@ -15,6 +15,7 @@
 #![cfg(target_os = "linux")]
 
 mod examples;
+mod faults;
 mod kubelet;
 mod leftovers;
 mod machine;

@@ -28,7 +28,7 @@ const POLICY_KEY: &str = "policy.yaml";
 pub(super) const MAX_PODS: u32 = 500;
 
 /// Something that was read, or why not, in words.
-pub(super) type Read<T> = Result<T, String>;
+pub(in crate::commands) type Read<T> = Result<T, String>;
 
 /// All that was seen.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub(super) async fn look(
 }
 
 /// What the API server said, without its JSON.
-fn in_words(error: &kube::Error) -> String {
+pub(in crate::commands) fn in_words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         error => error.to_string(),
@@ -156,7 +156,7 @@ async fn ready(
 }
 
 /// The policy of the chart's ConfigMap; the built-in one where there is none.
-async fn installed_policy(
+pub(in crate::commands) async fn installed_policy(
     client: &Client,
     namespace: &str,
 ) -> (String, Read<Result<Policy, PolicyError>>) {

@@ -1,6 +1,6 @@
 //! `slipway check`: the preflight of a cluster.
 
-mod cluster;
+pub(super) mod cluster;
 mod rules;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -38,11 +38,10 @@ make_lock() {
     ) 8<"$dir"
 }
 
-# Opens lock $1 as descriptor 9. A failing `exec` would end the shell, so the file is tried before.
+# Opens lock $1 as descriptor 9. `exec` or `:` with a file that does not open end the shell, `command exec` does not.
 lock() {
-    make_lock "$1" && (: >>"$dir/lock-$1") 2>/dev/null || return 1
-    exec 9>>"$dir/lock-$1"
-    flock -n 9 2>/dev/null && return
+    make_lock "$1" && command exec 9>>"$dir/lock-$1" || return 1
+    flock -n 9 && return
     exec 9>&-
     return 1
 }
@@ -51,7 +50,11 @@ lock() {
 discard() {
     exists "$1" || return 0
     { [ -d "$dir/trash" ] && [ ! -L "$dir/trash" ]; } || rm -rf "$dir/trash"
-    mkdir -p "$dir/trash" && mv "$1" "$(mktemp -d "$dir/trash/XXXXXX")/"
+    # Another pod may be deleting the trash: then there is a new one.
+    for _ in 1 2 3; do
+        mkdir -p "$dir/trash" && away=$(mktemp -d "$dir/trash/XXXXXX") && mv "$1" "$away/" && return
+    done
+    return 1
 }
 
 # Whether programs run and overlays work in directory $1. Some systems mount /var noexec.
@@ -104,21 +107,29 @@ prepare_slot() {
         log "$slot: not to be cleaned: set aside"
         discard "$slot" && mkdir -p "$slot/docker" || return 1
     fi
-    : >"$slot/starting"
+    touch "$slot/starting"
 }
 
 has_containers() { ls "$slot"/docker/containers/*/config.v2.json >/dev/null 2>&1; }
 is_over_budget() { [ -n "$budget" ] && [ "$(cat "$slot/size" 2>/dev/null)" -gt "$budget" ] 2>/dev/null; }
 
+# Whether the dockerd's own settings have one of the keys $1, an expression.
+is_configured() { grep -qsE "\"($1)\"" /etc/docker/daemon.json; }
+
 # Removes containers and prunes, by a dockerd that no job can reach: it is gone before the job's dockerd starts.
+# It has the settings of the job's, because they say where images are; no setting may be a flag as well.
 clean() {
     log "$slot: cleaning"
+    set --
+    is_configured 'bridge|bip' || set -- "$@" --bridge=none
+    is_configured 'iptables|icc' || set -- "$@" --iptables=false
+    is_configured log-level || set -- "$@" --log-level=error
     mkdir "$slot/private" && rm -rf "$slot/size" || return 1
     for config in "$slot"/docker/containers/*/hostconfig.json; do
         [ ! -e "$config" ] || sed -i 's/"RestartPolicy":{"Name":"[a-z-]*"/"RestartPolicy":{"Name":"no"/' "$config"
     done
     dockerd --host="unix://$slot/private/socket" --exec-root="$slot/private" --pidfile="$slot/private/pid" \
-        --data-root="$slot/docker" --bridge=none --iptables=false --log-level=error & daemon=$!
+        --data-root="$slot/docker" "$@" & daemon=$!
     { sleep "$cleaning_time"; kill "$daemon"; sleep 5; kill -KILL "$daemon"; } >/dev/null 2>&1 9>&- & watchdog=$!
     (
         use_docker "unix://$slot/private/socket"
@@ -167,7 +178,10 @@ follow() {
             rm -rf "$dir/trash"
         fi
     done
-    [ -z "$slot" ] || nice du -xsk "$slot" 2>/dev/null | awk '{ print int($1 * 1.024 / 1000) }' >"$slot/size"
+    [ -n "$slot" ] || return
+    # In two steps: a pod that ends before the end leaves the note that was there.
+    size=$(nice du -xsk "$slot" 2>/dev/null | awk '{ print int($1 * 1.024 / 1000) }')
+    echo "$size" >"$slot/size.new" && rm -rf "$slot/size" && mv "$slot/size.new" "$slot/size"
 }
 
 # Starts containerd on data-root $1, as dockerd would, and prints nothing. dockerd looks for the socket of a containerd

@@ -1,0 +1,125 @@
+//! What fails, or happens, in the middle of a start: it costs a cache at most, never the job.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{
+    kubelet::{Container, Options, SLOTS, runner_pod},
+    machine::{Machine, Tools, wait_for, write_program},
+};
+
+fn with(tools: Tools) -> Options {
+    Options {
+        tools,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_slot_that_takes_no_file_any_more_costs_no_job() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
+    // The disk fails, or is full, when the slot was found good and is not marked yet.
+    let rm = "#!/bin/sh\n/bin/rm \"$@\" || exit\ncase $* in */private) mount -o remount,bind,ro /opt/slipway/slots ;; esac\n";
+    write_program(&machine.tools(Tools::System).join("rm"), rm);
+    let dockerd = Container::up(&machine, "pod", &pod, with(Tools::System));
+    assert_eq!(dockerd.root(), "/var/lib/docker", "{}", dockerd.log());
+    let log = dockerd.log();
+    assert!(log.contains("slot-0: not usable"), "{log}");
+    assert!(log.contains("data-root: temporary"), "{log}");
+}
+
+#[test]
+fn a_lock_that_does_not_open_costs_no_job() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
+    let dir = machine.node_path(SLOTS);
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("lock-0"), "").unwrap();
+    let seq = "#!/bin/sh\nmount -o remount,bind,ro /opt/slipway/slots\necho 0\n";
+    write_program(&machine.tools(Tools::System).join("seq"), seq);
+    let dockerd = Container::up(&machine, "pod", &pod, with(Tools::System));
+    assert_eq!(dockerd.root(), "/var/lib/docker", "{}", dockerd.log());
+}
+
+#[test]
+fn trash_that_another_pod_deletes_meanwhile_is_made_anew() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
+    let dir = machine.node_path(SLOTS);
+    fs::create_dir_all(dir.join("slot-0")).unwrap();
+    fs::write(dir.join("slot-0/starting"), "").unwrap();
+    let mktemp = "#!/bin/sh\n[ -e /run/deleted ] && exec /usr/bin/mktemp \"$@\"\n\
+                  touch /run/deleted\nrmdir /opt/slipway/slots/trash\nexit 1\n";
+    write_program(&machine.tools(Tools::System).join("mktemp"), mktemp);
+    let dockerd = Container::up(&machine, "pod", &pod, with(Tools::System));
+    let root = dockerd.root();
+    assert!(
+        root.ends_with("/slot-0/docker"),
+        "{root}\n{}",
+        dockerd.log()
+    );
+}
+
+#[test]
+fn settings_that_are_no_flags_do_not_stop_the_cleaning() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let config = json!({"log-level": "warn", "bip": "172.30.0.1/24", "icc": false});
+    let pod = runner_pod(&json!({"daemonConfig": config, "cache": {"type": "nodeSlots"}}));
+    let first = Container::up(&machine, "first", &pod, Options::default());
+    first.import_image();
+    first.run(&["run", "--detach", "base", "sleep", "1000"]);
+    first.kill();
+    let second = Container::up(&machine, "second", &pod, Options::default());
+    let log = second.log();
+    assert!(
+        log.contains("cleaning") && !log.contains("set aside"),
+        "{log}"
+    );
+    assert_eq!(second.run(&["ps", "--all", "--quiet"]), "");
+    assert!(second.run(&["images"]).contains("base"));
+}
+
+#[test]
+fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() {
+    let Some(machine) = Machine::ready() else {
+        return;
+    };
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
+    let size = machine.node_path(SLOTS).join("slot-0/size");
+    let noted = || fs::read_to_string(&size).unwrap_or_default();
+    let first = Container::up(&machine, "first", &pod, with(Tools::System));
+    wait_for("the size to be noted", || {
+        (!noted().is_empty()).then_some(())
+    });
+    first.kill();
+    fs::write(&size, "7\n").unwrap();
+
+    let nice = "#!/bin/sh\ntouch /opt/slipway/slots/measuring\nexec sleep 1000\n";
+    write_program(&machine.tools(Tools::System).join("nice"), nice);
+    let second = Container::up(&machine, "second", &pod, with(Tools::System));
+    let measuring = machine.node_path(SLOTS).join("measuring");
+    wait_for("the size to be measured", || {
+        measuring.exists().then_some(())
+    });
+    second.kill();
+    assert_eq!(noted(), "7\n");
+
+    // What is no file gives way.
+    fs::remove_file(&size).unwrap();
+    fs::create_dir(&size).unwrap();
+    fs::remove_file(machine.tools(Tools::System).join("nice")).unwrap();
+    let _third = Container::up(&machine, "third", &pod, with(Tools::System));
+    wait_for("the size to be noted", || {
+        (!noted().is_empty()).then_some(())
+    });
+}
