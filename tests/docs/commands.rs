@@ -53,8 +53,8 @@ pub fn documents() -> Vec<String> {
     for directory in [".", "docs", "certs"] {
         for entry in fs::read_dir(root().join(directory)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            if name.ends_with(".md") {
-                let path = Path::new(directory).join(name);
+            let path = Path::new(directory).join(name);
+            if path.extension().is_some_and(|extension| extension == "md") {
                 found.push(
                     path.strip_prefix(".")
                         .unwrap_or(&path)

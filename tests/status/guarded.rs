@@ -115,11 +115,10 @@ async fn other_methods_change_nothing() {
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
     let replica = Replica::start();
-    let many: String = (0..51).map(|_| format!("---\n{POD}")).collect();
+    let many = format!("---\n{POD}").repeat(51);
     // Each level doubles: 2^40 scalars, if anybody wrote them all out.
-    let bomb: String = (0..40)
-        .map(|i| format!("a{}: &a{} [*a{i}, *a{i}]\n", i + 1, i + 1))
-        .collect();
+    let doubled = |i| format!("a{}: &a{} [*a{i}, *a{i}]\n", i + 1, i + 1);
+    let bomb = (0..40).map(doubled).collect::<Vec<_>>().concat();
     for (manifest, sentence) in [
         ("kind: Pod\nspec:\n  containers: 7\n".to_owned(), "line 3"),
         ("{".to_owned(), "expected"),

@@ -213,9 +213,12 @@ async fn claims_of_pools_are_told_where_there_are_pools() {
 #[tokio::test]
 async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
     let mut many = facts();
-    let namespaces: String = (0..3000)
-        .map(|i| format!("---\nkind: Namespace\nmetadata: {{name: n{i:04}, labels: {{slipway.io/inject: enabled}}}}\n"))
-        .collect();
+    let namespace = |i| {
+        format!(
+            "---\nkind: Namespace\nmetadata: {{name: n{i:04}, labels: {{slipway.io/inject: enabled}}}}\n"
+        )
+    };
+    let namespaces = (0..3000).map(namespace).collect::<Vec<_>>().concat();
     many.namespaces = Some(slipway::fleet::namespaces(&namespaces, "f").unwrap().into());
     let replica = Replica::start_with(many, |_| {});
     let page = replica.get("/").await;
