@@ -523,7 +523,7 @@ async fn other_paths_and_methods_are_told_what_there_is() {
         server.send(get("/healthz")).await,
         (StatusCode::OK, "ok\n".to_owned())
     );
-    assert_eq!(server.get("/").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(server.get("/mutate").await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -696,7 +696,6 @@ async fn metrics_count_what_was_decided() {
     server.mutate(REVIEW).await;
     let (status, text) = server.get("/metrics").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(text.ends_with("# EOF\n"));
     let counted = text
         .lines()
         .find(|line| line.starts_with("slipway_admission_requests_total{"))
