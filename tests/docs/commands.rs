@@ -12,6 +12,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
 use crate::{read, root};
@@ -121,8 +122,9 @@ fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A directory with a stand-in for each program that a document may name.
-fn stand_ins() -> PathBuf {
+/// A directory with a stand-in for each program that a document may name. Made once: a program that
+/// runs cannot be written.
+static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-ins");
     fs::create_dir_all(&directory).unwrap();
     let put = |name: &str, script: &str| {
@@ -131,7 +133,8 @@ fn stand_ins() -> PathBuf {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     };
     for (name, _) in NOT_RUN {
-        put(name, "exit 0");
+        // Whoever writes to it is not cut off.
+        put(name, "exec /bin/cat >/dev/null");
     }
     put("base64", "echo Q0E=");
     // What it would do needs a cluster, a terminal that ends it, or a manifest on standard input.
@@ -164,11 +167,10 @@ fn stand_ins() -> PathBuf {
     });
     put("helm", &render);
     directory
-}
+});
 
 #[test]
 fn every_command_of_every_document_is_one_that_works() {
-    let path = stand_ins();
     let mut count = 0;
     for document in documents() {
         for Shown {
@@ -188,7 +190,7 @@ fn every_command_of_every_document_is_one_that_works() {
             let output = Command::new("/bin/bash")
                 .args(["-o", "pipefail", "-c", &command])
                 .current_dir(root())
-                .env("PATH", &path)
+                .env("PATH", STAND_INS.as_path())
                 .env("NO_COLOR", "1")
                 .output()
                 .unwrap();
@@ -205,7 +207,6 @@ fn every_command_of_every_document_is_one_that_works() {
 /// Code spans in the text of documents that begin with one of slipway's commands.
 #[test]
 fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
-    let path = stand_ins();
     let commands = [
         "inject", "explain", "nodes", "check", "cache", "policy", "serve",
     ];
@@ -221,7 +222,7 @@ fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
             let output = Command::new("/bin/bash")
                 .args(["-o", "pipefail", "-c", &format!("{span} --help")])
                 .current_dir(root())
-                .env("PATH", &path)
+                .env("PATH", STAND_INS.as_path())
                 .output()
                 .unwrap();
             assert!(output.status.success(), "{document}: {span}\n{output:?}");
@@ -233,7 +234,6 @@ fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
 
 #[test]
 fn a_command_that_nobody_knows_is_an_error() {
-    let path = stand_ins();
     for command in [
         "frobnicate",
         "slipway explain -f examples/pods/no-such-file.yaml",
@@ -243,7 +243,7 @@ fn a_command_that_nobody_knows_is_an_error() {
         let output = Command::new("/bin/bash")
             .args(["-o", "pipefail", "-c", command])
             .current_dir(root())
-            .env("PATH", &path)
+            .env("PATH", STAND_INS.as_path())
             .output()
             .unwrap();
         assert!(!output.status.success(), "{command}");

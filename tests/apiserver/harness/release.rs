@@ -191,11 +191,18 @@ pub fn say_ready(cluster: &Cluster, ready: bool) {
     apply(cluster, &[slice]);
 }
 
-/// Applies as a GitOps tool would. Strictly: the API server says so if it does not know a field.
+/// Applies as a GitOps tool would, which takes over what others own. Strictly: the API server says so if it does
+/// not know a field.
 pub fn apply(cluster: &Cluster, objects: &[Value]) {
     let mut kubectl = cluster
         .kubectl()
-        .args(["apply", "--server-side", "--validate=strict", "-f", "-"])
+        .args([
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--validate=strict",
+        ])
+        .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
