@@ -25,8 +25,8 @@ pub fn read(text: &str) -> Steps {
     }
 }
 
-/// Lines are `#7 [3/8] RUN …`, then `#7 CACHED` or `#7 DONE 1.5s`. The step that pulls is a hit when it pulls nothing;
-/// not every version says `CACHED` then.
+/// Lines are `#7 [3/8] RUN …`, then `#7 CACHED` or `#7 DONE 1.5s`. The step that pulls is a hit when it extracts
+/// nothing: not every version says `CACHED` then, and some name the manifests that they look at.
 fn of_buildkit(text: &str) -> Steps {
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
     let mut cached: BTreeSet<&str> = BTreeSet::new();
@@ -51,7 +51,7 @@ fn of_buildkit(text: &str) -> Steps {
         if said == "CACHED" {
             cached.insert(vertex);
         } else if is_first {
-            pulls |= said.starts_with("sha256:") || said.starts_with("extracting ");
+            pulls |= said.starts_with("extracting ");
             if let Some(seconds) = said.strip_prefix("DONE ") {
                 let seconds: f64 = seconds.trim_end_matches('s').parse().unwrap();
                 let pull = Duration::from_secs_f64(seconds);
