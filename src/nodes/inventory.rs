@@ -68,6 +68,22 @@ impl Described {
             },
         }
     }
+
+    /// What is kept of a node as it was described.
+    fn again(name: &Arc<str>, member: &Member, group: &Group) -> Self {
+        let mut labels = group.labels.clone();
+        for (key, value) in &member.own_labels {
+            labels.insert(key.to_string(), value.to_string());
+        }
+        Self {
+            name: Arc::clone(name),
+            labels,
+            rest: Group {
+                labels: Labels::new(),
+                ..group.clone()
+            },
+        }
+    }
 }
 
 impl Inventory {
@@ -110,6 +126,23 @@ impl Inventory {
         }
         self.group(nodes.into_values().collect());
         true
+    }
+
+    /// Takes the nodes of another one as all there are. Whether that means anything.
+    pub fn replace_by(&mut self, all: Self) -> bool {
+        if self.has_the_nodes_of(&all) {
+            return false;
+        }
+        *self = all;
+        true
+    }
+
+    fn has_the_nodes_of(&self, other: &Self) -> bool {
+        let is_known = |(name, member): (&Arc<str>, &Member)| {
+            let node = other.describe(name, member);
+            node.is_some_and(|node| self.knows(&node))
+        };
+        self.snapshot.len() == other.snapshot.len() && other.snapshot.members.iter().all(is_known)
     }
 
     /// The nodes as they are now. Cheap: it shares everything with the inventory.
@@ -173,19 +206,19 @@ impl Inventory {
             self.places.remove(&group);
             self.free.push(member.group);
         }
-        let mut labels = group.labels.clone();
+        let node = Described::again(&name, &member, &group);
         for (key, value) in &member.own_labels {
             self.unindex(key, value, &name);
-            labels.insert(key.to_string(), value.to_string());
         }
-        for (key, value) in &labels {
+        for (key, value) in &node.labels {
             self.uncount(key, value);
         }
-        let rest = Group {
-            labels: Labels::new(),
-            ..Group::clone(&group)
-        };
-        Some(Described { name, labels, rest })
+        Some(node)
+    }
+
+    fn describe(&self, name: &Arc<str>, member: &Member) -> Option<Described> {
+        let group = self.snapshot.group(member)?;
+        Some(Described::again(name, member, group))
     }
 
     /// The place of the group, with one node more.
@@ -380,6 +413,18 @@ mod tests {
         assert!(!inventory.replace(all(200)));
         assert!(inventory.replace(all(199)));
         assert_eq!(inventory.snapshot().len(), 199);
+        let listed = |nodes: usize, pool_of_last: usize| {
+            let mut listed = Inventory::default();
+            for i in 0..nodes - 1 {
+                listed.apply(numbered(i, i % 3));
+            }
+            listed.apply(numbered(nodes - 1, pool_of_last));
+            listed
+        };
+        assert!(!inventory.replace_by(listed(199, 0)));
+        assert!(inventory.replace_by(listed(199, 1)));
+        assert!(inventory.replace_by(listed(198, 2)));
+        assert_eq!(inventory.snapshot().len(), 198);
     }
 
     #[test]

@@ -21,27 +21,29 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30)
 
 /// What happened to the objects of a watch.
 #[derive(Debug)]
-pub(crate) enum Change<K> {
+pub(crate) enum Change<K, L = Vec<K>> {
     /// These are all there are: a list that is complete.
-    All(Vec<K>),
+    All(L),
     /// This one is new, or different.
     Applied(K),
     /// This one is gone.
     Deleted(K),
 }
 
-/// The changes of a resource: first all, then one by one, and after each interruption all again.
+/// The changes of a resource: first all, then one by one, and after each interruption all again. The
+/// list is gathered in an `L`, page by page, so that one that keeps little of each object takes little.
 ///
 /// `Metrics` are told whether the watch is connected. An error drops the watch and lists anew, also
 /// where a watch could have gone on: only a list tells that the API server is back when nothing
 /// changes.
-pub(super) fn changes<K>(
+pub(super) fn changes<K, L>(
     api: Api<K>,
     watched: Watched,
     metrics: &Metrics,
-) -> impl Stream<Item = Change<K>> + Send
+) -> impl Stream<Item = Change<K, L>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    L: Default + Extend<K> + Send,
 {
     selected(api, Config::default(), watched, metrics)
 }
@@ -59,21 +61,22 @@ where
     selected(api, Config::default().labels(label), watched, metrics)
 }
 
-fn selected<K>(
+fn selected<K, L>(
     api: Api<K>,
     config: Config,
     watched: Watched,
     metrics: &Metrics,
-) -> impl Stream<Item = Change<K>> + Send
+) -> impl Stream<Item = Change<K, L>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    L: Default + Extend<K> + Send,
 {
     let config = config.timeout(WATCH_SECONDS);
     let begin = move || watcher(api.clone(), config.clone()).boxed();
     let state = Watch {
         events: begin(),
         begin,
-        listed: Vec::new(),
+        listed: L::default(),
         backoff: DefaultBackoff::default(),
         watched,
         metrics,
@@ -85,11 +88,11 @@ where
     })
 }
 
-struct Watch<'m, K, S, B> {
+struct Watch<'m, L, S, B> {
     events: S,
     begin: B,
     /// What the list under way has brought so far.
-    listed: Vec<K>,
+    listed: L,
     backoff: DefaultBackoff,
     watched: Watched,
     metrics: &'m Metrics,
@@ -97,12 +100,16 @@ struct Watch<'m, K, S, B> {
     failing: bool,
 }
 
-impl<K, S, B> Watch<'_, K, S, B>
+impl<L, S, B> Watch<'_, L, S, B>
 where
-    S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Unpin,
+    L: Default,
     B: Fn() -> S,
 {
-    async fn next(&mut self) -> Change<K> {
+    async fn next<K>(&mut self) -> Change<K, L>
+    where
+        L: Extend<K>,
+        S: Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Unpin,
+    {
         loop {
             match self.events.next().await {
                 Some(Ok(event)) => {
@@ -117,7 +124,10 @@ where
         }
     }
 
-    fn heard(&mut self, event: watcher::Event<K>) -> Option<Change<K>> {
+    fn heard<K>(&mut self, event: watcher::Event<K>) -> Option<Change<K, L>>
+    where
+        L: Extend<K>,
+    {
         // Parts of a list are no news yet: the list may still break off.
         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
             self.metrics.watch_heard(self.watched);
@@ -128,16 +138,11 @@ where
             }
         }
         match event {
-            watcher::Event::Init => self.listed.clear(),
-            watcher::Event::InitApply(object) => self.listed.push(object),
+            watcher::Event::Init => self.listed = L::default(),
+            watcher::Event::InitApply(object) => self.listed.extend([object]),
             watcher::Event::InitDone => {
-                let all = std::mem::take(&mut self.listed);
-                debug!(
-                    resource = self.watched.resource(),
-                    count = all.len(),
-                    "listed"
-                );
-                return Some(Change::All(all));
+                debug!(resource = self.watched.resource(), "listed");
+                return Some(Change::All(std::mem::take(&mut self.listed)));
             }
             watcher::Event::Apply(object) => return Some(Change::Applied(object)),
             watcher::Event::Delete(object) => return Some(Change::Deleted(object)),
@@ -155,7 +160,7 @@ where
                 "watch lost; what was known stays in force while it is begun again"
             );
         }
-        self.listed.clear();
+        self.listed = L::default();
         if let Some(pause) = self.backoff.next() {
             sleep(pause).await;
         }

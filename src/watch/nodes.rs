@@ -18,6 +18,19 @@ use crate::{
     nodes::Inventory,
 };
 
+/// A list of nodes, of which each is kept as little as in the inventory that it becomes: whole, the
+/// nodes of a large cluster would not fit into memory.
+#[derive(Default)]
+struct Listing(Inventory);
+
+impl Extend<Node> for Listing {
+    fn extend<I: IntoIterator<Item = Node>>(&mut self, nodes: I) {
+        for node in nodes {
+            self.0.apply(node.into_facts());
+        }
+    }
+}
+
 /// Follows the nodes, for ever.
 pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
     let mut changes = pin!(changes(Api::<Node>::all(client), Watched::Nodes, metrics));
@@ -46,9 +59,9 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
 }
 
 /// Whether the change means anything: heartbeats do not.
-fn apply(inventory: &mut Inventory, change: Change<Node>) -> bool {
+fn apply(inventory: &mut Inventory, change: Change<Node, Listing>) -> bool {
     match change {
-        Change::All(nodes) => inventory.replace(nodes.into_iter().map(Node::into_facts)),
+        Change::All(Listing(all)) => inventory.replace_by(all),
         Change::Applied(node) => inventory.apply(node.into_facts()),
         Change::Deleted(node) => {
             inventory.remove(node.metadata.name.as_deref().unwrap_or_default())
