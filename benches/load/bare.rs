@@ -8,7 +8,10 @@ use axum::{
     http::header::{CONTENT_TYPE, HeaderName},
     routing,
 };
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::{
+    accept::NoDelayAcceptor,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use serde_json::{Value, json};
 use slipway::server::tls::Identity;
 
@@ -59,7 +62,10 @@ pub fn serve(kind: Kind, port: u16) {
     let identity = Identity::generate(&[], address.ip()).unwrap();
     let tls = RustlsConfig::from_config(identity.serving.server_config(None).unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let server = axum_server::bind_rustls(address, tls).serve(router.into_make_service());
+    // As Slipway's: otherwise a small answer over HTTP/2 waits for an acknowledgement.
+    let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+    let server = axum_server::bind(address).acceptor(acceptor);
+    let server = server.serve(router.into_make_service());
     runtime.block_on(server).unwrap();
 }
 
