@@ -2,6 +2,7 @@
 
 pub(super) mod cluster;
 mod rules;
+mod summary;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -77,7 +78,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     print(&match args.output {
         Format::Text => text(&seen, &problems, args.color.paint()),
         Format::Json => {
-            let report = json!({"summary": rules::summary(&seen), "problems": problems});
+            let report = json!({"summary": summary::summary(&seen), "problems": problems});
             serde_json::to_string_pretty(&report)? + "\n"
         }
     })?;
@@ -85,7 +86,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn text(seen: &Seen, problems: &[Problem], paint: Paint) -> String {
-    let summary = rules::summary(seen);
+    let summary = summary::summary(seen);
     let width = summary.keys().map(String::len).max().unwrap_or_default();
     let lines = summary.iter().map(|(name, words)| {
         let words = words.as_str().unwrap_or_default();

@@ -1,14 +1,17 @@
 //! What Prometheus sees. The values of all labels are bounded: they come from enums, and from the
 //! names in the policy.
 
+mod freshness;
+mod labels;
+
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::atomic::AtomicU64,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
@@ -19,6 +22,12 @@ use crate::{
     nodes::{RuntimeKind, Snapshot},
     server::tls::ServingCertificate,
 };
+use freshness::Freshness;
+use labels::{
+    BuildLabels, ClaimLabels, MirrorLabels, OutcomeLabels, PortLabels, ProblemLabels,
+    RequestLabels, ResourceLabels, RuntimeLabels,
+};
+pub(crate) use labels::{ClaimChange, EventFate, LeaseOutcome, Port, Problem, Watched};
 
 /// From the time of a small review to the API server's patience, in seconds.
 const BUCKETS: [f64; 18] = [
@@ -26,246 +35,9 @@ const BUCKETS: [f64; 18] = [
     2.0, 5.0,
 ];
 
-/// What can go wrong with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Problem {
-    /// The evaluation panicked.
-    Panic,
-    /// The body did not arrive in time.
-    Deadline,
-    /// The body, or what it asks about, is not what a webhook is asked.
-    BadRequest,
-    /// The body is too large.
-    TooLarge,
-    /// A connection was closed at once, because there were too many.
-    ConnectionLimit,
-}
-
-impl Problem {
-    const ALL: [Self; 5] = [
-        Self::Panic,
-        Self::Deadline,
-        Self::BadRequest,
-        Self::TooLarge,
-        Self::ConnectionLimit,
-    ];
-
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::Deadline => "deadline",
-            Self::BadRequest => "bad-request",
-            Self::TooLarge => "too-large",
-            Self::ConnectionLimit => "connection-limit",
-        }
-    }
-}
-
-/// What a connection was made to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Port {
-    /// The webhook's.
-    Webhook,
-    /// The metrics'.
-    Metrics,
-}
-
-/// What became of an Event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EventFate {
-    /// It was written.
-    Published,
-    /// The namespace was told of this reason a while ago.
-    Suppressed,
-    /// Too many were waiting.
-    Dropped,
-    /// The API server did not take it.
-    Failed,
-}
-
-impl EventFate {
-    const ALL: [Self; 4] = [
-        Self::Published,
-        Self::Suppressed,
-        Self::Dropped,
-        Self::Failed,
-    ];
-
-    fn code(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Suppressed => "suppressed",
-            Self::Dropped => "dropped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// What is watched in the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Watched {
-    /// Node objects.
-    Nodes,
-    /// Namespace objects.
-    Namespaces,
-    /// LimitRange objects.
-    LimitRanges,
-    /// ResourceQuota objects.
-    ResourceQuotas,
-    /// The claims of pools.
-    Claims,
-    /// The pods that have a claim of a pool.
-    Pods,
-}
-
-impl Watched {
-    const ALL: [Self; 6] = [
-        Self::Nodes,
-        Self::Namespaces,
-        Self::LimitRanges,
-        Self::ResourceQuotas,
-        Self::Claims,
-        Self::Pods,
-    ];
-    /// What is watched in every cluster; the rest only where the policy has pools.
-    const EVERYWHERE: [Self; 4] = [
-        Self::Nodes,
-        Self::Namespaces,
-        Self::LimitRanges,
-        Self::ResourceQuotas,
-    ];
-
-    /// The name of the resource in the Kubernetes API.
-    pub(crate) fn resource(self) -> &'static str {
-        match self {
-            Self::Nodes => "nodes",
-            Self::Namespaces => "namespaces",
-            Self::LimitRanges => "limitranges",
-            Self::ResourceQuotas => "resourcequotas",
-            Self::Claims => "persistentvolumeclaims",
-            Self::Pods => "pods",
-        }
-    }
-}
-
-/// What came of asking a pool for a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LeaseOutcome {
-    /// A claim with the layers of the pod's cache key.
-    Warm,
-    /// Another claim.
-    Cold,
-    /// There was none that the pod could use.
-    Exhausted,
-    /// Others took each claim that was tried.
-    Contended,
-    /// The API server did not answer in time.
-    Timeout,
-    /// The API server refused the write, or could not be reached.
-    Failed,
-    /// The claims are not known yet.
-    Unknown,
-}
-
-impl LeaseOutcome {
-    const ALL: [Self; 7] = [
-        Self::Warm,
-        Self::Cold,
-        Self::Exhausted,
-        Self::Contended,
-        Self::Timeout,
-        Self::Failed,
-        Self::Unknown,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Warm => "warm",
-            Self::Cold => "cold",
-            Self::Exhausted => "exhausted",
-            Self::Contended => "contended",
-            Self::Timeout => "timeout",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// What the controller did to a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClaimChange {
-    /// It was made.
-    Created,
-    /// Its lease ended.
-    Released,
-    /// It was deleted.
-    Deleted,
-    /// Something of this failed.
-    Failed,
-}
-
-/// How it goes with a watch.
-#[derive(Debug, Default)]
-struct Freshness {
-    /// Whether anybody watches it.
-    begun: AtomicBool,
-    connected: AtomicBool,
-    /// Milliseconds from the start of the process to the last word of the API server.
-    heard: AtomicU64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    system: String,
-    strategy: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ProblemLabels {
-    problem: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RuntimeLabels {
-    runtime: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResourceLabels {
-    resource: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MirrorLabels {
-    mirror: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClaimLabels {
-    profile: String,
-    state: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PortLabels {
-    port: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
-}
-
 /// All metrics. What [`Facts`] hold is read from them at each scrape, so that it cannot differ.
 pub struct Metrics {
     registry: Registry,
-    started: Instant,
     requests: Family<RequestLabels, Counter>,
     duration: Histogram,
     problems: Family<ProblemLabels, Counter>,
@@ -273,7 +45,7 @@ pub struct Metrics {
     connections: Family<PortLabels, Gauge>,
     snapshot_age: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     watch_errors: Family<ResourceLabels, Counter>,
-    freshness: [Freshness; Watched::ALL.len()],
+    freshness: Freshness,
     policy_reloads: Family<OutcomeLabels, Counter>,
     policy_reload_failed: Gauge,
     mirrors: Family<MirrorLabels, Gauge>,
@@ -305,7 +77,6 @@ impl Metrics {
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("slipway"),
-            started: Instant::now(),
             requests: Family::default(),
             duration: Histogram::new(BUCKETS),
             problems: Family::default(),
@@ -313,7 +84,7 @@ impl Metrics {
             connections: Family::default(),
             snapshot_age: Family::default(),
             watch_errors: Family::default(),
-            freshness: Default::default(),
+            freshness: Freshness::default(),
             policy_reloads: Family::default(),
             policy_reload_failed: Gauge::default(),
             mirrors: Family::default(),
@@ -464,22 +235,14 @@ impl Metrics {
 
     /// The leader did something to a claim.
     pub(crate) fn claim_changed(&self, change: ClaimChange) {
-        let outcome = match change {
-            ClaimChange::Created => "created",
-            ClaimChange::Released => "released",
-            ClaimChange::Deleted => "deleted",
-            ClaimChange::Failed => "failed",
-        };
+        let outcome = change.as_str();
         self.claim_changes
             .get_or_create(&OutcomeLabels { outcome })
             .inc();
     }
 
     pub(crate) fn connections(&self, port: Port) -> Gauge {
-        let port = match port {
-            Port::Webhook => "webhook",
-            Port::Metrics => "metrics",
-        };
+        let port = port.as_str();
         self.connections.get_or_create_owned(&PortLabels { port })
     }
 
@@ -508,16 +271,12 @@ impl Metrics {
 
     /// From now on the resource is to be watched.
     pub(crate) fn watch_begins(&self, watched: Watched) {
-        if let Some(freshness) = self.freshness.get(watched as usize) {
-            freshness.begun.store(true, Ordering::Relaxed);
-        }
+        self.freshness.set_begun(watched, true);
     }
 
     /// The resource is watched no more, because nobody needs it.
     pub(crate) fn watch_ends(&self, watched: Watched) {
-        if let Some(freshness) = self.freshness.get(watched as usize) {
-            freshness.begun.store(false, Ordering::Relaxed);
-        }
+        self.freshness.set_begun(watched, false);
         let resource = watched.resource();
         self.snapshot_age.remove(&ResourceLabels { resource });
     }
@@ -565,10 +324,7 @@ impl Metrics {
 
     /// The API server said something of the resource: its watch is connected.
     pub(crate) fn watch_heard(&self, watched: Watched) {
-        if let Some(freshness) = self.freshness.get(watched as usize) {
-            freshness.heard.store(self.now(), Ordering::Relaxed);
-            freshness.connected.store(true, Ordering::Relaxed);
-        }
+        self.freshness.heard(watched);
     }
 
     fn watch_errors(&self, watched: Watched) -> Counter {
@@ -580,12 +336,7 @@ impl Metrics {
     /// The watch of the resource broke, or never began.
     pub(crate) fn watch_lost(&self, watched: Watched) {
         self.watch_errors(watched).inc();
-        if let Some(freshness) = self.freshness.get(watched as usize) {
-            // It may have been silent for days, because nothing changed: it was good until now.
-            if freshness.connected.swap(false, Ordering::Relaxed) {
-                freshness.heard.store(self.now(), Ordering::Relaxed);
-            }
-        }
+        self.freshness.lost(watched);
     }
 
     fn policy_reloads(&self, accepted: bool) -> Counter {
@@ -607,11 +358,6 @@ impl Metrics {
     /// What became of an Event.
     pub(crate) fn event(&self, fate: EventFate) {
         self.events(fate).inc();
-    }
-
-    /// Milliseconds since the start.
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// All of them, in the OpenMetrics text format.
@@ -651,17 +397,8 @@ impl Metrics {
     /// Of each resource that is watched, how old what is known of it may be: nothing while its watch
     /// is connected.
     pub(crate) fn watch_ages(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        let all = Watched::ALL.into_iter().zip(&self.freshness);
-        let begun = all.filter(|(_, freshness)| freshness.begun.load(Ordering::Relaxed));
-        begun.map(|(watched, freshness)| {
-            let heard = freshness.heard.load(Ordering::Relaxed);
-            let age = if freshness.connected.load(Ordering::Relaxed) {
-                Duration::ZERO
-            } else {
-                Duration::from_millis(self.now().saturating_sub(heard))
-            };
-            (watched.resource(), age)
-        })
+        let ages = self.freshness.ages();
+        ages.map(|(watched, age)| (watched.resource(), age))
     }
 
     fn set_snapshot_age(&self) {

@@ -1,0 +1,106 @@
+//! The registration of the webhook, and who stands behind it.
+
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
+
+use super::super::{Problem, cluster::Seen};
+use crate::certificates::last_end;
+
+/// A webhook that may hold up a pod for longer than this is noticed.
+const MAX_TIMEOUT_SECONDS: i32 = 10;
+/// A CA that ends sooner is noticed: by then it should have been renewed.
+pub(super) const CA_SOON: Duration = Duration::from_secs(20 * 24 * 60 * 60);
+
+/// All that is wrong with it.
+pub(super) fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
+    let about = format!("MutatingWebhookConfiguration {}", seen.webhook_name);
+    let configuration = match &seen.webhook {
+        Ok(Some(configuration)) => configuration,
+        Ok(None) => {
+            problems.push(Problem::error(
+                &about,
+                "there is none: Slipway is not installed, or under another name",
+                "install the chart, or name it with --webhook-configuration",
+            ));
+            return;
+        }
+        Err(why) => {
+            problems.push(Problem::error(
+                &about,
+                format!("it cannot be read: {why}"),
+                "run this as someone who may read it",
+            ));
+            return;
+        }
+    };
+    let mut webhooks = configuration.webhooks.iter().flatten().peekable();
+    if webhooks.peek().is_none() {
+        problems.push(Problem::error(
+            &about,
+            "it has no webhooks: the API server asks nobody",
+            "install the chart again",
+        ));
+    }
+    for webhook in webhooks {
+        one_webhook(webhook, seen.now, &about, problems);
+    }
+    if seen.ready == Ok(0) {
+        problems.push(Problem::error(
+            &about,
+            "no replica behind its Service is ready: pods are created without Slipway",
+            "look at the pods of the Deployment, and at what their /readyz says",
+        ));
+    }
+}
+
+/// A CA must be there, and be good for a while.
+fn ca_problem(webhook: &str, bundle: &[u8], now: SystemTime, about: &str) -> Option<Problem> {
+    let so = "the API server trusts no replica, and pods are created without Slipway";
+    let remedy = "with self-made certificates the leader writes it: look for `certificate` in its log; otherwise see docs/certificates.md";
+    let what = match last_end(bundle) {
+        _ if bundle.is_empty() => format!("{webhook} has no caBundle: {so}"),
+        None => format!("the caBundle of {webhook} holds no certificates: {so}"),
+        Some(end) if end <= now => {
+            format!("every CA in the caBundle of {webhook} has ended: {so}")
+        }
+        Some(end) if end <= now + CA_SOON => {
+            let days = CA_SOON.as_secs() / (24 * 60 * 60);
+            let what = format!("every CA in the caBundle of {webhook} ends within {days} days");
+            return Some(Problem::warning(about, what, remedy));
+        }
+        Some(_) => return None,
+    };
+    Some(Problem::error(about, what, remedy))
+}
+
+fn one_webhook(
+    webhook: &MutatingWebhook,
+    now: SystemTime,
+    about: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let bundle = webhook.client_config.ca_bundle.as_ref();
+    let bundle = bundle.map_or(&[][..], |bundle| &bundle.0);
+    problems.extend(ca_problem(&webhook.name, bundle, now, about));
+    if webhook.failure_policy.as_deref() != Some("Ignore") {
+        problems.push(Problem::warning(
+            about,
+            format!("{} has the failurePolicy Fail: no pod of the namespaces that have opted in is created while Slipway is down", webhook.name),
+            "set `webhook.failurePolicy: Ignore` in the chart's values",
+        ));
+    }
+    if webhook
+        .timeout_seconds
+        .is_none_or(|seconds| seconds > MAX_TIMEOUT_SECONDS)
+    {
+        problems.push(Problem::warning(
+            about,
+            format!(
+                "{} may hold up a pod for more than {MAX_TIMEOUT_SECONDS} s",
+                webhook.name
+            ),
+            "set `webhook.timeoutSeconds: 5` in the chart's values",
+        ));
+    }
+}
