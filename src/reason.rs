@@ -53,6 +53,13 @@ pub enum Reason {
     DockerdAdded,
     /// The pod has no dockerd, and the profile adds none.
     NoDockerd,
+    /// A quota would refuse the pod with a container that says too little of its resources.
+    QuotaDemands {
+        /// What is not added.
+        container: &'static str,
+        /// What it would have to say, such as `limits.memory`.
+        resource: String,
+    },
     /// The profile asks for this strategy.
     ProfileAsks,
     /// The pod asks for this strategy.
@@ -173,6 +180,7 @@ impl Reason {
             Self::DockerdReplaced => "dockerd-replaced",
             Self::DockerdAdded => "dockerd-added",
             Self::NoDockerd => "no-dockerd",
+            Self::QuotaDemands { .. } => "quota-demands",
             Self::ProfileAsks => "profile-asks",
             Self::PodAsks => "pod-asks",
             Self::PodAskRefused(_) => "pod-ask-refused",
@@ -226,6 +234,7 @@ impl Reason {
                 | Self::ClaimMayBeShared(_)
                 | Self::AnnotationsFull(_)
                 | Self::DockerTooOld(_)
+                | Self::QuotaDemands { .. }
         )
     }
 }
@@ -280,6 +289,13 @@ impl fmt::Display for Reason {
             Self::NoDockerd => {
                 f.write_str("the pod has no dockerd, and the profile adds none (dind.inject: never)")
             }
+            Self::QuotaDemands {
+                container,
+                resource,
+            } => write!(
+                f,
+                "{container} is not added: a ResourceQuota demands {resource} of every container, and neither the profile nor a LimitRange says it"
+            ),
             Self::ProfileAsks => f.write_str("the profile asks for it"),
             Self::PodAsks => f.write_str("the pod asks for it with slipway.io/strategy"),
             Self::PodAskRefused(asked) => write!(

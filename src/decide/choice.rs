@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Cluster, DockerdPlan, Finding, Outcome, Plan, STRATEGY, Strategy, bounded};
 use crate::{
     dockerd::runs_dockerd,
-    namespace::{Namespace, PodSecurity},
+    namespace::{Namespace, PodSecurity, missing_for_quota},
     nodes::{Agreement, Candidates, Pin, Restriction, RuntimeFacts, RuntimeKind},
     pod::{Container, ContainerRef, Pod},
     policy::{InjectDind, Profile, StrategyChoice, WhenMixed, WhenNoNodes, values::SocketPath},
@@ -185,6 +185,7 @@ impl<'a> Choice<'a, '_> {
                 if self.speaks_to_another_docker() {
                     return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
                 }
+                self.quotas_admit_dockerd()?;
                 self.supports(Strategy::Dind, Reason::DockerdAdded);
                 DockerdPlan::Add
             }
@@ -193,6 +194,22 @@ impl<'a> Choice<'a, '_> {
             self.supports(Strategy::Dind, Reason::PodBringsDockerd);
         }
         Ok(self.plan(Strategy::Dind, dockerd, host_access.is_ok()))
+    }
+
+    /// Whether a dockerd that is added says of its resources what quotas demand. Where the pod says it as a whole, they demand
+    /// nothing of containers.
+    fn quotas_admit_dockerd(&self) -> Result<(), Reason> {
+        let Some(namespace) = self.known.filter(|_| self.pod.spec.resources.is_none()) else {
+            return Ok(());
+        };
+        let settings = &self.profile.dind.resources;
+        match missing_for_quota(&namespace.quotas, &namespace.limits, settings) {
+            Some(resource) => Err(Reason::QuotaDemands {
+                container: "dockerd",
+                resource: resource.to_owned(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Whether a client without a dockerd in the pod is pointed at one in the network.

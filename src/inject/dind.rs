@@ -85,9 +85,12 @@ pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
     }
     for (set, what) in [
         (
-            !profile.dind.resources.requests.is_empty(),
+            !profile.dind.resources.requests.is_empty()
+                || !profile.dind.resources.limits.is_empty(),
             "dind.resources",
         ),
+        (profile.dind.image.is_some(), "dind.image"),
+        (profile.dind.start_containerd, "startContainerd"),
         (!profile.dind.log_opts.is_empty(), "dind.logOpts"),
         (profile.dind.storage_driver.is_some(), "dind.storageDriver"),
         (!profile.dind.env.is_empty(), "dind.env"),

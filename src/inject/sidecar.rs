@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     dockerd::Image,
+    namespace::missing_for_quota,
     pod::{Container, is_within},
     policy::{Buildkitd, Cache, Dind, values::Mtu},
     reason::Reason,
@@ -108,18 +109,26 @@ fn start_wrapper(
 ) -> Vec<Cow<'static, str>> {
     let dind = &builder.plan.profile.dind;
     let image = Image::parse(image);
+    let admits = |builder: &mut Builder<'_>, what: &str| {
+        if image.is_rootless() {
+            builder.note(Reason::Rootless(what.to_owned()));
+        }
+        !image.is_rootless()
+    };
     let mut start = Start::default();
-    if dind.mtu == Some(Mtu::Auto) {
+    if dind.mtu == Some(Mtu::Auto) && admits(builder, "mtu: auto") {
         start.mtu(settings::knows_network_mtu(image));
     }
-    if image.is_rootless() {
-        builder.note(Reason::Rootless("node slots".to_owned()));
-    } else if let Some(slots) = dind.cache.node_slots()
+    if let Some(slots) = dind.cache.node_slots()
+        && admits(builder, "node slots")
         && let Some(source) = start::slots_source(builder, slots)
     {
         let volume = builder.volume(start::SLOTS_VOLUME, &source);
         mounts.push(json!({"name": volume, "mountPath": start::SLOTS_DIR}));
         start.slots(slots);
+    }
+    if dind.start_containerd && admits(builder, "startContainerd") {
+        start.containerd();
     }
     start.command([]).unwrap_or_default()
 }
@@ -186,6 +195,15 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
         return;
     }
     let plan = builder.plan;
+    if builder.pod.spec.resources.is_none()
+        && let Some(resource) = missing_for_quota(plan.quotas, plan.limits, &settings.resources)
+    {
+        builder.note(Reason::QuotaDemands {
+            container: "buildkitd",
+            resource: resource.to_owned(),
+        });
+        return;
+    }
     let address = format!("unix://{BUILDKIT_RUN}/buildkitd.sock");
     let run = builder.volume("slipway-buildkit-run", &json!({"emptyDir": {}}));
     for client in &plan.clients {
