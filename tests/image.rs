@@ -187,3 +187,36 @@ fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() {
     let schema = run(&["policy", "schema"]);
     assert!(serde_json::from_str::<Value>(&schema).is_ok(), "{schema}");
 }
+
+/// An image that is compiled from source cannot be built here, without a network: at least its files are all sent.
+#[test]
+fn what_the_dockerfile_copies_is_part_of_the_context() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let ignore = read(".dockerignore");
+    let mut patterns = ignore.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(patterns.next(), Some("*"), "everything else is left out");
+    let sent: Vec<&str> = patterns
+        .map(|line| line.strip_prefix('!').unwrap())
+        .collect();
+    let dockerfile = read("Dockerfile");
+    let copies = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|copy| !copy.starts_with("--from"));
+    let mut sources = 0;
+    for copy in copies {
+        let words: Vec<&str> = copy
+            .split(' ')
+            .filter(|word| !word.starts_with("--"))
+            .collect();
+        for source in &words[..words.len() - 1] {
+            // Of a prebuilt image: a build argument.
+            let source = source.replace("${BINARY}", "dist");
+            assert!(sent.contains(&&*source), "{source} is not sent");
+            assert!(source == "dist" || root.join(&source).exists(), "{source}");
+            sources += 1;
+        }
+    }
+    assert!(sources > 5, "{sources}");
+}

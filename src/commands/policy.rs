@@ -24,7 +24,7 @@ pub(super) enum PolicyCommand {
 const AFTER_HELP: &str = "\
 Examples:
   slipway policy check policy.yaml
-  kubectl get configmap slipway-policy -n slipway -o jsonpath='{.data.policy\\.yaml}' | slipway policy check -";
+  kubectl get configmap slipway-policy -n slipway-system -o jsonpath='{.data.policy\\.yaml}' | slipway policy check -";
 
 /// Say whether a policy file would be accepted, and what in it does nothing
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Where programs are looked for: the distribution's, so that client and daemon fit.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const NEEDED: [&str; 9] = [
     "dockerd",
     "docker",

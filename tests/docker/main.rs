@@ -22,3 +22,4 @@ mod machine;
 mod oddities;
 mod slots;
 mod start_containerd;
+mod sweeper;
