@@ -16,7 +16,7 @@ const SHELL: [&str; 12] = [
     "facts.rs",
     "fleet.rs",
     "leader",
-    "metrics.rs",
+    "metrics",
     "server",
     "watch",
 ];

@@ -99,10 +99,60 @@ fn settle<'q>(wish: &Wish<'q>, bounds: &Bounds<'q>) -> Settled<'q> {
     (request, limit)
 }
 
+/// A request or a limit of the dockerd container: what it has, and what the profile wants.
+struct Bid<'q> {
+    kind: ResourceKind,
+    present: Option<Quantity>,
+    wanted: Option<&'q Quantity>,
+    /// Whether the profile's word counts, and not the pod's.
+    is_open: bool,
+}
+
+impl<'q> Bid<'q> {
+    fn new(
+        builder: &Builder<'q>,
+        container: &Container<'_>,
+        kind: ResourceKind,
+        name: &str,
+        bounds: &Bounds<'q>,
+    ) -> Self {
+        let settings = &builder.plan.profile.dind.resources;
+        let (wanted, default) = match kind {
+            ResourceKind::Requests => (settings.requests.get(name), bounds.default_request),
+            ResourceKind::Limits => (settings.limits.get(name), bounds.default_limit),
+        };
+        let present = present(container, kind, name);
+        let counted = format!("{}.{name}", kind.as_str());
+        let is_counted = builder.plan.quotas.contains(&counted);
+        let is_open = present.as_ref().is_none_or(|present| {
+            // Defaults that a LimitRange filled in are not the pod's own word.
+            let is_default = Some(present) == default;
+            // More than the pod had may be more than a quota has left, and the pod would be refused.
+            let in_quota = !is_counted || wanted.is_none_or(|wanted| wanted <= present);
+            (is_default || builder.overwrites_resources()) && in_quota
+        });
+        Self {
+            kind,
+            present,
+            wanted,
+            is_open,
+        }
+    }
+
+    /// What the profile may set.
+    fn wish(&self) -> Option<&'q Quantity> {
+        self.wanted.filter(|_| self.is_open)
+    }
+
+    /// What stays as the pod has it.
+    fn kept(&self) -> Option<&Quantity> {
+        self.present.as_ref().filter(|_| self.wish().is_none())
+    }
+}
+
 /// Requests and limits of the dockerd container.
 pub(super) fn dockerd(builder: &mut Builder<'_>, place: ContainerRef) {
-    let plan = builder.plan;
-    let settings = &plan.profile.dind.resources;
+    let settings = &builder.plan.profile.dind.resources;
     let Some(container) = builder.container(place) else {
         return;
     };
@@ -110,81 +160,46 @@ pub(super) fn dockerd(builder: &mut Builder<'_>, place: ContainerRef) {
         builder.note(Reason::PodLevelResources);
         return;
     }
-    let names: BTreeSet<&String> = settings
-        .requests
-        .keys()
-        .chain(settings.limits.keys())
-        .collect();
-    for name in names {
-        let bounds = Bounds::of(plan.limits, "Container", name);
-        let request = present(container, ResourceKind::Requests, name);
-        let limit = present(container, ResourceKind::Limits, name);
-        // Defaults that a LimitRange filled in are not the pod's own word.
-        let request_is_default = request.is_some() && request.as_ref() == bounds.default_request;
-        let limit_is_default = limit.is_some() && limit.as_ref() == bounds.default_limit;
-        let replace = builder.overwrites_resources();
-        let wanted_request = settings.requests.get(name);
-        let wanted_limit = settings.limits.get(name);
-        // More than the pod had may be more than a quota has left, and the pod would be refused.
-        let in_quota = |kind: ResourceKind, present: &Quantity, wanted: Option<&Quantity>| {
-            let counted = plan.quotas.contains(&format!("{}.{name}", kind.as_str()));
-            !counted || wanted.is_none_or(|wanted| wanted <= present)
-        };
-        let open = |kind, present: &Option<Quantity>, is_default: bool, wanted| match present {
-            None => true,
-            Some(present) => (is_default || replace) && in_quota(kind, present, wanted),
-        };
-        let take_request = open(
-            ResourceKind::Requests,
-            &request,
-            request_is_default,
-            wanted_request,
-        );
-        let take_limit = open(ResourceKind::Limits, &limit, limit_is_default, wanted_limit);
-        for (kind, wanted, present, take) in [
-            (
-                ResourceKind::Requests,
-                wanted_request,
-                &request,
-                take_request,
-            ),
-            (ResourceKind::Limits, wanted_limit, &limit, take_limit),
-        ] {
-            if !take && wanted.is_some() && wanted != present.as_ref() {
-                builder.note(Reason::PodSets(format!("{}.{name}", kind.as_str())));
-            }
+    let names = settings.requests.keys().chain(settings.limits.keys());
+    for name in names.collect::<BTreeSet<&String>>() {
+        dockerd_resource(builder, place, container, name);
+    }
+}
+
+/// The request and the limit of one resource: one without the other could leave a request above its limit.
+fn dockerd_resource(
+    builder: &mut Builder<'_>,
+    place: ContainerRef,
+    container: &Container<'_>,
+    name: &str,
+) {
+    let bounds = Bounds::of(builder.plan.limits, "Container", name);
+    let [request, limit] = [ResourceKind::Requests, ResourceKind::Limits]
+        .map(|kind| Bid::new(builder, container, kind, name, &bounds));
+    for bid in [&request, &limit] {
+        if !bid.is_open && bid.wanted.is_some() && bid.wanted != bid.present.as_ref() {
+            builder.note(Reason::PodSets(format!("{}.{name}", bid.kind.as_str())));
         }
-        let wish = Wish {
-            kept_request: request
-                .as_ref()
-                .filter(|_| !(take_request && wanted_request.is_some())),
-            kept_limit: limit
-                .as_ref()
-                .filter(|_| !(take_limit && wanted_limit.is_some())),
-            request: wanted_request.filter(|_| take_request),
-            limit: wanted_limit.filter(|_| take_limit),
-        };
-        let (new_request, new_limit) = settle(&wish, &bounds);
-        // One without the other could leave a request above its limit.
-        let fits = [
-            (ResourceKind::Requests, new_request),
-            (ResourceKind::Limits, new_limit),
-        ]
-        .into_iter()
-        .all(|(kind, quantity)| {
-            quantity.is_none_or(|quantity| fits_pod(builder, Some(place), kind, name, quantity))
-        });
-        if !fits {
-            continue;
-        }
-        for (kind, wanted, settled, present) in [
-            (ResourceKind::Requests, wish.request, new_request, &request),
-            (ResourceKind::Limits, wish.limit, new_limit, &limit),
-        ] {
-            note_clamped(builder, kind, name, wanted, settled);
-            if let Some(settled) = settled.filter(|settled| present.as_ref() != Some(settled)) {
-                builder.resource(place, kind, name, settled.as_str());
-            }
+    }
+    let wish = Wish {
+        kept_request: request.kept(),
+        kept_limit: limit.kept(),
+        request: request.wish(),
+        limit: limit.wish(),
+    };
+    let (new_request, new_limit) = settle(&wish, &bounds);
+    let settled = [(&request, new_request), (&limit, new_limit)];
+    let mut fits = |(bid, quantity): &(&Bid<'_>, Option<&Quantity>)| {
+        quantity.is_none_or(|quantity| fits_pod(builder, Some(place), bid.kind, name, quantity))
+    };
+    if !settled.iter().all(&mut fits) {
+        return;
+    }
+    for (bid, quantity) in settled {
+        note_clamped(builder, bid.kind, name, bid.wish(), quantity);
+        if let Some(quantity) = quantity.filter(|quantity| bid.present.as_ref() != Some(*quantity))
+        {
+            builder.resource(place, bid.kind, name, quantity.as_str());
         }
     }
 }

@@ -295,7 +295,7 @@ impl Metrics {
         );
         registry.register(
             "leader",
-            "1 on the replica that keeps the certificates",
+            "1 on the replica that leads: it keeps the certificates, and the claims of pools",
             self.leader.clone(),
         );
     }

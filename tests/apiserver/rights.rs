@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fixture::installed,
-    harness::{eventually, pods},
+    harness::{apply, eventually, pods},
 };
 
 const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
@@ -158,4 +158,64 @@ async fn an_event_tells_the_owner_what_can_be_mended() {
     assert_eq!(event["involvedObject"]["name"], owner["name"]);
     let message = event["message"].as_str().unwrap();
     assert!(message.contains("missing"), "{message}");
+}
+
+#[tokio::test]
+async fn with_pools_the_account_touches_no_claim_but_theirs() {
+    let Some(here) = installed().await else {
+        return;
+    };
+    // Beside the release: the rights, and what guards them, of another one.
+    let values = json!({"fullnameOverride": "pooled", "pools": {"enabled": true}});
+    let mut objects = here.release.rendered(values);
+    let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
+    objects.retain(|object| {
+        let kind = object["kind"].as_str().unwrap();
+        object["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("pooled")
+            && (kinds.contains(&kind) || kind.starts_with("ValidatingAdmissionPolicy"))
+            && object["metadata"]["annotations"]
+                .get("helm.sh/hook")
+                .is_none()
+    });
+    assert_eq!(objects.len(), 5, "{objects:#?}");
+    apply(&here.cluster, &objects);
+    let admin = here.cluster.admin().await;
+    here.cluster.namespace("guarded", json!({})).await;
+    let path = "/api/v1/namespaces/guarded/persistentvolumeclaims";
+    let claim = |name: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "labels": labels},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+    };
+    let of_pool = json!({"slipway.io/pool": "fast"});
+    admin.post(path, &claim("database", json!({}))).await.ok();
+    let account = here.release.api_of(&here.cluster, "pooled").await;
+    eventually("the guard", async || {
+        let reply = account.post(path, &claim("stray", json!({}))).await;
+        if reply.is_ok() {
+            admin.delete(&format!("{path}/stray")).await.ok();
+            return None;
+        }
+        reply
+            .message()
+            .contains("touches no claim but")
+            .then_some(())
+    })
+    .await;
+
+    let database = format!("{path}/database");
+    assert_eq!(account.delete(&database).await.status, 403);
+    let labelled = json!({"metadata": {"labels": of_pool}});
+    assert_eq!(account.merge(&database, &labelled).await.status, 403);
+    account.post(path, &claim("layers", of_pool)).await.ok();
+    let layers = format!("{path}/layers");
+    let held = json!({"metadata": {"annotations": {"slipway.io/lease": "a"}}});
+    account.merge(&layers, &held).await.ok();
+    let out = json!({"metadata": {"labels": {"slipway.io/pool": null}}});
+    assert_eq!(account.merge(&layers, &out).await.status, 403);
+    account.delete(&layers).await.ok();
+    // Others are not asked.
+    admin.delete(&database).await.ok();
 }

@@ -9,11 +9,13 @@ use crate::{
 };
 
 /// Kinds that are not in a namespace.
-const CLUSTER: [&str; 4] = [
+const CLUSTER: [&str; 6] = [
     "ClusterRole",
     "ClusterRoleBinding",
     "MutatingWebhookConfiguration",
     "PriorityClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 ];
 
 pub fn check(values: &Value, objects: &Objects) {

@@ -49,6 +49,8 @@ pub fn switches() -> Vec<Value> {
         json!({"serviceAccount": {"create": false, "name": "mine"}}),
         json!({"serviceAccount": {"name": "gate", "annotations": {"a": "b"}}}),
         json!({"policyConfigMap": "ours", "probeMirrors": false}),
+        json!({"statusPage": {"enabled": false}}),
+        json!({"pools": {"enabled": true, "guard": false}}),
         json!({"revisionHistoryLimit": 0, "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
             "podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null}}),
         json!({"extraVolumes": [{"name": "ca", "secret": {"secretName": "api-server-ca"}}],

@@ -18,7 +18,7 @@ fn with_everything() -> Objects {
 
 /// The names under which the source registers metrics, with the suffix that their type adds.
 fn known() -> BTreeSet<String> {
-    let source = read("src/metrics.rs");
+    let source = read("src/metrics/mod.rs");
     let registered = source.split(".register(").skip(1).filter_map(|rest| {
         let (name, rest) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
         Some((

@@ -116,6 +116,29 @@ fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() {
 }
 
 #[test]
+fn where_there_are_pools_slipway_is_kept_from_all_other_claims() {
+    if !is_here() {
+        return;
+    }
+    const GUARD: &str = "ValidatingAdmissionPolicy";
+    let with = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
+    let policy = &with.one(GUARD)["spec"];
+    let condition = policy["matchConditions"][0]["expression"].as_str().unwrap();
+    let account = format!("'system:serviceaccount:{NAMESPACE}:gate'");
+    assert!(condition.ends_with(&account), "{condition}");
+    let binding = &with.one("ValidatingAdmissionPolicyBinding")["spec"];
+    assert_eq!(binding["policyName"], with.one(GUARD)["metadata"]["name"]);
+    assert_eq!(binding["validationActions"], json!(["Deny"]));
+    assert!(!render(&json!({})).has(GUARD));
+    assert!(!render(&json!({"pools": {"enabled": true, "guard": false}})).has(GUARD));
+    let old = render_for(
+        &json!({"pools": {"enabled": true}}),
+        &["--kube-version=1.29.0"],
+    );
+    assert!(!old.has(GUARD), "1.29 does not know it");
+}
+
+#[test]
 fn claims_are_touched_only_with_pools() {
     if !is_here() {
         return;

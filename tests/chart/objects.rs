@@ -1,7 +1,9 @@
 //! Rendered objects: found by kind, and held against the Kubernetes API's own types.
 
 use k8s_openapi::api::{
-    admissionregistration::v1::MutatingWebhookConfiguration,
+    admissionregistration::v1::{
+        MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    },
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
@@ -154,6 +156,10 @@ pub fn check_type(object: &Value) {
         "RoleBinding" => round_trip::<RoleBinding>(object),
         "Service" => round_trip::<Service>(object),
         "ServiceAccount" => round_trip::<ServiceAccount>(object),
+        "ValidatingAdmissionPolicy" => round_trip::<ValidatingAdmissionPolicy>(object),
+        "ValidatingAdmissionPolicyBinding" => {
+            round_trip::<ValidatingAdmissionPolicyBinding>(object);
+        }
         _ => assert!(CUSTOM.contains(&kind), "an unexpected kind: {object}"),
     }
 }

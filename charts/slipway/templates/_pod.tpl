@@ -7,6 +7,7 @@
 - --metrics-listen={{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
 - --policy=/etc/slipway/policy/policy.yaml
 - --probe-mirrors={{ .Values.probeMirrors }}
+- --status-page={{ .Values.statusPage.enabled }}
 - --certificates={{ $mode }}
 {{- if eq $mode "self" }}
 - --tls-secret={{ include "slipway.tlsSecretName" . }}

@@ -218,6 +218,14 @@ listens_on() {
     echo "${address:-unix:///var/run/docker.sock}"
 }
 
+# In a cgroup namespace of its own (v2), docker's entrypoint moves all processes out of the root, and some of its versions end when
+# one is born there meanwhile. What runs beside dockerd goes first, to $cgroup. Without such a namespace the root is the node's.
+find_cgroup() {
+    cgroup=''
+    read -r own </proc/self/cgroup && [ "$own" = 0::/ ] && mkdir -p /sys/fs/cgroup/init 2>/dev/null || return 0
+    cgroup=/sys/fs/cgroup/init/cgroup.procs
+}
+
 # The MTU of the interface with the default route.
 pod_mtu() {
     interface=$(awk '$2 == "00000000" { print $1; exit }' /proc/net/route)
@@ -252,7 +260,12 @@ if [ "$slots" -gt 0 ]; then
     else
         log 'data-root: temporary, empty'
     fi
-    (follow "$(listens_on "$@")") 9>&- &
+    address=$(listens_on "$@")
+    find_cgroup
+    (
+        { [ -z "$cgroup" ] || echo 0 >"$cgroup"; } 2>/dev/null
+        follow "$address"
+    ) 9>&- &
 fi
 if [ -n "$containerd" ]; then
     if start_containerd "${slot:-/var/lib}/docker"; then

@@ -125,6 +125,10 @@ impl Api {
     pub async fn merge(&self, path: &str, body: &Value) -> Reply {
         self.send("PATCH", path, Some(body)).await.unwrap()
     }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send("DELETE", path, None).await.unwrap()
+    }
 }
 
 /// `299 - "text"`, as RFC 9111 once had it.

@@ -159,6 +159,14 @@ impl Release {
         path
     }
 
+    /// The way to the API server of a service account in the release's namespace.
+    pub async fn api_of(&self, cluster: &Cluster, account: &str) -> Api {
+        let kubeconfig = cluster.kubeconfig_with_token(&token(cluster, account).await);
+        let path = self.directory.join(format!("{account}.kubeconfig"));
+        fs::write(&path, kubeconfig).unwrap();
+        Api::of_kubeconfig(&path).await
+    }
+
     /// Breaks the connections that the API server keeps open.
     pub fn close_connections(&self) {
         self.service.close_connections();
