@@ -181,7 +181,7 @@ async fn with_pools_the_account_touches_no_claim_but_theirs() {
                 .is_none()
     });
     assert_eq!(objects.len(), 5, "{objects:#?}");
-    apply(&here.cluster, &objects);
+    apply(here.cluster, &objects);
     let admin = here.cluster.admin().await;
     here.cluster.namespace("guarded", json!({})).await;
     let path = "/api/v1/namespaces/guarded/persistentvolumeclaims";

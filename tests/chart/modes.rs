@@ -117,10 +117,10 @@ fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() {
 
 #[test]
 fn where_there_are_pools_slipway_is_kept_from_all_other_claims() {
+    const GUARD: &str = "ValidatingAdmissionPolicy";
     if !is_here() {
         return;
     }
-    const GUARD: &str = "ValidatingAdmissionPolicy";
     let with = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
     let policy = &with.one(GUARD)["spec"];
     let condition = policy["matchConditions"][0]["expression"].as_str().unwrap();
