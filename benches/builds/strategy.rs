@@ -33,6 +33,8 @@ pub enum Task {
     Build(Order),
     /// Builds it with `--cache-from` and `--cache-to` of `type=local` in the directory that the profile mounts.
     BuildWithLocalCache,
+    /// Builds it with buildctl, by the buildkitd that the profile adds.
+    BuildWithBuildctl,
     /// Pulls the base image.
     Pull,
 }
@@ -62,6 +64,8 @@ pub const PLAIN: &str = "plain";
 pub const PLAIN_PULL: &str = "pull";
 /// The profile whose results say whether the mission's claims hold.
 pub const DEFAULT: &str = "slots+mirror";
+/// A buildkitd whose cache outlives its pod.
+pub const BUILDKITD: &str = "buildkitd, claim";
 
 impl Strategy {
     fn build(name: &'static str, about: &'static str, profile: Option<Value>) -> Self {
@@ -75,6 +79,19 @@ impl Strategy {
             disk: Disk::Volume,
             rate: 100,
             since: 0,
+        }
+    }
+
+    fn buildkitd(name: &'static str, about: &'static str, cache: &Value) -> Self {
+        let profile = json!({
+            "strategy": "containerd",
+            "replaceDockerd": true,
+            "containerd": {"buildkitd": {"cache": cache}},
+            "dind": {"registryMirrors": [MIRROR_URL]},
+        });
+        Self {
+            task: Task::BuildWithBuildctl,
+            ..Self::build(name, about, Some(profile))
         }
     }
 
@@ -112,7 +129,7 @@ impl Strategy {
     pub fn can_hit(&self) -> usize {
         match self.task {
             Task::Build(order) => order.can_hit(),
-            Task::BuildWithLocalCache => Order::SourcesLate.can_hit(),
+            Task::BuildWithLocalCache | Task::BuildWithBuildctl => Order::SourcesLate.can_hit(),
             Task::Pull => 0,
         }
     }
@@ -128,7 +145,7 @@ pub fn all() -> Vec<Strategy> {
     let empty_dir = || json!({"type": "emptyDir"});
     let slots = || json!({"type": "nodeSlots"});
     let claim =
-        json!({"type": "pvc", "claimName": "docker-cache", "accessMode": "ReadWriteOncePod"});
+        |name: &str| json!({"type": "pvc", "claimName": name, "accessMode": "ReadWriteOncePod"});
     let limited = |cpu: &str| {
         Some(
             json!({"dind": {"registryMirrors": none, "cache": empty_dir(), "resources": {"limits": {"cpu": cpu}}}}),
@@ -154,7 +171,10 @@ pub fn all() -> Vec<Strategy> {
         )
         .in_a_row(3)
         .since(23),
-        Strategy::build("claim", "one claim kept on `/var/lib/docker`, no mirror", with(&none, claim)).in_a_row(5),
+        Strategy::build("claim", "one claim kept on `/var/lib/docker`, no mirror", with(&none, claim("docker-cache"))).in_a_row(5),
+        Strategy::buildkitd("buildkitd", "the strategy `containerd` with its buildkitd, a warm mirror", &empty_dir()),
+        Strategy::buildkitd(BUILDKITD, "the same with a claim kept on `/var/lib/buildkit`", &claim("buildkit-cache"))
+            .in_a_row(5),
         Strategy::build(
             "legacy-builder",
             "`DOCKER_BUILDKIT=0`",

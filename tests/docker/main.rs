@@ -14,6 +14,7 @@
 )]
 #![cfg(target_os = "linux")]
 
+mod buildkitd;
 mod examples;
 mod faults;
 mod kubelet;
