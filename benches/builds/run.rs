@@ -11,6 +11,7 @@ use std::{
 use clap::Parser;
 
 use super::{
+    bar::Bar,
     cgroup, chart, job,
     machine::{buildkitd, check, stdout},
     record::{Record, Records},
@@ -151,42 +152,30 @@ fn measure(arguments: &Arguments, dir: &Path, version: &str, records: &mut Recor
             .map(move |strategy| (round, *strategy))
             .collect::<Vec<_>>()
     });
-    let rows: Vec<(usize, &Strategy)> = rows.collect();
+    let rows: Vec<(usize, &Strategy)> = rows
+        .filter(|(round, strategy)| !records.has(strategy.name, *round, strategy.jobs))
+        .collect();
+    if rows.is_empty() {
+        return true;
+    }
+    let minutes = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(60 * minutes));
     let begin = Instant::now();
-    let mut site = None;
-    for (number, (round, strategy)) in rows.iter().enumerate() {
-        if records.has(strategy.name, *round, strategy.jobs) {
-            continue;
-        }
-        let minutes = arguments
-            .minutes
-            .map(|minutes| Duration::from_secs(60 * minutes));
+    let tree = arguments.docker_tree.as_deref();
+    let mut site = Site::new(dir, tree, version.to_owned(), Size::FULL);
+    let bar = Bar::new(rows.iter().map(|(_, strategy)| *strategy));
+    for (round, strategy) in rows {
         if minutes.is_some_and(|minutes| begin.elapsed() > minutes) {
             return false;
         }
-        let site = site.get_or_insert_with(|| {
-            Site::new(
-                dir,
-                arguments.docker_tree.as_deref(),
-                version.to_owned(),
-                Size::FULL,
-            )
-        });
-        site.set_mirror(strategy.mirror);
+        bar.aside(|| site.set_mirror(strategy.mirror));
         let node = site.fresh_node();
         let mut row: Vec<Record> = Vec::new();
         for job in 1..=strategy.jobs {
-            let record = job::run(site, &node, strategy, *round, job);
-            eprintln!(
-                "[{}/{}] round {round}, {}, job {job}: {:.1} s, {:.1} CPU s, {} of {} steps were there",
-                number + 1,
-                rows.len(),
-                strategy.name,
-                record.wall,
-                record.cpu,
-                record.hits,
-                record.steps
-            );
+            bar.begins(round, strategy, job);
+            let record = job::run(&site, &node, strategy, round, job);
+            bar.ended(&record);
             // A kept data-root that does not serve would be measured as a slow one.
             let keeps = strategy.jobs > 1 && job > 1;
             assert!(
