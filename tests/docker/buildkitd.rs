@@ -29,8 +29,8 @@ fn pod(cache: &Value, mirrors: &[&str]) -> Value {
     patched(&pod, &policy.to_string(), nodes)
 }
 
-/// The pod's buildkitd, when its startup probe has succeeded.
-fn up<'m>(
+/// The pod's buildkitd.
+fn start<'m>(
     machine: &'m Machine,
     name: &str,
     pod: &Value,
@@ -44,14 +44,24 @@ fn up<'m>(
         mounts,
         ..Surroundings::default()
     };
-    let mut container = Container::start_one(
+    Container::start_one(
         machine,
         name,
         (pod, buildkitd),
         Options::default(),
         &surroundings,
-    );
-    container.wait_for_probe(buildkitd);
+    )
+}
+
+/// The pod's buildkitd, when its startup probe has succeeded.
+fn up<'m>(
+    machine: &'m Machine,
+    name: &str,
+    pod: &Value,
+    programs: &[(PathBuf, String)],
+) -> Container<'m> {
+    let mut container = start(machine, name, pod, programs);
+    container.wait_for_probe(buildkitd_of(pod).unwrap());
     container
 }
 
@@ -156,4 +166,19 @@ fn its_socket_belongs_to_a_group_that_the_runner_is_in() {
     let command = ["buildctl", "debug", "workers"];
     let mut command = buildkitd.within(&[&client[..], &command].concat());
     stdout(command.envs(variables(&pod["spec"]["containers"][0])));
+}
+
+#[test]
+fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() {
+    let Some((machine, programs)) = ready() else {
+        return;
+    };
+    let pod = pod(&json!({"type": "pvc", "claimName": "buildkit"}), &[]);
+    let first = up(&machine, "first", &pod, &programs);
+    let mut second = start(&machine, "second", &pod, &programs);
+    second.wait_until_ended();
+    let log = second.log();
+    assert!(log.contains("another instance running"), "{log}");
+    assert_eq!(build(&first, &pod), 0);
+    assert_eq!(build(&first, &pod), 2);
 }
