@@ -1,4 +1,4 @@
-//! What a job uses, as the kernel accounts it: a cgroup for the pod, with one for dockerd and one for the client in it.
+//! What a job uses, as the kernel accounts it: a cgroup for the pod, with one for the daemon and one for the client in it.
 
 use std::{
     fs,
@@ -51,7 +51,7 @@ impl Cgroup {
             if is_unified() {
                 enable_controllers(dir);
             }
-            for child in ["dockerd", "client"] {
+            for child in ["daemon", "client"] {
                 fs::create_dir(dir.join(child)).unwrap();
             }
         }
@@ -64,14 +64,14 @@ impl Cgroup {
         paths.map(|path| path.display().to_string()).collect()
     }
 
-    /// Limits dockerd's CPU, in thousandths of a core.
-    pub fn limit_dockerd(&self, millicores: u64) {
+    /// Limits the daemon's CPU, in thousandths of a core.
+    pub fn limit_daemon(&self, millicores: u64) {
         let quota = millicores * PERIOD / 1000;
         if is_unified() {
-            self.write("dockerd/cpu.max", &format!("{quota} {PERIOD}"));
+            self.write("daemon/cpu.max", &format!("{quota} {PERIOD}"));
         } else {
-            self.write("dockerd/cpu.cfs_period_us", &PERIOD.to_string());
-            self.write("dockerd/cpu.cfs_quota_us", &quota.to_string());
+            self.write("daemon/cpu.cfs_period_us", &PERIOD.to_string());
+            self.write("daemon/cpu.cfs_quota_us", &quota.to_string());
         }
     }
 

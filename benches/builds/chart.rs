@@ -54,7 +54,7 @@ pub fn svg(summaries: &[Summary]) -> String {
             (30, 44),
             15,
             HPos::Left,
-            "wall time, from the start of dockerd to the end of the build".to_owned(),
+            "wall time, from the start of the daemon to the end of the build".to_owned(),
         );
         bar(492, 38, 12, CPU);
         write((510, 44), 15, HPos::Left, "CPU time of the pod".to_owned());

@@ -1,4 +1,4 @@
-//! One CI job: a fresh dockerd as the pod gets it, a build by the client of its runner, the end of the pod.
+//! One CI job: a fresh dockerd or buildkitd as the pod gets it, a build by the client of its runner, the end of the pod.
 
 use std::{
     fs,
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::{
     cgroup::Cgroup,
     image::{BASE, Order, write_project},
-    kubelet::{Container, Surroundings, dockerd_of, patched, variables, volume},
-    machine::{Machine, stdout, wait_for},
+    kubelet::{Container, Surroundings, buildkitd_of, dockerd_of, patched, variables, volume},
+    machine::{Machine, buildkit_programs, buildkitd, stdout, wait_for},
     network::{self, POD_NAMESPACE},
     progress,
     record::Record,
@@ -27,7 +27,73 @@ const POD: &str = include_str!("../../examples/pods/scale-set-dind.yaml");
 const NODES: &str = include_str!("../../examples/nodes/aks.yaml");
 /// Where the client finds the project.
 const CONTEXT: &str = "/context";
-const DATA_ROOT: &str = "/var/lib/docker";
+/// What a client of gRPC says first: what every connection of HTTP/2 begins with, and empty settings.
+const HTTP2_GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// The daemon that builds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Daemon {
+    Dockerd,
+    Buildkitd,
+}
+
+impl Daemon {
+    fn of(task: Task) -> Self {
+        match task {
+            Task::BuildWithBuildctl => Self::Buildkitd,
+            Task::Build(_) | Task::BuildWithLocalCache | Task::Pull => Self::Dockerd,
+        }
+    }
+
+    /// Its container in a pod.
+    fn container(self, pod: &Value) -> &Value {
+        let found = match self {
+            Self::Dockerd => dockerd_of(pod),
+            Self::Buildkitd => buildkitd_of(pod),
+        };
+        found.expect("the daemon's container")
+    }
+
+    /// Where it keeps its data; its image declares a volume there.
+    fn root(self) -> &'static str {
+        match self {
+            Self::Dockerd => "/var/lib/docker",
+            Self::Buildkitd => "/var/lib/buildkit",
+        }
+    }
+
+    /// Whether it answers at its socket: both listen long before they do.
+    fn answers(self, socket: &Path) -> Option<()> {
+        let mut stream = UnixStream::connect(socket).ok()?;
+        match self {
+            Self::Dockerd => {
+                stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").ok()?;
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).ok()?;
+                answer.ends_with("OK").then_some(())
+            }
+            Self::Buildkitd => {
+                stream.write_all(HTTP2_GREETING).ok()?;
+                stream.read_exact(&mut [0]).ok()
+            }
+        }
+    }
+
+    /// What keeps its layers: dockerd's storage driver, or buildkitd's snapshotter.
+    fn driver(self, container: &Container<'_>, runner: &Value) -> String {
+        match self {
+            Self::Dockerd => container.run(&["info", "--format", "{{.Driver}}"]),
+            Self::Buildkitd => {
+                let mut command = container.within(&["buildctl", "debug", "workers", "--verbose"]);
+                let text = stdout(command.envs(variables(runner)));
+                let found = text
+                    .lines()
+                    .find_map(|line| line.split_once("worker.snapshotter:"));
+                found.unwrap_or_default().1.trim().to_owned()
+            }
+        }
+    }
+}
 
 /// The pod of a job: ARC's, patched if the strategy has a profile, for the dockerd that is here.
 pub fn pod(strategy: &Strategy, version: &str) -> Value {
@@ -57,15 +123,24 @@ pub fn run(
     let pod = pod(strategy, site.version());
     let name = format!("job-{number}");
     let runner = &pod["spec"]["containers"][0];
-    let dockerd = dockerd_of(&pod).unwrap();
+    let daemon = Daemon::of(strategy.task);
+    let builder = daemon.container(&pod);
     network::renew_pod();
     network::set_rate(strategy.rate);
     let cgroup = Cgroup::new();
-    if let Some(cpu) = dockerd["resources"]["limits"]["cpu"].as_str() {
-        cgroup.limit_dockerd(millicores(cpu));
+    if let Some(cpu) = builder["resources"]["limits"]["cpu"].as_str() {
+        cgroup.limit_daemon(millicores(cpu));
     }
     let mut mounts = site.mounts();
-    mounts.extend(data_root(machine, &name, dockerd, strategy.disk));
+    mounts.extend(data_root(
+        machine,
+        &name,
+        (builder, daemon.root()),
+        strategy.disk,
+    ));
+    if daemon == Daemon::Buildkitd {
+        mounts.extend(buildkit_programs(&buildkitd().expect("BUILDKITD")));
+    }
     mounts.extend(project(
         machine,
         site,
@@ -74,7 +149,7 @@ pub fn run(
     ));
     mounts.extend(client_volumes(machine, &name, &pod, runner));
     let surroundings = Surroundings {
-        within: within(&cgroup.of("dockerd")),
+        within: within(&cgroup.of("daemon")),
         mounts,
         image: site.image(),
     };
@@ -84,8 +159,8 @@ pub fn run(
     let before = site.network.traffic();
     let memory = cgroup.watch_memory();
     let start = Instant::now();
-    let container = Container::start_in(machine, &name, &pod, OPTIONS, &surroundings);
-    wait_for("dockerd", || pong(&container.socket_outside()));
+    let container = Container::start_one(machine, &name, (&pod, builder), OPTIONS, &surroundings);
+    wait_for("the daemon", || daemon.answers(&container.socket_outside()));
     let ready = start.elapsed();
     let mut client = client(&container, &cgroup, runner, strategy);
     let output = client.output().unwrap();
@@ -98,7 +173,7 @@ pub fn run(
         container.log()
     );
 
-    let driver = container.run(&["info", "--format", "{{.Driver}}"]);
+    let driver = daemon.driver(&container, runner);
     let peak = memory.peak();
     container.terminate();
     if strategy.disk == Disk::Overlay {
@@ -148,15 +223,15 @@ pub fn within(cgroups: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// What docker's image, or the lack of a volume in it, puts below the data-root where the pod has no volume.
+/// What the image, or the lack of a volume in it, puts below the data-root where the pod has no volume.
 fn data_root(
     machine: &Machine,
     job: &str,
-    dockerd: &Value,
+    (container, path): (&Value, &str),
     disk: Disk,
 ) -> Option<(PathBuf, String)> {
-    let mut mounts = dockerd["volumeMounts"].as_array().into_iter().flatten();
-    if mounts.any(|mount| mount["mountPath"] == DATA_ROOT) {
+    let mut mounts = container["volumeMounts"].as_array().into_iter().flatten();
+    if mounts.any(|mount| mount["mountPath"] == path) {
         return None;
     }
     let dir = machine.pod_dir(job).join("data-root");
@@ -177,7 +252,7 @@ fn data_root(
         let mount = ["-t", "overlay", "overlay", "-o", &options];
         stdout(Command::new("mount").args(mount).arg(&root));
     }
-    Some((root, DATA_ROOT.to_owned()))
+    Some((root, path.to_owned()))
 }
 
 /// The project, as it is checked out for this job.
@@ -189,7 +264,7 @@ fn project(
 ) -> Option<(PathBuf, String)> {
     let order = match strategy.task {
         Task::Build(order) => order,
-        Task::BuildWithLocalCache => Order::SourcesLate,
+        Task::BuildWithLocalCache | Task::BuildWithBuildctl => Order::SourcesLate,
         Task::Pull => return None,
     };
     let dir = machine.pod_dir("context");
@@ -197,7 +272,7 @@ fn project(
     Some((dir, CONTEXT.to_owned()))
 }
 
-/// What Slipway mounts into the runner container. The client runs in dockerd's mount namespace here, for its programs.
+/// What Slipway mounts into the runner container. The client runs in the daemon's mount namespace here, for its programs.
 fn client_volumes(
     machine: &Machine,
     job: &str,
@@ -232,12 +307,11 @@ fn client(
         .args(cgroup.of("client"))
         .arg("--");
     let process = container.first_process();
-    command.args([
-        "nsenter", "--target", &process, "--mount", "--net", "docker",
-    ]);
+    command.args(["nsenter", "--target", &process, "--mount", "--net"]);
     match strategy.task {
-        Task::Build(_) => command.args(["build", "--tag=app", CONTEXT]),
+        Task::Build(_) => command.args(["docker", "build", "--tag=app", CONTEXT]),
         Task::BuildWithLocalCache => command.args([
+            "docker",
             "buildx",
             "build",
             "--load",
@@ -246,7 +320,15 @@ fn client(
             "--cache-to=type=local,dest=/tmp/buildkit-cache,mode=max",
             CONTEXT,
         ]),
-        Task::Pull => command.args(["pull", BASE]),
+        Task::BuildWithBuildctl => command.args([
+            "buildctl",
+            "build",
+            "--frontend=dockerfile.v0",
+            "--local=context=/context",
+            "--local=dockerfile=/context",
+            "--output=type=image,name=docker.io/library/app:latest",
+        ]),
+        Task::Pull => command.args(["docker", "pull", BASE]),
     };
     command
         .env_clear()
@@ -258,15 +340,6 @@ fn client(
         .envs(variables(runner))
         .stdin(Stdio::null());
     command
-}
-
-/// Whether dockerd answers at its socket.
-fn pong(socket: &Path) -> Option<()> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    answer.ends_with("OK").then_some(())
 }
 
 /// A quantity of CPU in thousandths of a core.

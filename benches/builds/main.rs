@@ -18,6 +18,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod bar;
+#[cfg(target_os = "linux")]
 mod cgroup;
 #[cfg(target_os = "linux")]
 mod chart;

@@ -26,12 +26,13 @@ pub fn read(text: &str) -> Steps {
 }
 
 /// Lines are `#7 [3/8] RUN …`, then `#7 CACHED` or `#7 DONE 1.5s`. The step that pulls is a hit when it extracts
-/// nothing: not every version says `CACHED` then, and some name the manifests that they look at.
+/// nothing: not every version says `CACHED` then, some name the manifests that they look at, and some say `DONE` before
+/// they extract and after it.
 fn of_buildkit(text: &str) -> Steps {
     let mut names: BTreeMap<&str, &str> = BTreeMap::new();
     let mut cached: BTreeSet<&str> = BTreeSet::new();
+    let mut pulled: BTreeSet<&str> = BTreeSet::new();
     let mut steps = Steps::default();
-    let mut pulls = false;
     for line in text.lines() {
         let Some((vertex, said)) = line.split_once(' ') else {
             continue;
@@ -51,21 +52,21 @@ fn of_buildkit(text: &str) -> Steps {
         if said == "CACHED" {
             cached.insert(vertex);
         } else if is_first {
-            pulls |= said.starts_with("extracting ");
+            if said.starts_with("extracting ") {
+                pulled.insert(vertex);
+            }
             if let Some(seconds) = said.strip_prefix("DONE ") {
                 let seconds: f64 = seconds.trim_end_matches('s').parse().unwrap();
                 let pull = Duration::from_secs_f64(seconds);
                 steps.pull = Some(steps.pull.unwrap_or_default().max(pull));
-            }
-            if !pulls && said.starts_with("DONE ") {
                 cached.insert(vertex);
             }
         }
     }
-    let is_hit = |vertex: &&&str| cached.contains(**vertex);
+    let is_hit = |vertex: &&&str| cached.contains(**vertex) && !pulled.contains(**vertex);
     steps.all = names.len();
     steps.hits = names.keys().filter(is_hit).count();
-    if steps.hits > 0 && !pulls {
+    if steps.hits > 0 && pulled.is_empty() {
         steps.pull = Some(Duration::ZERO);
     }
     steps

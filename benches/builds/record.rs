@@ -17,11 +17,11 @@ pub struct Record {
     pub round: usize,
     /// The job's place in its row, from 1.
     pub job: usize,
-    /// From the start of the container to dockerd's first answer.
+    /// From the start of the container to the first answer of dockerd or buildkitd.
     pub ready: f64,
     /// From the start of the container to the end of the build.
     pub wall: f64,
-    /// All CPU time of the pod: dockerd, the build, the client, the end of dockerd.
+    /// All CPU time of the pod: the daemon, the build, the client, the end of the daemon.
     pub cpu: f64,
     /// The largest working set of the pod.
     pub peak_memory: u64,
@@ -41,7 +41,7 @@ pub struct Record {
     pub mirror_to_pod: u64,
     /// On the disk of the node after the job.
     pub disk: u64,
-    /// dockerd's storage driver.
+    /// dockerd's storage driver, or buildkitd's snapshotter.
     pub driver: String,
 }
 

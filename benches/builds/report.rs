@@ -53,7 +53,7 @@ const BUILD_COLUMNS: [Column; 12] = [
         format!("{:.1}", s.from_mirror.median)
     }),
     ("disk, MB", |s| size(&s.disk)),
-    ("dockerd ready, s", |s| format!("{:.2}", s.ready.median)),
+    ("daemon ready, s", |s| format!("{:.2}", s.ready.median)),
     ("driver", |s| s.driver.clone()),
 ];
 

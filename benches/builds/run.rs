@@ -11,13 +11,14 @@ use std::{
 use clap::Parser;
 
 use super::{
+    bar::Bar,
     cgroup, chart, job,
-    machine::{check, stdout},
+    machine::{buildkitd, check, stdout},
     record::{Record, Records},
     report,
     site::Site,
     size::Size,
-    strategy::{self, DEFAULT, Strategy},
+    strategy::{self, BUILDKITD, DEFAULT, Strategy, Task},
     summary,
 };
 
@@ -120,6 +121,15 @@ fn version(tree: Option<&Path>) -> String {
     version.split(['+', ',', '~']).next().unwrap().to_owned()
 }
 
+/// What a strategy needs and the machine has not.
+fn lack(strategy: &Strategy, version: &str) -> Option<String> {
+    if strategy.since > major(version) {
+        return Some(format!("needs dockerd {} or newer", strategy.since));
+    }
+    let is_without = strategy.task == Task::BuildWithBuildctl && buildkitd().is_none();
+    is_without.then(|| "needs a buildkitd, which the variable `BUILDKITD` names".to_owned())
+}
+
 fn major(version: &str) -> u32 {
     version.split('.').next().unwrap().parse().unwrap()
 }
@@ -130,7 +140,7 @@ fn measure(arguments: &Arguments, dir: &Path, version: &str, records: &mut Recor
     let wanted: Vec<&Strategy> = strategies
         .iter()
         .filter(|s| arguments.only.is_empty() || arguments.only.iter().any(|name| name == s.name))
-        .filter(|s| s.since <= major(version))
+        .filter(|s| lack(s, version).is_none())
         .collect();
     assert!(!wanted.is_empty(), "there is no such strategy");
     let rows = (1..=arguments.rounds).flat_map(|round| {
@@ -142,42 +152,30 @@ fn measure(arguments: &Arguments, dir: &Path, version: &str, records: &mut Recor
             .map(move |strategy| (round, *strategy))
             .collect::<Vec<_>>()
     });
-    let rows: Vec<(usize, &Strategy)> = rows.collect();
+    let rows: Vec<(usize, &Strategy)> = rows
+        .filter(|(round, strategy)| !records.has(strategy.name, *round, strategy.jobs))
+        .collect();
+    if rows.is_empty() {
+        return true;
+    }
+    let minutes = arguments
+        .minutes
+        .map(|minutes| Duration::from_secs(60 * minutes));
     let begin = Instant::now();
-    let mut site = None;
-    for (number, (round, strategy)) in rows.iter().enumerate() {
-        if records.has(strategy.name, *round, strategy.jobs) {
-            continue;
-        }
-        let minutes = arguments
-            .minutes
-            .map(|minutes| Duration::from_secs(60 * minutes));
+    let tree = arguments.docker_tree.as_deref();
+    let mut site = Site::new(dir, tree, version.to_owned(), Size::FULL);
+    let bar = Bar::new(rows.iter().map(|(_, strategy)| *strategy));
+    for (round, strategy) in rows {
         if minutes.is_some_and(|minutes| begin.elapsed() > minutes) {
             return false;
         }
-        let site = site.get_or_insert_with(|| {
-            Site::new(
-                dir,
-                arguments.docker_tree.as_deref(),
-                version.to_owned(),
-                Size::FULL,
-            )
-        });
-        site.set_mirror(strategy.mirror);
+        bar.aside(|| site.set_mirror(strategy.mirror));
         let node = site.fresh_node();
         let mut row: Vec<Record> = Vec::new();
         for job in 1..=strategy.jobs {
-            let record = job::run(site, &node, strategy, *round, job);
-            eprintln!(
-                "[{}/{}] round {round}, {}, job {job}: {:.1} s, {:.1} CPU s, {} of {} steps were there",
-                number + 1,
-                rows.len(),
-                strategy.name,
-                record.wall,
-                record.cpu,
-                record.hits,
-                record.steps
-            );
+            bar.begins(round, strategy, job);
+            let record = job::run(&site, &node, strategy, round, job);
+            bar.ended(&record);
             // A kept data-root that does not serve would be measured as a slow one.
             let keeps = strategy.jobs > 1 && job > 1;
             assert!(
@@ -192,26 +190,33 @@ fn measure(arguments: &Arguments, dir: &Path, version: &str, records: &mut Recor
     true
 }
 
-/// Two jobs of the default profile: the first finds nothing, the second what it left.
+/// Two jobs of the default profile, and of the buildkitd sidecar where there is one: the first finds nothing, the second
+/// what it left.
 fn quick(arguments: &Arguments, dir: &Path, version: String) {
+    let strategies = strategy::all();
+    let wanted: Vec<&Strategy> = strategies
+        .iter()
+        .filter(|s| [DEFAULT, BUILDKITD].contains(&s.name) && lack(s, &version).is_none())
+        .collect();
     let mut site = Site::new(dir, arguments.docker_tree.as_deref(), version, Size::QUICK);
-    let strategies = strategy::all();
-    let strategy = strategies.iter().find(|s| s.name == DEFAULT).unwrap();
-    site.set_mirror(strategy.mirror);
-    let node = site.fresh_node();
-    let first = job::run(&site, &node, strategy, 1, 1);
-    let second = job::run(&site, &node, strategy, 1, 2);
-    assert_eq!(first.hits, 0, "{first:?}");
-    assert!(first.mirror_to_pod > first.upstream_to_pod, "{first:?}");
-    assert_eq!(
-        second.hits,
-        second.can_hit,
-        "{second:?}\n{}",
-        job::wrapper_log(&node, 2)
-    );
-    assert!(second.cpu > 0.0 && second.peak_memory > 0, "{second:?}");
-    let strategies = strategy::all();
-    let summaries = summary::of(&strategies, &[first, second]);
+    let mut records = Vec::new();
+    for strategy in wanted {
+        site.set_mirror(strategy.mirror);
+        let node = site.fresh_node();
+        let first = job::run(&site, &node, strategy, 1, 1);
+        let second = job::run(&site, &node, strategy, 1, 2);
+        assert_eq!(first.hits, 0, "{first:?}");
+        assert!(first.mirror_to_pod > first.upstream_to_pod, "{first:?}");
+        assert_eq!(
+            second.hits,
+            second.can_hit,
+            "{second:?}\n{}",
+            job::wrapper_log(&node, 2)
+        );
+        assert!(second.cpu > 0.0 && second.peak_memory > 0, "{second:?}");
+        records.extend([first, second]);
+    }
+    let summaries = summary::of(&strategies, &records);
     assert!(chart::svg(&summaries).ends_with("</svg>\n"));
     eprintln!("the benchmark works");
 }
@@ -223,12 +228,12 @@ fn write_report(arguments: &Arguments, out: &Path, records: &Records, version: &
         return;
     }
     let machine = machine(arguments, version);
-    let mut not_run: Vec<String> = strategies
+    let is_measured = |s: &Strategy| summaries.iter().any(|summary| summary.strategy == s.name);
+    let not_run: Vec<String> = strategies
         .iter()
-        .filter(|s| s.since > major(version))
-        .map(|s| format!("{}: needs dockerd {} or newer", s.name, s.since))
+        .filter(|s| !is_measured(s))
+        .filter_map(|s| Some(format!("{}: {}", s.name, lack(s, version)?)))
         .collect();
-    not_run.push("the strategy `containerd` with a buildkitd: there is none to be had from Debian, and the benchmark has no such strategy yet".to_owned());
     fs::create_dir_all(out).unwrap();
     let text = report::markdown(&summaries, &machine, &not_run);
     fs::write(out.join("builds.md"), &text).unwrap();
@@ -268,7 +273,7 @@ fn machine(arguments: &Arguments, version: &str) -> Vec<String> {
     } else {
         "the machine's"
     };
-    vec![
+    let mut lines = vec![
         format!(
             "{cpus} cores ({}), {:.0} GiB of memory, Linux {}, cgroup {}",
             model.map_or("unknown", |(_, model)| model),
@@ -281,5 +286,13 @@ fn machine(arguments: &Arguments, version: &str) -> Vec<String> {
             env!("CARGO_PKG_VERSION")
         ),
         "the way to the upstream registry: 100 Mbit/s (tbf), 20 ms each way".to_owned(),
-    ]
+    ];
+    if let Some(buildkitd) = buildkitd() {
+        let text = stdout(Command::new(buildkitd).arg("--version"));
+        lines.push(format!(
+            "buildkitd {}",
+            text.split_whitespace().nth(2).unwrap()
+        ));
+    }
+    lines
 }

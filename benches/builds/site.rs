@@ -138,7 +138,7 @@ impl Site {
         let mut mounts = self.mounts();
         mounts.push((machine.pod_dir("root"), "/var/lib/docker".to_owned()));
         let surroundings = Surroundings {
-            within: job::within(&cgroup.of("dockerd")),
+            within: job::within(&cgroup.of("daemon")),
             mounts,
             image: self.image(),
         };

@@ -33,6 +33,8 @@ pub enum Task {
     Build(Order),
     /// Builds it with `--cache-from` and `--cache-to` of `type=local` in the directory that the profile mounts.
     BuildWithLocalCache,
+    /// Builds it with buildctl, by the buildkitd that the profile adds.
+    BuildWithBuildctl,
     /// Pulls the base image.
     Pull,
 }
@@ -62,13 +64,16 @@ pub const PLAIN: &str = "plain";
 pub const PLAIN_PULL: &str = "pull";
 /// The profile whose results say whether the mission's claims hold.
 pub const DEFAULT: &str = "slots+mirror";
+/// A buildkitd whose cache outlives its pod.
+pub const BUILDKITD: &str = "buildkitd, claim";
 
 impl Strategy {
-    fn build(name: &'static str, about: &'static str, profile: Option<Value>) -> Self {
+    /// A build in the pod as ARC makes it.
+    fn unpatched(name: &'static str, about: &'static str) -> Self {
         Self {
             name,
             about,
-            profile,
+            profile: None,
             task: Task::Build(Order::SourcesLate),
             jobs: 1,
             mirror: Mirror::Warm,
@@ -78,12 +83,33 @@ impl Strategy {
         }
     }
 
-    fn pull(name: &'static str, about: &'static str, profile: Option<Value>) -> Self {
-        let task = Task::Pull;
+    fn build(name: &'static str, about: &'static str, profile: Value) -> Self {
         Self {
-            task,
+            profile: Some(profile),
+            ..Self::unpatched(name, about)
+        }
+    }
+
+    fn buildkitd(name: &'static str, about: &'static str, cache: &Value) -> Self {
+        let profile = json!({
+            "strategy": "containerd",
+            "replaceDockerd": true,
+            "containerd": {"buildkitd": {"cache": cache}},
+            "dind": {"registryMirrors": [MIRROR_URL]},
+        });
+        Self {
+            task: Task::BuildWithBuildctl,
             ..Self::build(name, about, profile)
         }
+    }
+
+    fn pull(name: &'static str, about: &'static str, profile: Value) -> Self {
+        Self::build(name, about, profile).pulls()
+    }
+
+    fn pulls(self) -> Self {
+        let task = Task::Pull;
+        Self { task, ..self }
     }
 
     fn in_a_row(self, jobs: usize) -> Self {
@@ -112,86 +138,212 @@ impl Strategy {
     pub fn can_hit(&self) -> usize {
         match self.task {
             Task::Build(order) => order.can_hit(),
-            Task::BuildWithLocalCache => Order::SourcesLate.can_hit(),
+            Task::BuildWithLocalCache | Task::BuildWithBuildctl => Order::SourcesLate.can_hit(),
             Task::Pull => 0,
         }
     }
 }
 
-/// All of them.
+/// All of them, in the order of the report.
 pub fn all() -> Vec<Strategy> {
-    let none: [&str; 0] = [];
-    let mirrors = [MIRROR_URL];
-    let with = |mirrors: &[&str], cache: Value| {
-        Some(json!({"dind": {"registryMirrors": mirrors, "cache": cache}}))
-    };
-    let empty_dir = || json!({"type": "emptyDir"});
-    let slots = || json!({"type": "nodeSlots"});
-    let claim =
-        json!({"type": "pvc", "claimName": "docker-cache", "accessMode": "ReadWriteOncePod"});
-    let limited = |cpu: &str| {
-        Some(
-            json!({"dind": {"registryMirrors": none, "cache": empty_dir(), "resources": {"limits": {"cpu": cpu}}}}),
-        )
-    };
+    [caches(), settings(), pulls()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+const NO_MIRROR: [&str; 0] = [];
+const MIRROR: [&str; 1] = [MIRROR_URL];
+
+fn empty_dir() -> Value {
+    json!({"type": "emptyDir"})
+}
+
+fn slots() -> Value {
+    json!({"type": "nodeSlots"})
+}
+
+fn claim(name: &str) -> Value {
+    json!({"type": "pvc", "claimName": name, "accessMode": "ReadWriteOncePod"})
+}
+
+/// A profile with these mirrors and this cache.
+fn with(mirrors: &[&str], cache: &Value) -> Value {
+    json!({"dind": {"registryMirrors": mirrors, "cache": cache}})
+}
+
+/// A profile without a cache, with one more setting of `dind`.
+fn with_setting(mirrors: &[&str], key: &str, value: &Value) -> Value {
+    json!({"dind": {"registryMirrors": mirrors, "cache": empty_dir(), key: value}})
+}
+
+/// A profile whose dockerd downloads one layer at a time.
+fn one_download(mirrors: &[&str]) -> Value {
+    with_setting(
+        mirrors,
+        "daemonConfig",
+        &json!({"max-concurrent-downloads": 1}),
+    )
+}
+
+/// The default profile with a warm mirror and these further keys of daemon.json.
+fn default_with(config: &Value) -> Value {
+    json!({"dind": {"registryMirrors": MIRROR, "daemonConfig": config}})
+}
+
+/// What is kept between jobs, and where.
+fn caches() -> Vec<Strategy> {
+    let build = Strategy::build;
+    let own_buildkitd = "the strategy `containerd` with its buildkitd, a warm mirror";
     vec![
-        Strategy::build(PLAIN, "ARC's pod as it is", None),
-        Strategy::build("mirror", "a warm pull-through mirror", with(&mirrors, empty_dir())),
-        Strategy::build("mirror-cold", "a mirror that has nothing yet", with(&mirrors, empty_dir())).cold(),
-        Strategy::build("slots", "node slots, no mirror", with(&none, slots())).in_a_row(5),
-        Strategy::build(DEFAULT, "the default profile with a warm mirror", with(&mirrors, slots())).in_a_row(5),
-        Strategy::build(
+        Strategy::unpatched(PLAIN, "ARC's pod as it is"),
+        build(
+            "mirror",
+            "a warm pull-through mirror",
+            with(&MIRROR, &empty_dir()),
+        ),
+        build(
+            "mirror-cold",
+            "a mirror that has nothing yet",
+            with(&MIRROR, &empty_dir()),
+        )
+        .cold(),
+        build("slots", "node slots, no mirror", with(&NO_MIRROR, &slots())).in_a_row(5),
+        build(
+            DEFAULT,
+            "the default profile with a warm mirror",
+            with(&MIRROR, &slots()),
+        )
+        .in_a_row(5),
+        build(
+            "claim",
+            "one claim kept on `/var/lib/docker`, no mirror",
+            with(&NO_MIRROR, &claim("docker-cache")),
+        )
+        .in_a_row(5),
+        Strategy::buildkitd("buildkitd", own_buildkitd, &empty_dir()),
+        Strategy::buildkitd(
+            BUILDKITD,
+            "the same with a claim kept on `/var/lib/buildkit`",
+            &claim("buildkit-cache"),
+        )
+        .in_a_row(5),
+        Strategy::unpatched(
+            "plain, sources first",
+            "a Dockerfile that copies its sources early",
+        )
+        .sources_first(),
+        build(
+            "slots, sources first",
+            "the same with node slots",
+            with(&NO_MIRROR, &slots()),
+        )
+        .sources_first()
+        .in_a_row(3),
+    ]
+}
+
+/// What the daemon and the client are told.
+fn settings() -> Vec<Strategy> {
+    let build = Strategy::build;
+    let containerd_store = json!({"features": {"containerd-snapshotter": true}});
+    let limited =
+        |cpu: &str| with_setting(&NO_MIRROR, "resources", &json!({"limits": {"cpu": cpu}}));
+    vec![
+        build(
             "slots+mirror, containerd first",
-            "the same with `startContainerd: true`",
-            Some(json!({"dind": {"registryMirrors": mirrors, "startContainerd": true}})),
+            "the default profile with `startContainerd: true`",
+            json!({"dind": {"registryMirrors": MIRROR, "startContainerd": true}}),
         )
         .in_a_row(3),
-        Strategy::build(
-            "slots+mirror, containerd store",
-            "the same with dockerd's containerd image store",
-            Some(json!({"dind": {"registryMirrors": mirrors,
-                "daemonConfig": {"features": {"containerd-snapshotter": true}}}})),
+        build("slots+mirror, containerd store", "with dockerd's containerd image store", default_with(&containerd_store))
+            .in_a_row(3)
+            .since(23),
+        build(
+            "slots+mirror, lean",
+            "with `userland-proxy` and `ip6tables` off",
+            default_with(&json!({"userland-proxy": false, "ip6tables": false})),
         )
-        .in_a_row(3)
-        .since(23),
-        Strategy::build("claim", "one claim kept on `/var/lib/docker`, no mirror", with(&none, claim)).in_a_row(5),
-        Strategy::build(
+        .in_a_row(3),
+        build("one-download", "`max-concurrent-downloads: 1`, no mirror", one_download(&NO_MIRROR)),
+        build(
             "legacy-builder",
             "`DOCKER_BUILDKIT=0`",
-            Some(json!({"dind": {"registryMirrors": none, "cache": empty_dir()},
-                "buildkit": {"env": {"DOCKER_BUILDKIT": "0"}}})),
+            json!({"dind": {"registryMirrors": NO_MIRROR, "cache": empty_dir()},
+                "buildkit": {"env": {"DOCKER_BUILDKIT": "0"}}}),
         ),
         Strategy {
             task: Task::BuildWithLocalCache,
-            ..Strategy::build(
+            ..build(
                 "local-cache",
                 "`type=local` cache in a host directory, containerd image store",
-                Some(json!({
-                    "dind": {"registryMirrors": none, "cache": empty_dir(),
-                        "daemonConfig": {"features": {"containerd-snapshotter": true}}},
-                    "buildkit": {"localCache": {"type": "hostPath", "path": "/tmp/buildkit-cache"}}})),
+                json!({
+                    "dind": {"registryMirrors": NO_MIRROR, "cache": empty_dir(), "daemonConfig": containerd_store},
+                    "buildkit": {"localCache": {"type": "hostPath", "path": "/tmp/buildkit-cache"}}}),
             )
         }
         .in_a_row(3)
         .since(23),
-        Strategy::build("limit-1000m", "dockerd limited to one core", limited("1")),
-        Strategy::build("limit-500m", "dockerd limited to half a core", limited("500m")),
+        build("limit-1000m", "dockerd limited to one core", limited("1")),
+        build("limit-500m", "dockerd limited to half a core", limited("500m")),
         Strategy {
             disk: Disk::Overlay,
-            ..Strategy::build(
+            ..build(
                 "no-volume",
                 "nothing on `/var/lib/docker`, so the driver vfs",
-                Some(json!({"dind": {"registryMirrors": none, "cache": {"type": "none"}}})),
+                with(&NO_MIRROR, &json!({"type": "none"})),
             )
         },
-        Strategy::build("plain, sources first", "a Dockerfile that copies its sources early", None).sources_first(),
-        Strategy::build("slots, sources first", "the same with node slots", with(&none, slots()))
-            .sources_first()
-            .in_a_row(3),
-        Strategy::pull(PLAIN_PULL, "`docker pull` at 100 Mbit/s", None),
-        Strategy::pull("pull, mirror", "with a warm mirror", with(&mirrors, empty_dir())),
-        Strategy::pull("pull, mirror-cold", "with a cold mirror", with(&mirrors, empty_dir())).cold(),
-        Strategy::pull("pull at 1 Gbit/s", "`docker pull` at 1 Gbit/s", None).at(1000),
-        Strategy::pull("pull at 1 Gbit/s, mirror", "with a warm mirror", with(&mirrors, empty_dir())).at(1000),
+    ]
+}
+
+/// Pulls of the base image.
+fn pulls() -> Vec<Strategy> {
+    let pull = Strategy::pull;
+    let one_at_a_time = "one layer at a time";
+    let no_pigz = with_setting(&MIRROR, "env", &json!({"MOBY_DISABLE_PIGZ": "1"}));
+    vec![
+        Strategy::unpatched(PLAIN_PULL, "`docker pull` at 100 Mbit/s").pulls(),
+        pull(
+            "pull, one-download",
+            one_at_a_time,
+            one_download(&NO_MIRROR),
+        ),
+        pull(
+            "pull, mirror",
+            "with a warm mirror",
+            with(&MIRROR, &empty_dir()),
+        ),
+        pull(
+            "pull, mirror, one-download",
+            one_at_a_time,
+            one_download(&MIRROR),
+        ),
+        pull(
+            "pull, mirror, no pigz",
+            "unpacked by dockerd itself",
+            no_pigz,
+        ),
+        pull(
+            "pull, mirror-cold",
+            "with a cold mirror",
+            with(&MIRROR, &empty_dir()),
+        )
+        .cold(),
+        Strategy::unpatched("pull at 1 Gbit/s", "`docker pull` at 1 Gbit/s")
+            .pulls()
+            .at(1000),
+        pull(
+            "pull at 1 Gbit/s, one-download",
+            one_at_a_time,
+            one_download(&NO_MIRROR),
+        )
+        .at(1000),
+        pull(
+            "pull at 1 Gbit/s, mirror",
+            "with a warm mirror",
+            with(&MIRROR, &empty_dir()),
+        )
+        .at(1000),
     ]
 }

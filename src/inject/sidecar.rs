@@ -24,7 +24,7 @@ const STOCK_IMAGE: &str = "docker:dind";
 /// The directory of dockerd's socket, in both containers.
 const DOCKER_RUN: &str = "/opt/slipway/docker";
 const BUILDKIT_RUN: &str = "/opt/slipway/buildkit";
-/// The group of the added dockerd's socket: no image's user is in it, so the pod gets it.
+/// The group of an added daemon's socket: no image's user is in it, so the pod gets it.
 const SOCKET_GROUP: i64 = 2375;
 /// Where the image of dockerd has files of its own, which a shared volume would hide.
 const IMAGE_DIRS: [&str; 11] = [
@@ -226,15 +226,18 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
     if let Some(mount) = buildkitd_toml(builder) {
         mounts.push(mount);
     }
-    let mut args = vec![
-        "--addr".to_owned(),
-        address.clone(),
-        "--oci-worker=true".to_owned(),
-        "--containerd-worker=false".to_owned(),
+    // buildkitd opens its socket to root and to one group: a runner that is not root needs to be in it.
+    let groups = &plan.profile.containerd.supplemental_groups;
+    let group = groups.first().copied().unwrap_or(SOCKET_GROUP);
+    builder.supplemental_group(group);
+    let args = [
+        "--addr",
+        &address,
+        "--oci-worker=true",
+        "--containerd-worker=false",
+        "--group",
+        &group.to_string(),
     ];
-    if let Some(group) = plan.profile.containerd.supplemental_groups.first() {
-        args.extend(["--group".to_owned(), group.to_string()]);
-    }
     let container = json!({
         "name": BUILDKITD,
         "image": settings.image,

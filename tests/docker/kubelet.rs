@@ -1,5 +1,5 @@
-//! A small stand-in for the kubelet: runs the dockerd container of a patched pod as a process in namespaces of its
-//! own, with the pod's volumes as bind mounts.
+//! A small stand-in for the kubelet: runs the dockerd or buildkitd container of a patched pod as a process in namespaces
+//! of its own, with the pod's volumes as bind mounts.
 
 use std::{
     collections::HashMap,
@@ -55,11 +55,13 @@ pub struct Surroundings {
     pub image: Option<PathBuf>,
 }
 
-/// A running dockerd container. Dropping it kills all its processes, as the end of a pod does.
+/// A running container of dockerd or buildkitd. Dropping it kills all its processes, as the end of a pod does.
 pub struct Container<'m> {
     machine: &'m Machine,
     process: Child,
-    /// dockerd's socket, in the container.
+    /// Its variables, which the commands of probes get too.
+    variables: HashMap<String, String>,
+    /// The daemon's socket, in the container.
     socket: String,
     log: PathBuf,
 }
@@ -134,6 +136,14 @@ pub fn dockerd_of(pod: &Value) -> Option<&Value> {
         .find(is_dind)
 }
 
+/// The container of a pod that runs the buildkitd that Slipway adds.
+pub fn buildkitd_of(pod: &Value) -> Option<&Value> {
+    let list = |key: &str| pod["spec"][key].as_array().into_iter().flatten();
+    list("initContainers")
+        .chain(list("containers"))
+        .find(|c| c["name"] == "slipway-buildkitd")
+}
+
 impl<'m> Container<'m> {
     /// Starts the dockerd container of `pod`, whose scratch directories have the name `name`: a
     /// second start under one name is a restart in the same pod.
@@ -149,7 +159,18 @@ impl<'m> Container<'m> {
         options: Options,
         surroundings: &Surroundings,
     ) -> Self {
-        let container = dockerd_of(pod).expect("a dockerd in the pod");
+        let dockerd = dockerd_of(pod).expect("a dockerd in the pod");
+        Self::start_one(machine, name, (pod, dockerd), options, surroundings)
+    }
+
+    /// Starts a container of a pod.
+    pub fn start_one(
+        machine: &'m Machine,
+        name: &str,
+        (pod, container): (&Value, &Value),
+        options: Options,
+        surroundings: &Surroundings,
+    ) -> Self {
         let dir = machine.pod_dir(name);
         let scratch = dir.join("scratch");
         fs::create_dir_all(&scratch).unwrap();
@@ -220,6 +241,7 @@ impl<'m> Container<'m> {
         Self {
             machine,
             process,
+            variables: variables(container),
             socket: socket(container),
             log,
         }
@@ -241,6 +263,41 @@ impl<'m> Container<'m> {
             let answer = self.docker(&["version"]).output().unwrap();
             answer.status.success().then_some(())
         });
+    }
+
+    /// Waits until the command of the container's startup probe succeeds in it; panics with the log when it ends instead.
+    pub fn wait_for_probe(&mut self, container: &Value) {
+        let probe = &container["startupProbe"]["exec"]["command"];
+        let words: Vec<&str> = probe
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap())
+            .collect();
+        let log = self.log.clone();
+        wait_for(&format!("the probe; the log is {}", log.display()), || {
+            let ended = self.process.try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "the container ended: {ended:?}\n{}",
+                self.log()
+            );
+            let answer = self.within(&words).output().unwrap();
+            answer.status.success().then_some(())
+        });
+    }
+
+    /// A command in the container, with its variables.
+    pub fn within(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.first_process(), "--mount", "--net"])
+            .args(words)
+            .env_clear()
+            .envs(&self.variables)
+            .env("PATH", Machine::container_path())
+            .stdin(Stdio::null());
+        command
     }
 
     /// Waits until the container ends by itself.
@@ -361,12 +418,14 @@ pub fn volume(machine: &Machine, dir: &Path, pod: &Value, name: &str) -> PathBuf
     path
 }
 
-/// Where dockerd listens, by its arguments.
+/// Where the daemon listens, by its arguments: `--host=` of dockerd, `--addr` of buildkitd.
 fn socket(container: &Value) -> String {
     let words = words(container);
-    let mut paths = words
-        .iter()
-        .filter_map(|word| word.strip_prefix("--host=unix://"));
+    let mut paths = words.iter().filter_map(|word| {
+        word.strip_prefix("--host=")
+            .unwrap_or(word)
+            .strip_prefix("unix://")
+    });
     paths.next().unwrap_or("/var/run/docker.sock").to_owned()
 }
 
@@ -391,7 +450,13 @@ fn words(container: &Value) -> Vec<String> {
         .map(|word| expand(word.as_str().unwrap(), &variables))
         .collect();
     if list("command").next().is_none() {
-        words.insert(0, "dockerd-entrypoint.sh".to_owned());
+        let image = container["image"].as_str().unwrap();
+        let entrypoint = if image.starts_with("moby/buildkit") {
+            "buildkitd"
+        } else {
+            "dockerd-entrypoint.sh"
+        };
+        words.insert(0, entrypoint.to_owned());
     }
     words
 }

@@ -126,6 +126,16 @@ impl Machine {
         Some(copy)
     }
 
+    /// buildkitd and buildctl as mounts of a container, if `BUILDKITD` names a buildkitd; otherwise `None`, and why on
+    /// standard error.
+    pub fn buildkitd() -> Option<Vec<(PathBuf, String)>> {
+        let Some(buildkitd) = buildkitd() else {
+            eprintln!("skipped: BUILDKITD names no buildkitd");
+            return None;
+        };
+        Some(buildkit_programs(&buildkitd))
+    }
+
     /// Deletes what the node has kept of its jobs.
     pub fn forget_jobs(&self) {
         for kept in ["var", "claims"] {
@@ -204,6 +214,27 @@ impl Drop for Machine {
         *count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         changed.notify_one();
     }
+}
+
+/// The buildkitd that the variable `BUILDKITD` names.
+pub fn buildkitd() -> Option<PathBuf> {
+    std::env::var_os("BUILDKITD").map(PathBuf::from)
+}
+
+/// What a container mounts to have a buildkitd, and the buildctl beside it, where docker's image of buildkitd has them.
+pub fn buildkit_programs(buildkitd: &Path) -> Vec<(PathBuf, String)> {
+    let programs = [
+        (buildkitd.to_owned(), "/usr/bin/buildkitd"),
+        (buildkitd.with_file_name("buildctl"), "/usr/bin/buildctl"),
+    ];
+    programs
+        .into_iter()
+        .map(|(path, target)| {
+            let path = fs::canonicalize(&path)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path, target.to_owned())
+        })
+        .collect()
 }
 
 /// Whether the machine can run dockerd; what it lacks, if not.
