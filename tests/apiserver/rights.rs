@@ -191,7 +191,7 @@ async fn with_pools_the_account_touches_no_claim_but_theirs() {
     };
     let of_pool = json!({"slipway.io/pool": "fast"});
     admin.post(path, &claim("database", json!({}))).await.ok();
-    let account = here.release.api_of(&here.cluster, "pooled").await;
+    let account = here.release.api_of(here.cluster, "pooled").await;
     eventually("the guard", async || {
         let reply = account.post(path, &claim("stray", json!({}))).await;
         if reply.is_ok() {
