@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{policy::ResourceSettings, quantity::Quantity};
+use crate::quantity::Quantity;
 
 /// The label of a namespace, and the label or annotation of a pod, that opts in or out.
 pub const INJECT: &str = "slipway.io/inject";
@@ -67,33 +67,6 @@ pub fn counted_by_quota(key: &str) -> Option<String> {
         key if key.starts_with("requests.") || key.starts_with("limits.") => Some(key.to_owned()),
         _ => None,
     }
-}
-
-/// What a ResourceQuota demands of every container, and one with these settings would not say: with it, the API server would
-/// refuse the pod. LimitRanges say what the settings do not; a limit is a request too. Quotas demand `cpu` and `memory` only
-/// (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
-#[must_use]
-pub fn missing_for_quota<'q>(
-    quotas: &'q BTreeSet<String>,
-    limits: &[LimitRangeItem],
-    settings: &ResourceSettings,
-) -> Option<&'q str> {
-    let of_containers = || limits.iter().filter(|item| item.kind == "Container");
-    let has_limit = |name: &str| {
-        settings.limits.contains_key(name)
-            || of_containers()
-                .any(|item| item.default.contains_key(name) || item.max.contains_key(name))
-    };
-    let has_request = |name: &str| {
-        settings.requests.contains_key(name)
-            || of_containers().any(|item| item.default_request.contains_key(name))
-    };
-    let is_missing = |key: &&String| match key.split_once('.') {
-        Some(("limits", name @ ("cpu" | "memory"))) => !has_limit(name),
-        Some(("requests", name @ ("cpu" | "memory"))) => !has_request(name) && !has_limit(name),
-        _ => false,
-    };
-    quotas.iter().find(is_missing).map(String::as_str)
 }
 
 impl Namespace {

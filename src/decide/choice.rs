@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Cluster, DockerdPlan, Finding, Outcome, Plan, STRATEGY, Strategy, bounded};
 use crate::{
     dockerd::runs_dockerd,
-    namespace::{Namespace, PodSecurity, missing_for_quota},
+    namespace::{Namespace, PodSecurity},
     nodes::{Agreement, Candidates, Pin, Restriction, RuntimeFacts, RuntimeKind},
     pod::{Container, ContainerRef, Pod},
     policy::{InjectDind, Profile, StrategyChoice, WhenMixed, WhenNoNodes, values::SocketPath},
@@ -203,7 +203,7 @@ impl<'a> Choice<'a, '_> {
             return Ok(());
         };
         let settings = &self.profile.dind.resources;
-        match missing_for_quota(&namespace.quotas, &namespace.limits, settings) {
+        match settings.missing_for_quota(&namespace.quotas, &namespace.limits) {
             Some(resource) => Err(Reason::QuotaDemands {
                 container: "dockerd",
                 resource: resource.to_owned(),

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     dockerd::Image,
-    namespace::missing_for_quota,
     pod::{Container, is_within},
     policy::{Buildkitd, Cache, Dind, values::Mtu},
     reason::Reason,
@@ -196,7 +195,9 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
     }
     let plan = builder.plan;
     if builder.pod.spec.resources.is_none()
-        && let Some(resource) = missing_for_quota(plan.quotas, plan.limits, &settings.resources)
+        && let Some(resource) = settings
+            .resources
+            .missing_for_quota(plan.quotas, plan.limits)
     {
         builder.note(Reason::QuotaDemands {
             container: "buildkitd",

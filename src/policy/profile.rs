@@ -1,6 +1,6 @@
 //! A profile: what is done to the runner pods of the namespaces that select it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::{
     cache::{Cache, DockerdCache, EmptyDir, LocalCache, NodeSlots},
     values::{Glob, ImageRef, MirrorUrl, Mtu, SocketPath},
 };
-use crate::quantity::Quantity;
+use crate::{namespace::LimitRangeItem, quantity::Quantity};
 
 /// Settings by name; a namespace selects one profile. A key that is left out has the built-in
 /// default's value.
@@ -255,6 +255,33 @@ pub struct ResourceSettings {
 }
 
 impl ResourceSettings {
+    /// What a ResourceQuota demands of every container, and one with these settings would not say: with it, the API server
+    /// would refuse the pod. LimitRanges say what the settings do not; a limit is a request too. Quotas demand `cpu` and
+    /// `memory` only (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
+    pub(crate) fn missing_for_quota<'q>(
+        &self,
+        quotas: &'q BTreeSet<String>,
+        limits: &[LimitRangeItem],
+    ) -> Option<&'q str> {
+        let of_containers = || limits.iter().filter(|item| item.kind == "Container");
+        let has_limit = |name: &str| {
+            let is_filled_in = |item: &LimitRangeItem| {
+                item.default.contains_key(name) || item.max.contains_key(name)
+            };
+            self.limits.contains_key(name) || of_containers().any(is_filled_in)
+        };
+        let has_request = |name: &str| {
+            let is_filled_in = |item: &LimitRangeItem| item.default_request.contains_key(name);
+            self.requests.contains_key(name) || of_containers().any(is_filled_in)
+        };
+        let is_missing = |key: &&String| match key.split_once('.') {
+            Some(("limits", name @ ("cpu" | "memory"))) => !has_limit(name),
+            Some(("requests", name @ ("cpu" | "memory"))) => !has_request(name) && !has_limit(name),
+            _ => false,
+        };
+        quotas.iter().find(is_missing).map(String::as_str)
+    }
+
     /// 100m CPU and 256Mi memory, requested and not limited.
     fn small_requests() -> Self {
         let requests = [("cpu", "100m"), ("memory", "256Mi")];
