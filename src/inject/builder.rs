@@ -174,23 +174,20 @@ impl<'b> Builder<'b> {
             .is_some_and(|mount| mount.name.starts_with(name))
     }
 
-    /// A volume with this source: one that is there, or a new one with a free name.
+    /// A volume with this source: one that is there, or a new one.
     pub fn volume(&mut self, name: &str, source: &Value) -> String {
-        let present = self
-            .pod
-            .volumes()
-            .iter()
-            .find(|v| v.name.starts_with(name) && has_source(v, source))
-            .map(|v| v.name.to_string());
-        let injected = || {
-            self.out.list.iter().find_map(|injection| match injection {
-                Injection::Volume { name: n, source: s } if s == source && n.starts_with(name) => {
-                    Some(n.clone())
-                }
-                _ => None,
-            })
-        };
-        if let Some(found) = present.or_else(injected) {
+        let mut present = self.pod.volumes().iter();
+        let present = present.find(|v| v.name.starts_with(name) && has_source(v, source));
+        let found = self.injected_volume(name, source);
+        found
+            .or_else(|| present.map(|volume| volume.name.to_string()))
+            .unwrap_or_else(|| self.new_volume(name, source))
+    }
+
+    /// A volume with this source that the pod does not bring: an added container that is privileged trusts what is in it, and
+    /// whoever made the pod could have mounted one of its own elsewhere too.
+    pub fn new_volume(&mut self, name: &str, source: &Value) -> String {
+        if let Some(found) = self.injected_volume(name, source) {
             return found;
         }
         let free = self.free_volume_name(name);
@@ -199,6 +196,15 @@ impl<'b> Builder<'b> {
             source: source.clone(),
         });
         free
+    }
+
+    fn injected_volume(&self, name: &str, source: &Value) -> Option<String> {
+        self.out.list.iter().find_map(|injection| match injection {
+            Injection::Volume { name: n, source: s } if s == source && n.starts_with(name) => {
+                Some(n.clone())
+            }
+            _ => None,
+        })
     }
 
     /// A name that no volume has, and that no mount names either: a mount without a volume would get
@@ -277,7 +283,7 @@ impl<'b> Builder<'b> {
         content: String,
     ) -> Option<String> {
         self.annotation(key, content)
-            .then(|| self.volume(name, &annotation_source(key, file)))
+            .then(|| self.new_volume(name, &annotation_source(key, file)))
     }
 
     /// A supplemental group that the pod lacks.

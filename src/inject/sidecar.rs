@@ -46,7 +46,7 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
         .map_or(STOCK_IMAGE, |image| image.as_str());
     let socket = format!("unix://{DOCKER_RUN}/docker.sock");
 
-    let run = builder.volume("slipway-docker-run", &json!({"emptyDir": {}}));
+    let run = builder.new_volume("slipway-docker-run", &json!({"emptyDir": {}}));
     for client in &plan.clients {
         builder.mount(
             *client,
@@ -65,7 +65,7 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
     mounts.push(json!({"name": run, "mountPath": DOCKER_RUN}));
     let cache = dind.cache.volume();
     if let Some(source) = pool::claim(builder).or_else(|| cache::source(builder, &cache)) {
-        let volume = builder.volume("slipway-docker-cache", &source);
+        let volume = builder.new_volume("slipway-docker-cache", &source);
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/docker"}));
         cache::warn_of_sharing(builder, &cache);
     }
@@ -122,7 +122,7 @@ fn start_wrapper(
         && admits(builder, "node slots")
         && let Some(source) = start::slots_source(builder, slots)
     {
-        let volume = builder.volume(start::SLOTS_VOLUME, &source);
+        let volume = builder.new_volume(start::SLOTS_VOLUME, &source);
         mounts.push(json!({"name": volume, "mountPath": start::SLOTS_DIR}));
         start.slots(slots);
     }
@@ -206,7 +206,7 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
         return;
     }
     let address = format!("unix://{BUILDKIT_RUN}/buildkitd.sock");
-    let run = builder.volume("slipway-buildkit-run", &json!({"emptyDir": {}}));
+    let run = builder.new_volume("slipway-buildkit-run", &json!({"emptyDir": {}}));
     for client in &plan.clients {
         builder.mount(
             *client,
@@ -218,7 +218,7 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
     }
     let mut mounts = vec![json!({"name": run, "mountPath": BUILDKIT_RUN})];
     if let Some(source) = cache::source(builder, &settings.cache) {
-        let volume = builder.volume("slipway-buildkitd-cache", &source);
+        let volume = builder.new_volume("slipway-buildkitd-cache", &source);
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/buildkit"}));
         if matches!(settings.cache, Cache::Pvc(_)) {
             cache::warn_of_sharing(builder, &settings.cache);
