@@ -268,6 +268,15 @@ pub fn stdout(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Says of a file that it was last written at this time, such as `8 days ago`.
+pub fn age(file: &Path, when: &str) {
+    stdout(
+        Command::new("touch")
+            .arg(format!("--date={when}"))
+            .arg(file),
+    );
+}
+
 /// Looks every few milliseconds until `look` finds something; panics with `what` after a minute.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
-    machine::{Machine, Tools, wait_for, write_program},
+    machine::{Machine, Tools, age, wait_for, write_program},
 };
 
 const MB: u64 = 1_000_000;
@@ -130,6 +130,8 @@ fn a_slot_whose_shim_lives_is_not_given_out() {
     first.kill_program("dockerd");
     first.kill_program("containerd");
 
+    // `ls` of busybox does not tell moments of one second apart.
+    age(&machine.node_path(SLOTS).join("lock-0"), "1 minute ago");
     let second = Container::up(&machine, "second", &pod, options);
     assert_eq!(second.root(), slot(1), "{}", second.log());
     second.kill();

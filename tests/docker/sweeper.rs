@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::machine::{Machine, PATH, Tools};
+use crate::machine::{Machine, PATH, Tools, age};
 
 const MANIFEST: &str = include_str!("../../examples/slots/slots-sweeper.yaml");
 
@@ -36,14 +36,8 @@ fn slot(directory: &Path, number: u8, days: u32) -> (PathBuf, PathBuf) {
     let lock = directory.join(format!("lock-{number}"));
     fs::create_dir_all(slot.join("docker")).unwrap();
     fs::write(&lock, "").unwrap();
-    age(&lock, days);
+    age(&lock, &format!("{days} days ago"));
     (slot, lock)
-}
-
-fn age(file: &Path, days: u32) {
-    let when = format!("--date={days} days ago");
-    let touched = Command::new("touch").arg(when).arg(file).status();
-    assert!(touched.unwrap().success());
 }
 
 #[test]
@@ -65,10 +59,10 @@ fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() {
         // A link as slot, a link as lock, and a name that is none of a lock.
         symlink("../../victim/arc-b/slot-0", own.join("slot-4")).unwrap();
         fs::write(own.join("lock-4"), "").unwrap();
-        age(&own.join("lock-4"), 8);
+        age(&own.join("lock-4"), "8 days ago");
         symlink("../../victim/arc-b/lock-0", own.join("lock-5")).unwrap();
         fs::write(own.join("lock-0\nlock-1"), "").unwrap();
-        age(&own.join("lock-0\nlock-1"), 8);
+        age(&own.join("lock-0\nlock-1"), "8 days ago");
 
         let mut holder = Command::new("flock")
             .arg(&held_lock)
