@@ -116,6 +116,28 @@ fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() {
 }
 
 #[test]
+fn the_status_page_can_be_left_out() {
+    if !is_here() {
+        return;
+    }
+    assert_eq!(render(&json!({})).argument("status-page"), Some("true"));
+    let without = render(&json!({"statusPage": {"enabled": false}}));
+    assert_eq!(without.argument("status-page"), Some("false"));
+}
+
+#[test]
+fn names_are_looked_up_on_the_ports_of_every_distribution() {
+    if !is_here() {
+        return;
+    }
+    let objects = render(&json!({}));
+    let dns = &objects.one("NetworkPolicy")["spec"]["egress"][0];
+    let of = |port: u16| ["UDP", "TCP"].map(|protocol| json!({"port": port, "protocol": protocol}));
+    let ports = [of(53), of(5353)].concat();
+    assert_eq!(dns, &json!({"ports": ports}));
+}
+
+#[test]
 fn where_there_are_pools_slipway_is_kept_from_all_other_claims() {
     const GUARD: &str = "ValidatingAdmissionPolicy";
     if !is_here() {

@@ -16,6 +16,7 @@
 #![cfg(target_os = "linux")]
 
 mod buildkitd;
+mod cgroup;
 mod examples;
 mod faults;
 mod kubelet;
