@@ -1,6 +1,10 @@
 //! Servers that do as little as a webhook can, on the same libraries as Slipway's.
 
-use std::{net::SocketAddr, str::FromStr};
+use std::{
+    env,
+    net::{SocketAddr, TcpStream},
+    str::FromStr,
+};
 
 use axum::{
     Router,
@@ -14,6 +18,8 @@ use axum_server::{
 };
 use serde_json::{Value, json};
 use slipway::server::tls::Identity;
+
+use super::support::process::{Server, free_port};
 
 /// The first argument of a process that is a bare server.
 pub const SERVE: &str = "--serve";
@@ -50,6 +56,16 @@ impl FromStr for Kind {
         let found = kinds.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| format!("no bare server is called `{text}`"))
     }
+}
+
+/// Starts one as a process.
+pub fn start(kind: Kind) -> Server {
+    let port = free_port();
+    let program = env::current_exe().unwrap();
+    let arguments = [SERVE, kind.name(), &port.to_string()].map(ToOwned::to_owned);
+    Server::start(&program.display().to_string(), &arguments, port, || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    })
 }
 
 /// Serves until the process is ended.

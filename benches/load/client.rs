@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::{CLIENT_CPU, process::Server};
+use super::support::process::{CLIENT_CPU, Server};
 
 /// How many connections ask at once. An API server keeps fewer.
 pub const CONNECTIONS: u32 = 16;
@@ -68,10 +68,7 @@ impl Load {
             .arg(format!("--clients={CONNECTIONS}"))
             .arg(format!("--data={}", self.body.display()))
             .arg("--header=content-type: application/json")
-            .arg(format!(
-                "https://127.0.0.1:{}/mutate?timeout=5s",
-                server.port()
-            ))
+            .arg(format!("https://{}/mutate?timeout=5s", server.address()))
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

@@ -14,18 +14,17 @@
 
 mod bare;
 mod client;
-mod process;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../../tests/support/mod.rs"]
 mod test_support;
 mod watched;
 
-use std::{env, fs, path::PathBuf, process::Command, time::Duration};
+use std::{env, process::Command, time::Duration};
 
 use client::{Load, Protocol};
-use process::Server;
 use support::{
+    process::{Server, scratch},
     reviews::{Size, review},
     table::Table,
 };
@@ -33,9 +32,6 @@ use support::{
 /// Each server is asked so often in each protocol; the median counts.
 const ROUNDS: usize = 5;
 const REQUESTS_A_ROUND: u64 = 20_000;
-/// The processor of the servers, and that of the client.
-const SERVER_CPU: usize = 0;
-const CLIENT_CPU: usize = 1;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -55,12 +51,6 @@ fn main() {
     watched::with_nodes(&load);
 }
 
-fn scratch() -> PathBuf {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("load");
-    fs::create_dir_all(&dir).unwrap();
-    dir
-}
-
 /// What one server did, round by round.
 #[derive(Default)]
 struct Measured {
@@ -77,8 +67,8 @@ fn median(values: &[f64]) -> f64 {
 
 fn beside_bare_servers(load: &Load) {
     let servers = [
-        ("constant answer", Server::bare(bare::Kind::Constant)),
-        ("Value, constant patch", Server::bare(bare::Kind::Value)),
+        ("constant answer", bare::start(bare::Kind::Constant)),
+        ("Value, constant patch", bare::start(bare::Kind::Value)),
         ("slipway", Server::slipway(&[])),
         (
             "slipway, log level warn",

@@ -9,8 +9,7 @@ use tokio::runtime::Runtime;
 use super::{
     client::{Load, Protocol},
     megabytes,
-    process::Server,
-    support::{fleets, table::Table},
+    support::{fleets, process::Server, table::Table},
     test_support::api_server::ApiServer,
 };
 

@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod fleets;
+pub mod process;
 pub mod reviews;
 pub mod table;
 

@@ -90,6 +90,17 @@ impl<'w> Outcome<'w> {
         added
     }
 
+    /// Volumes that were added, or that something was mounted of: one of the pod's own serves where it
+    /// is what would have been added.
+    fn volumes_in_use(&self) -> Vec<&Value> {
+        let mut volumes = self.added_volumes();
+        for (_, mount) in self.added_mounts() {
+            let all = list(&self.after, "volumes").into_iter();
+            volumes.extend(all.filter(|volume| volume["name"] == mount["name"]));
+        }
+        volumes
+    }
+
     fn containers_with(&self, volume: &Value) -> Vec<&str> {
         let mounts = |c: &&Value| mounts(c).iter().any(|m| m["name"] == volume["name"]);
         let all = containers(&self.after).into_iter();
@@ -312,13 +323,8 @@ proptest! {
         with_every_claim(&world, |outcome| {
             let audit = &outcome.response["auditAnnotations"];
             let mut granted = BTreeSet::new();
-            for volume in outcome.added_volumes() {
-                granted.extend(volume["hostPath"]["path"].as_str().map(str::to_owned));
-            }
-            for (_, mount) in outcome.added_mounts() {
-                let mounted = list(&outcome.after, "volumes").into_iter().find(|v| v["name"] == mount["name"]);
-                granted.extend(mounted.and_then(|v| v["hostPath"]["path"].as_str()).map(str::to_owned));
-            }
+            let volumes = outcome.volumes_in_use();
+            granted.extend(volumes.iter().filter_map(|v| v["hostPath"]["path"].as_str()).map(str::to_owned));
             for container in outcome.added_containers().into_iter().filter(|c| is_privileged(c)) {
                 granted.insert(format!("privileged:{}", text(container, "name")));
             }
@@ -327,7 +333,7 @@ proptest! {
             if outcome.after != world.pod {
                 prop_assert_eq!(audit["profile"].as_str(), world.profile());
                 prop_assert!(audit["strategy"] != json!("none") && !audit["reasons"].is_null());
-                let claims = outcome.added_volumes().into_iter()
+                let claims = volumes.iter()
                     .filter_map(|v| v["persistentVolumeClaim"]["claimName"].as_str()).find(|c| *c != "shared");
                 prop_assert_eq!(audit["claim"].as_str(), claims);
             }

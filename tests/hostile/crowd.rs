@@ -1,18 +1,14 @@
-//! Many connections at once.
-
-use futures_util::{StreamExt, stream};
-use tokio::io::AsyncWriteExt;
+//! What comes of many connections at once.
 
 use crate::{
+    attacks::tls as attacks,
     neighbour::beside,
-    served::{ATTACKER, HTTP_2, serve, within},
+    served::{serve, within},
 };
 
 const CROWD: usize = 10_000;
 /// File descriptors for the server's side and everything else.
 const RESERVE: usize = 4_000;
-const AT_ONCE: usize = 100;
-
 /// How many files this process may have open.
 fn max_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -35,23 +31,7 @@ async fn ten_thousand_connections_leave_room_for_the_api_server() {
     let limit = crowd / 10;
     let served = serve(|config| config.max_connections = limit);
     let open = "slipway_connections{port=\"webhook\"}";
-    let held = beside(&served, async {
-        let served = &served;
-        let connections = stream::iter(0..crowd).map(|i| async move {
-            // Silent ones, half a hello, and now and then a whole handshake.
-            if i % 50 == 0 {
-                return (None, within(served.tls(ATTACKER, HTTP_2)).await.ok());
-            }
-            let mut tcp = within(served.tcp(ATTACKER)).await.ok();
-            if let (Some(tcp), true) = (&mut tcp, i % 2 == 0) {
-                let _ = tcp.write_all(&[22, 3, 1, 1, 0]).await;
-            }
-            (tcp, None)
-        });
-        let held: Vec<_> = connections.buffer_unordered(AT_ONCE).collect().await;
-        held
-    })
-    .await;
+    let held = beside(&served, attacks::crowd(&served, crowd)).await;
     assert_eq!(held.len(), crowd);
     let closed = "slipway_admission_problems_total{problem=\"connection-limit\"}";
     assert!(served.metric(closed).await >= (crowd - limit) as u64);
@@ -60,4 +40,10 @@ async fn ten_thousand_connections_leave_room_for_the_api_server() {
     drop(held);
     // The neighbour's kept connection is gone too.
     within(async { while served.metric(open).await > 0 {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_as_fast_as_they_are_done_keep_nobody_out() {
+    let served = serve(|_| {});
+    beside(&served, attacks::handshakes(&served, 2_000)).await;
 }

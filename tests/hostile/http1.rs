@@ -1,11 +1,11 @@
-//! Requests over HTTP/1.1 that are wrong, slow or without end.
+//! What comes of requests over HTTP/1.1 that are wrong, slow or without end.
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    attacks::http1 as attacks,
     neighbour::beside,
     served::{ATTACKER, HTTP_1, REVIEW, serve, within},
 };
@@ -78,59 +78,13 @@ async fn chunks_that_are_none_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_without_end_is_cut_off() {
     let served = serve(|_| {});
-    beside(&served, async {
-        for line in [
-            format!("x: {}\r\n", "y".repeat(1 << 16)),
-            "a: b\r\n".to_owned(),
-        ] {
-            let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
-            stream
-                .write_all(b"POST /mutate HTTP/1.1\r\nhost: localhost\r\n")
-                .await
-                .unwrap();
-            within(async { while stream.write_all(line.as_bytes()).await.is_ok() {} }).await;
-        }
-    })
-    .await;
+    beside(&served, attacks::endless_heads(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_heads_and_slow_bodies_are_closed_however_steadily_they_drip() {
     let served = serve(|config| config.request_timeout = Duration::from_secs(1));
-    let drip = |head: &'static str| {
-        let served = &served;
-        async move {
-            let stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
-            let (mut read, mut write) = tokio::io::split(stream);
-            let mut pace = tokio::time::interval(Duration::from_millis(50));
-            let writing = async {
-                write.write_all(head.as_bytes()).await?;
-                loop {
-                    pace.tick().await;
-                    write.write_all(b"x").await?;
-                    write.flush().await?;
-                }
-            };
-            let mut answer = Vec::new();
-            let reading = read.read_to_end(&mut answer);
-            let ended: Result<(), std::io::Error> = within(async {
-                tokio::select! {
-                    ended = writing => ended,
-                    ended = reading => ended.map(|_| ()),
-                }
-            })
-            .await;
-            drop(ended);
-        }
-    };
-    beside(&served, async {
-        let heads = join_all((0..100).map(|_| drip("POST /mutate HTTP/1.1\r\nx: ")));
-        let bodies = join_all((0..100).map(|_| {
-            drip("POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n{")
-        }));
-        tokio::join!(heads, bodies);
-    })
-    .await;
+    beside(&served, attacks::dripping(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,142 +1,35 @@
-//! HTTP/2 frames that no client of ours sends, written by hand (RFC 9113).
-
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-use tokio_rustls::client::TlsStream;
+//! What comes of HTTP/2 frames that no client of ours sends.
 
 use crate::{
+    attacks::{
+        http2::{
+            self as attacks, CONTINUATION, DATA, END_HEADERS, HEADERS, REQUEST, SETTINGS,
+            WINDOW_UPDATE, flood, frame,
+        },
+        requests,
+    },
     neighbour::beside,
-    served::{ATTACKER, HTTP_2, Served, serve, within},
+    served::serve,
 };
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// `POST https://localhost/mutate`, in HPACK without its tables' help (RFC 7541).
-const REQUEST: &[u8] = b"\x83\x87\x04\x07/mutate\x01\x09localhost";
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-async fn connect(served: &Served) -> TlsStream<TcpStream> {
-    let mut stream = served.tls(ATTACKER, HTTP_2).await.unwrap();
-    stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await
-        .unwrap();
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-    stream
-}
-
-/// The error code of the GOAWAY with which the connection ends; `None` when it ends without one.
-async fn goaway(mut stream: impl AsyncRead + Unpin) -> Option<u32> {
-    let mut head = [0; 9];
-    let mut code = None;
-    while stream.read_exact(&mut head).await.is_ok() {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        if stream.read_exact(&mut payload).await.is_err() {
-            break;
-        }
-        if head[3] == GOAWAY {
-            code = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
-        }
-    }
-    code
-}
-
-/// Sends what `next` makes, again and again, until the server has enough or `rounds` are through.
-/// Says with which error the connection ended.
-async fn flood(served: &Served, rounds: u32, next: impl Fn(u32) -> Vec<u8>) -> Option<u32> {
-    let (read, mut write) = tokio::io::split(connect(served).await);
-    let reading = tokio::spawn(goaway(read));
-    within(async {
-        for round in 0..rounds {
-            if write.write_all(&next(round)).await.is_err() {
-                break;
-            }
-        }
-        let _ = write.flush().await;
-        let _ = write.shutdown().await;
-    })
-    .await;
-    within(reading).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rapid_resets_end_the_connection() {
     let served = serve(|_| {});
-    let code = beside(
-        &served,
-        flood(&served, 200, |round| {
-            let streams = (0..500).map(|i| 2 * (round * 500 + i) + 1);
-            streams
-                .flat_map(|stream| {
-                    let open = frame(HEADERS, END_HEADERS, stream, REQUEST);
-                    [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
-                })
-                .collect()
-        }),
-    )
-    .await;
+    let code = beside(&served, attacks::rapid_resets(&served)).await;
     assert_eq!(code, Some(11), "ENHANCE_YOUR_CALM");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_of_endless_continuations_ends_the_connection() {
     let served = serve(|_| {});
-    let header = [b"\x00\x01x\x7f\x81\x7e".as_slice(), &[b'y'; 16_000]].concat();
-    let code = beside(
-        &served,
-        flood(&served, 10_000, |round| match round {
-            0 => frame(HEADERS, 0, 1, REQUEST),
-            _ => frame(CONTINUATION, 0, 1, &header),
-        }),
-    )
-    .await;
+    let code = beside(&served, attacks::endless_continuations(&served)).await;
     assert!(code.is_some_and(|code| code != 0), "{code:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_pings_settings_and_empty_frames_hurt_nobody_else() {
     let served = serve(|_| {});
-    beside(&served, async {
-        let many = |frame: Vec<u8>| frame.repeat(1000);
-        flood(&served, 100, |_| many(frame(PING, 0, 0, &[1; 8]))).await;
-        flood(&served, 100, |_| {
-            many(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]))
-        })
-        .await;
-        flood(&served, 100, |round| match round {
-            0 => frame(HEADERS, END_HEADERS, 1, REQUEST),
-            _ => many(frame(DATA, 0, 1, &[])),
-        })
-        .await;
-        flood(&served, 100, |_| {
-            many(frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))
-        })
-        .await;
-        // Of a kind that nobody knows.
-        flood(&served, 100, |_| many(frame(0xbe, 0xff, 0, &[0; 16]))).await;
-    })
-    .await;
+    beside(&served, attacks::floods(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,22 +74,11 @@ async fn frames_that_are_not_allowed_end_the_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_its_answers_holds_nobody_up() {
     let served = serve(|_| {});
-    // The window of its streams is zero, so that no answer ever fits.
-    let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    beside(&served, async {
-        let mut connections = Vec::new();
-        for _ in 0..20 {
-            let mut stream = connect(&served).await;
-            stream.write_all(&no_window).await.unwrap();
-            for i in 0..300 {
-                let request = frame(HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, REQUEST);
-                if stream.write_all(&request).await.is_err() {
-                    break;
-                }
-            }
-            let _ = stream.flush().await;
-            connections.push(stream);
-        }
-    })
-    .await;
+    beside(&served, attacks::never_reading(&served)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reviews_as_fast_as_they_are_answered_keep_nobody_out() {
+    let served = serve(|_| {});
+    beside(&served, requests::reviews(&served)).await;
 }

@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
+mod attacks;
 mod crowd;
 mod http1;
 mod http2;

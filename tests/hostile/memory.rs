@@ -8,22 +8,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use futures_util::future::join_all;
-use http_body_util::Full;
-use hyper::{Request, body::Bytes, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 
-use crate::{
-    neighbour::beside,
-    served::{ATTACKER, HTTP_2, Served, within},
-};
+use crate::{attacks::requests as attacks, neighbour::beside, served::Served};
 
 /// The chart's memory limit.
 const LIMIT_KIB: u64 = 256 << 10;
-const BODY: usize = 8 << 20;
-const CONNECTIONS: usize = 4;
-const STREAMS: usize = 64;
 
 struct Program {
     child: Child,
@@ -93,27 +83,7 @@ impl Program {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_of_the_largest_size_all_at_once_stay_below_the_charts_memory_limit() {
     let (program, served) = start();
-    let body = Bytes::from(vec![b' '; BODY]);
-    beside(&served, async {
-        let connections = (0..CONNECTIONS).map(|_| async {
-            let stream = within(served.tls(ATTACKER, HTTP_2)).await.unwrap();
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
-            tokio::spawn(connection);
-            let requests = (0..STREAMS).map(|_| {
-                let mut sender = sender.clone();
-                let request = Request::post("https://localhost/mutate")
-                    .body(Full::new(body.clone()))
-                    .unwrap();
-                // Most of them are answered that there was no time.
-                async move { drop(within(sender.send_request(request)).await) }
-            });
-            join_all(requests).await;
-        });
-        join_all(connections).await;
-    })
-    .await;
+    beside(&served, attacks::largest_bodies(&served)).await;
     let peak = program.peak();
     println!("peak: {} MiB", peak >> 10);
     assert!(peak < LIMIT_KIB, "{peak} KiB");

@@ -15,7 +15,7 @@ use crate::served::{HTTP_2, NEIGHBOUR, REVIEW, Served, within};
 /// Calls before and after an attack.
 const CALLS: usize = 100;
 /// So many calls share a connection, then comes a new one.
-const CALLS_A_CONNECTION: usize = 10;
+pub const CALLS_A_CONNECTION: usize = 10;
 
 /// Runs the attack, and beside it the well-behaved client: none of its calls may fail.
 pub async fn beside<T>(served: &Served, attack: impl Future<Output = T>) -> T {
@@ -52,7 +52,8 @@ pub async fn beside<T>(served: &Served, attack: impl Future<Output = T>) -> T {
     result
 }
 
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+/// So many percent of the calls took no longer.
+pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() - 1) * percent / 100]
 }
@@ -68,7 +69,7 @@ async fn one(served: &Served, kept: &mut SendRequest<Full<Bytes>>, call: usize) 
     begin.elapsed()
 }
 
-async fn connect(served: &Served) -> SendRequest<Full<Bytes>> {
+pub async fn connect(served: &Served) -> SendRequest<Full<Bytes>> {
     let stream = within(served.tls(NEIGHBOUR, HTTP_2)).await.unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -78,7 +79,8 @@ async fn connect(served: &Served) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-async fn review(client: &mut SendRequest<Full<Bytes>>) {
+/// A review, sent and answered with a patch.
+pub async fn review(client: &mut SendRequest<Full<Bytes>>) {
     let request = Request::post("https://localhost/mutate?timeout=5s")
         .body(Full::new(Bytes::from_static(REVIEW.as_bytes())))
         .unwrap();

@@ -1,8 +1,7 @@
-//! Before and instead of a TLS handshake.
+//! What comes before and instead of a TLS handshake.
 
 use std::{io, sync::Arc};
 
-use futures_util::future::join_all;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
@@ -12,26 +11,15 @@ use slipway::server::tls::ClientCheck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    attacks::tls::{self as attacks, old_hello},
     neighbour::beside,
-    served::{ATTACKER, HTTP_1, HTTP_2, Served, serve, within},
+    served::{ATTACKER, HTTP_1, Served, serve, within},
 };
 
 /// A fatal alert (RFC 8446, section 6): `handshake_failure`, because such a client names no signature
 /// algorithm that would do.
 const FATAL_HANDSHAKE_FAILURE: [u8; 2] = [2, 40];
 const NO_APPLICATION_PROTOCOL: &str = "NoApplicationProtocol";
-
-/// A ClientHello of a client that knows no TLS version above `version`.
-fn old_hello(version: [u8; 2]) -> Vec<u8> {
-    let mut body = version.to_vec();
-    body.extend([7; 32]);
-    // No session; two cipher suites; no compression; no extensions.
-    body.extend([0, 0, 4, 0xc0, 0x13, 0x00, 0x2f, 1, 0]);
-    let length = u8::try_from(body.len()).unwrap();
-    let mut hello = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
-    hello.extend(body);
-    hello
-}
 
 /// What a raw connection gets back, up to its end.
 async fn raw(served: &Served, bytes: &[u8]) -> Vec<u8> {
@@ -58,25 +46,10 @@ async fn tls_before_1_2_is_refused_with_an_alert() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_tls_gets_an_end() {
     let served = serve(|_| {});
-    beside(&served, async {
-        let large = [22, 3, 1, 0xff, 0xff].repeat(100_000);
-        for bytes in [
-            b"POST /mutate HTTP/1.1\r\nhost: localhost\r\n\r\n".as_slice(),
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            b"SSH-2.0-OpenSSH_9.9\r\n",
-            &[0; 4096],
-            &[22, 3, 1, 0xff, 0xff],
-            &large,
-        ] {
-            let mut stream = served.tcp(ATTACKER).await.unwrap();
-            let _ = stream.write_all(bytes).await;
-            let _ = stream.shutdown().await;
-            let mut answer = Vec::new();
-            let _ = within(stream.read_to_end(&mut answer)).await;
-            assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
-        }
-    })
-    .await;
+    let answers = beside(&served, attacks::not_tls(&served)).await;
+    for answer in answers {
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,47 +80,7 @@ async fn a_protocol_that_is_not_served_is_refused_and_none_is_http_1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_and_first_requests_that_stop_half_way_are_closed() {
     let served = serve(|_| {});
-    let hello = old_hello([3, 3]);
-    let tcp = |bytes: &'static [u8]| {
-        let served = &served;
-        async move {
-            let mut stream = served.tcp(ATTACKER).await.unwrap();
-            stream.write_all(bytes).await.unwrap();
-            let mut answer = Vec::new();
-            let _ = within(stream.read_to_end(&mut answer)).await;
-        }
-    };
-    let half: &'static [u8] = hello[..20].to_vec().leak();
-    let tls = |alpn: &'static [u8], bytes: &'static [u8]| {
-        let served = &served;
-        async move {
-            let mut stream = served.tls(ATTACKER, alpn).await.unwrap();
-            stream.write_all(bytes).await.unwrap();
-            stream.flush().await.unwrap();
-            let mut answer = Vec::new();
-            let _ = within(stream.read_to_end(&mut answer)).await;
-        }
-    };
-    beside(&served, async {
-        let silent = join_all((0..50).map(|_| tcp(b"")));
-        let half_open = join_all((0..50).map(|_| tcp(half)));
-        let idle = join_all([HTTP_1, HTTP_2].map(|alpn| tls(alpn, b"")));
-        let half_a_head = join_all((0..50).map(|_| tls(HTTP_1, b"POST /mutate HTTP/1.1\r\nho")));
-        let half_a_preface = tls(HTTP_2, b"PRI * HTTP/2.0\r\n");
-        let no_request = tls(
-            HTTP_2,
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
-        );
-        tokio::join!(
-            silent,
-            half_open,
-            idle,
-            half_a_head,
-            half_a_preface,
-            no_request
-        );
-    })
-    .await;
+    beside(&served, attacks::stopping_half_way(&served)).await;
 }
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {

@@ -1,16 +1,18 @@
 //! The servers as processes, and what they take.
 
 use std::{
-    env, fs,
+    fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{SERVER_CPU, bare};
-
+/// The processor of the servers, and that of their clients.
+pub const SERVER_CPU: usize = 0;
+pub const CLIENT_CPU: usize = 1;
 /// A start that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
@@ -32,20 +34,9 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// A bare server.
-    pub fn bare(kind: bare::Kind) -> Self {
-        let port = free_port();
-        let program = env::current_exe().unwrap();
-        let arguments = [bare::SERVE, kind.name(), &port.to_string()].map(ToOwned::to_owned);
-        Self::start(&program.display().to_string(), &arguments, port, || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-    }
-
     /// `slipway serve --standalone`, with more arguments.
     pub fn slipway(arguments: &[&str]) -> Self {
-        let dir = super::scratch().join("tls");
-        let tls = format!("--tls-dir={}", dir.display());
+        let tls = format!("--tls-dir={}", tls_dir().display());
         Self::serve(&[&["--standalone", &tls], arguments].concat())
     }
 
@@ -63,7 +54,8 @@ impl Server {
         })
     }
 
-    fn start(program: &str, arguments: &[String], port: u16, ready: impl Fn() -> bool) -> Self {
+    /// This program, on the servers' processor, once it is ready.
+    pub fn start(program: &str, arguments: &[String], port: u16, ready: impl Fn() -> bool) -> Self {
         let started = Instant::now();
         let child = Command::new("taskset")
             .args(["-c", &SERVER_CPU.to_string(), program])
@@ -88,8 +80,8 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// How long it took from the start of the process until it was ready.
@@ -130,6 +122,18 @@ impl Server {
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
+}
+
+/// A directory for files of the benchmark.
+pub fn scratch() -> PathBuf {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+/// Where the certificates of `slipway serve --standalone` are.
+pub fn tls_dir() -> PathBuf {
+    scratch().join("tls")
 }
 
 /// A port that nobody has at the moment.
