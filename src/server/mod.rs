@@ -19,7 +19,7 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 use tracing::debug;
 
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     metrics::{Metrics, Port},
     review::ReviewError,
 };
-use connections::Gate;
+use connections::{Gate, OneByOne};
 use tls::{ClientCheck, ServingCertificate};
 
 /// A TLS handshake, and then the head of the first request, take no longer.
@@ -43,7 +43,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// … and how long it may think about that.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_STREAMS: u32 = 256;
+/// As few as RFC 9113 (6.5.2) recommends; a client with more to ask connects once more.
+const MAX_STREAMS: u32 = 100;
 /// What an HTTP/2 connection may send before it is read, and one stream of it: enough for a review.
 /// It is memory that every connection can take.
 const CONNECTION_WINDOW: u32 = 128 << 10;
@@ -249,8 +250,9 @@ impl Server {
         let acceptor = RustlsAcceptor::new(self.tls)
             .handshake_timeout(GREETING_TIMEOUT)
             .acceptor(gate);
-        let serve_webhook = http(self.webhook.0, &webhook, acceptor)?
-            .serve(routes::webhook(Arc::clone(&app)).into_make_service());
+        let service = routes::webhook(Arc::clone(&app)).into_make_service();
+        let https = http(self.webhook.0, &webhook, acceptor)?;
+        let serve_webhook = as_task(https.serve(OneByOne::new(service)));
 
         let metrics = Handle::new();
         let gate = Gate::new(METRICS_CONNECTIONS, &app.metrics, Port::Metrics);
@@ -270,6 +272,17 @@ impl Server {
         };
         tokio::try_join!(webhook_then_metrics, serve_metrics)?;
         Ok(())
+    }
+}
+
+/// Runs it as a task, which is dropped with this. Whatever is no task has a thread to itself, and
+/// takes no turns with the others.
+async fn as_task(future: impl Future<Output = io::Result<()>> + Send + 'static) -> io::Result<()> {
+    let mut task = JoinSet::new();
+    task.spawn(future);
+    match task.join_next().await {
+        Some(ended) => ended?,
+        None => Ok(()),
     }
 }
 

@@ -1,37 +1,36 @@
-//! Who is connected, and what they may take: connections, and memory for bodies. The HTTP server
-//! itself limits neither.
+//! Who is connected, and what they may take: connections, memory for bodies, and turns. The HTTP
+//! server itself limits none of them.
+
+mod table;
+mod turns;
 
 use std::{
-    collections::HashMap,
     future::{Ready, ready},
     io::{self, IoSlice},
     net::IpAddr,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{self, Context, Poll},
 };
 
 use axum::http::Request;
 use axum_server::accept::Accept;
-use futures_util::task::AtomicWaker;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    task::coop,
 };
 use tower_service::Service;
 
 use crate::metrics::{Metrics, Port, Problem};
+use table::Table;
+pub(super) use table::{Held, Seat};
+pub(super) use turns::OneByOne;
 
-/// How much of bodies is held in memory at once, in KiB. The chart's limit is four times that.
-const ALL_BODIES_KIB: usize = 64 << 10;
-/// How much of it one peer may take.
-const PEER_BODIES_KIB: usize = ALL_BODIES_KIB / 2;
-const KIB: usize = 1 << 10;
+/// The runtime ends a task's turn after 128 operations. A read counts as one, and as one more for
+/// each so many bytes: after 32 KiB others have theirs, however small the frames are.
+const BYTES_AN_OPERATION: usize = 256;
 
 /// Lets a bounded number of connections in, before their TLS handshake. When it is full, the peer
 /// with the most connections loses the one that was idle the longest. So whoever opens thousands
@@ -39,33 +38,14 @@ const KIB: usize = 1 << 10;
 #[derive(Clone)]
 pub(super) struct Gate {
     table: Arc<Mutex<Table>>,
-    limit: usize,
-    bodies: Arc<Semaphore>,
-    clock: Arc<AtomicU64>,
     open: Gauge,
     closed: Counter,
-}
-
-/// The connections that are let in.
-#[derive(Default)]
-struct Table {
-    seats: HashMap<u64, Arc<Seat>>,
-    peers: HashMap<IpAddr, Peer>,
-}
-
-/// All connections of one address.
-struct Peer {
-    seats: usize,
-    bodies: Arc<Semaphore>,
 }
 
 impl Gate {
     pub(super) fn new(connections: usize, metrics: &Metrics, port: Port) -> Self {
         Self {
-            table: Arc::default(),
-            limit: connections,
-            bodies: Arc::new(Semaphore::new(ALL_BODIES_KIB)),
-            clock: Arc::default(),
+            table: Arc::new(Mutex::new(Table::new(connections))),
             open: metrics.connections(port),
             closed: metrics.problems(Problem::ConnectionLimit),
         }
@@ -90,136 +70,18 @@ impl Gate {
     /// A seat for a connection of the peer; `None` when all are taken and busy.
     fn seat(&self, peer: IpAddr) -> Option<Arc<Seat>> {
         let mut table = self.lock();
-        if table.seats.len() >= self.limit {
+        if table.is_full() {
             let idle = table.longest_idle()?;
             table.remove(&idle);
             idle.close();
             self.closed.inc();
         }
-        let id = self.clock.fetch_add(1, Ordering::Relaxed);
-        let of_peer = table.peers.entry(peer).or_insert_with(|| Peer {
-            seats: 0,
-            bodies: Arc::new(Semaphore::new(PEER_BODIES_KIB)),
-        });
-        of_peer.seats += 1;
-        let seat = Arc::new(Seat {
-            id,
-            peer,
-            busy: AtomicUsize::new(0),
-            used: AtomicU64::new(id),
-            clock: Arc::clone(&self.clock),
-            closed: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-            bodies_of_peer: Arc::clone(&of_peer.bodies),
-            bodies: Arc::clone(&self.bodies),
-        });
-        table.seats.insert(id, Arc::clone(&seat));
-        Some(seat)
+        Some(table.add(peer))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Table {
-    /// Of the peers that have an idle connection the one with the most connections, and of these
-    /// the one that was idle the longest.
-    fn longest_idle(&self) -> Option<Arc<Seat>> {
-        let seats_of = |seat: &Seat| self.peers.get(&seat.peer).map_or(0, |peer| peer.seats);
-        let idle = self.seats.values().filter(|seat| !seat.is_busy());
-        let rank = |seat: &&Arc<Seat>| {
-            let used = seat.used.load(Ordering::Relaxed);
-            (seats_of(seat), u64::MAX - used)
-        };
-        idle.max_by_key(rank).cloned()
-    }
-
-    fn remove(&mut self, seat: &Seat) {
-        if self.seats.remove(&seat.id).is_none() {
-            return;
-        }
-        if let Some(peer) = self.peers.get_mut(&seat.peer) {
-            peer.seats -= 1;
-            if peer.seats == 0 {
-                self.peers.remove(&seat.peer);
-            }
-        }
-    }
-}
-
-/// The place of a connection. Its requests carry it in their extensions.
-pub(super) struct Seat {
-    id: u64,
-    peer: IpAddr,
-    /// How many of its requests are being answered.
-    busy: AtomicUsize,
-    /// When a request last began or ended, on a clock that counts such moments.
-    used: AtomicU64,
-    clock: Arc<AtomicU64>,
-    closed: AtomicBool,
-    waker: AtomicWaker,
-    bodies_of_peer: Arc<Semaphore>,
-    bodies: Arc<Semaphore>,
-}
-
-impl Seat {
-    /// Marks the connection as busy, as long as the guard lives.
-    pub(super) fn busy(self: &Arc<Self>) -> Busy {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        self.touch();
-        Busy(Arc::clone(self))
-    }
-
-    /// Waits until there is room for a body of so many bytes.
-    pub(super) async fn hold(&self, bytes: usize) -> Option<Held> {
-        let kib = u32::try_from(bytes.div_ceil(KIB)).ok()?;
-        let of_peer = Arc::clone(&self.bodies_of_peer);
-        let all = Arc::clone(&self.bodies);
-        Some(Held {
-            _of_peer: of_peer.acquire_many_owned(kib).await.ok()?,
-            _all: all.acquire_many_owned(kib).await.ok()?,
-        })
-    }
-
-    fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed) > 0
-    }
-
-    fn touch(&self) {
-        let now = self.clock.fetch_add(1, Ordering::Relaxed);
-        self.used.store(now, Ordering::Relaxed);
-    }
-
-    fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Whether the connection goes on; if so, whoever waits on it is woken when it no longer does.
-    fn check(&self, context: &Context<'_>) -> io::Result<()> {
-        self.waker.register(context.waker());
-        if self.closed.load(Ordering::Acquire) {
-            return Err(io::Error::other("closed to make room for another"));
-        }
-        Ok(())
-    }
-}
-
-/// A request that is being answered.
-pub(super) struct Busy(Arc<Seat>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.touch();
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Room for a body.
-pub(super) struct Held {
-    _of_peer: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
 }
 
 impl<S> Accept<TcpStream, S> for Gate {
@@ -279,7 +141,20 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.seat.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        task::ready!(self.stream.poll_read_ready(context))?;
+        if !self.seat.has_turn() {
+            return Poll::Pending;
+        }
+        task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let bytes = buffer.filled().len() - before;
+        for _ in 0..bytes / BYTES_AN_OPERATION {
+            let Poll::Ready(operation) = coop::poll_proceed(context) else {
+                break;
+            };
+            operation.made_progress();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -319,7 +194,10 @@ impl AsyncWrite for Connection {
 mod tests {
     use futures_util::FutureExt;
 
-    use super::*;
+    use super::{
+        table::{KIB, PEER_BODIES_KIB},
+        *,
+    };
 
     fn gate(limit: usize) -> Gate {
         Gate::new(limit, &Metrics::new(), Port::Webhook)
@@ -329,21 +207,17 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
-    fn is_closed(seat: &Seat) -> bool {
-        seat.closed.load(Ordering::Acquire)
-    }
-
     #[test]
     fn whoever_has_the_most_connections_makes_room() {
         let gate = gate(4);
         let quiet = gate.seat(peer(1)).unwrap();
         let greedy: Vec<_> = (0..3).map(|_| gate.seat(peer(2)).unwrap()).collect();
         let another = gate.seat(peer(3)).unwrap();
-        assert!(is_closed(&greedy[0]) && !is_closed(&greedy[1]));
-        assert!(!is_closed(&quiet) && !is_closed(&another));
+        assert!(greedy[0].is_closed() && !greedy[1].is_closed());
+        assert!(!quiet.is_closed() && !another.is_closed());
         // Also from himself.
         gate.seat(peer(2)).unwrap();
-        assert!(is_closed(&greedy[1]) && !is_closed(&quiet) && !is_closed(&another));
+        assert!(greedy[1].is_closed() && !quiet.is_closed() && !another.is_closed());
     }
 
     #[test]
@@ -353,9 +227,9 @@ mod tests {
         drop(seats[0].busy());
         let busy = seats[1].busy();
         gate.seat(peer(1)).unwrap();
-        assert!(is_closed(&seats[2]));
+        assert!(seats[2].is_closed());
         gate.seat(peer(1)).unwrap();
-        assert!(is_closed(&seats[0]) && !is_closed(&seats[1]));
+        assert!(seats[0].is_closed() && !seats[1].is_closed());
         drop(busy);
     }
 
@@ -367,7 +241,7 @@ mod tests {
         assert!(gate.seat(peer(2)).is_none());
         drop(busy);
         assert!(gate.seat(peer(2)).is_some());
-        assert!(is_closed(&first));
+        assert!(first.is_closed());
     }
 
     #[test]
@@ -376,8 +250,7 @@ mod tests {
         let seat = gate.seat(peer(1)).unwrap();
         gate.lock().remove(&seat);
         gate.lock().remove(&seat);
-        let table = gate.lock();
-        assert!(table.seats.is_empty() && table.peers.is_empty());
+        assert!(gate.lock().is_empty());
     }
 
     #[tokio::test]
