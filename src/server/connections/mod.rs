@@ -192,6 +192,8 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use futures_util::FutureExt;
 
     use super::{
@@ -262,5 +264,51 @@ mod tests {
         assert!(other.hold(PEER_BODIES_KIB * KIB).await.is_some());
         drop(held);
         assert!(greedy.hold(1).await.is_some());
+    }
+
+    /// Waits for its turn as a connection does.
+    async fn turn(seat: &Arc<Seat>) {
+        poll_fn(|context| {
+            seat.check(context).unwrap();
+            if seat.has_turn() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn of_one_peers_connections_one_reads_and_the_next_when_all_that_is_ready_has_run() {
+        let gate = gate(4);
+        let [first, second] = [(); 2].map(|()| gate.seat(peer(1)).unwrap());
+        turn(&first).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let reads = tokio::spawn({
+            let order = Arc::clone(&order);
+            async move {
+                turn(&second).await;
+                order.lock().unwrap().push("the second");
+            }
+        });
+        for _ in 0..2 {
+            let order = Arc::clone(&order);
+            tokio::spawn(async move { order.lock().unwrap().push("somebody else's") });
+        }
+        assert!(turn(&gate.seat(peer(2)).unwrap()).now_or_never().is_some());
+        reads.await.unwrap();
+        let order = order.lock().unwrap();
+        assert_eq!(*order, ["somebody else's", "somebody else's", "the second"]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_not_used_passes() {
+        let gate = gate(4);
+        let [first, gone, third] = [(); 3].map(|()| gate.seat(peer(1)).unwrap());
+        turn(&first).await;
+        assert!(!gone.has_turn());
+        turn(&third).await;
+        assert!(!first.has_turn());
     }
 }
