@@ -23,7 +23,7 @@ use crate::{
     reason::Reason,
 };
 
-/// A lease takes no more of a request's time.
+/// A lease takes no more of a request's time, unless another limit is given.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What is left of a request's time for its answer.
 const RESERVE: Duration = Duration::from_millis(200);
@@ -43,6 +43,7 @@ pub struct Leaser {
     /// The version of each claim that one of our requests has tried or is trying: two of our own
     /// never race for one, and one that is out of date is not tried again.
     tried: Mutex<HashMap<Key, String>>,
+    patience: Duration,
 }
 
 impl fmt::Debug for Leaser {
@@ -60,14 +61,21 @@ impl Leaser {
             facts,
             metrics,
             tried: Mutex::default(),
+            patience: PATIENCE,
         }
+    }
+
+    /// Takes up to so much of a request's time for a lease, instead of a second.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Leases the best claim that can be had before the deadline. Never fails: a pod without a
     /// claim gets its fallback, with a reason.
     pub async fn lease(&self, wish: &Wish, deadline: Instant) -> Grant {
         let begin = Instant::now();
-        let until = (begin + PATIENCE).min(deadline.checked_sub(RESERVE).unwrap_or(begin));
+        let until = (begin + self.patience).min(deadline.checked_sub(RESERVE).unwrap_or(begin));
         let result = self.try_candidates(wish, until).await;
         let (outcome, grant) = match result {
             Ok(claim) => granted(wish, &claim),

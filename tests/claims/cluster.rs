@@ -97,6 +97,13 @@ impl Replica {
         replica
     }
 
+    /// Waits for leases however busy the machine is.
+    pub fn patient(mut self) -> Self {
+        let (facts, metrics) = (Arc::clone(&self.facts), Arc::clone(&self.metrics));
+        self.leaser = Leaser::new(self.client.clone(), facts, metrics).with_patience(PATIENCE);
+        self
+    }
+
     /// Leads from now on.
     pub fn lead(&mut self) -> usize {
         self.lead_at(PACE)
