@@ -7,7 +7,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 pub(crate) enum Problem {
     /// The evaluation panicked.
     Panic,
-    /// The body did not arrive in time.
+    /// The body did not arrive in time, or the time was up before the request had its turn.
     Deadline,
     /// The body, or what it asks about, is not what a webhook is asked.
     BadRequest,

@@ -126,7 +126,7 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let seat = parts.extensions.get::<Arc<Seat>>();
     let _busy = seat.map(Seat::busy);
     let deadline = start + limit;
-    let mut response = match read_where_there_is_room(seat, body, deadline).await {
+    let mut response = match read_in_turn(seat, body, deadline).await {
         Ok((body, _held)) => answer(&app, &body, start, deadline).await,
         Err(unread) => {
             app.metrics.problem(unread.problem());
@@ -156,20 +156,29 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-/// Reads the whole body once there is room for it, and keeps the room.
-async fn read_where_there_is_room(
+/// Reads the whole body once there is room for it, keeps the room, and waits until it is the request's
+/// turn.
+async fn read_in_turn(
     seat: Option<&Arc<Seat>>,
     body: Body,
     deadline: Instant,
 ) -> Result<(Vec<u8>, Option<Held>), Unread> {
-    let size = announced_length(&body).unwrap_or(BODY_LIMIT);
-    let held = match seat {
-        // Of a body that is too large nothing is kept.
-        Some(seat) if size <= BODY_LIMIT => timeout_at(deadline, seat.hold(size)).await,
-        _ => Ok(None),
+    let Some(seat) = seat else {
+        return Ok((read(body, deadline).await?, None));
     };
-    let held = held.map_err(|_| Unread::Deadline)?;
-    Ok((read(body, deadline).await?, held))
+    let crowded = |_| Unread::Crowded;
+    let size = announced_length(&body).unwrap_or(BODY_LIMIT);
+    // Of a body that is too large nothing is kept.
+    let held = if size <= BODY_LIMIT {
+        let hold = timeout_at(deadline, seat.hold(size));
+        hold.await.map_err(crowded)?
+    } else {
+        None
+    };
+    let body = read(body, deadline).await?;
+    let turn = timeout_at(deadline, seat.turn_to_answer());
+    turn.await.map_err(crowded)?;
+    Ok((body, held))
 }
 
 /// How long the body will be, when its sender said so.
@@ -183,6 +192,8 @@ fn announced_length(body: &Body) -> Option<usize> {
 pub(super) enum Unread {
     TooLarge,
     Deadline,
+    /// The peer asks for more than one peer gets.
+    Crowded,
     Broken,
 }
 
@@ -190,7 +201,7 @@ impl Unread {
     fn problem(&self) -> Problem {
         match self {
             Self::TooLarge => Problem::TooLarge,
-            Self::Deadline => Problem::Deadline,
+            Self::Deadline | Self::Crowded => Problem::Deadline,
             Self::Broken => Problem::BadRequest,
         }
     }
@@ -204,6 +215,10 @@ impl Unread {
             Self::Deadline => plain(
                 StatusCode::REQUEST_TIMEOUT,
                 "the body did not arrive in time",
+            ),
+            Self::Crowded => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the time was up before others from the same address were answered",
             ),
             Self::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off before its end"),
         }

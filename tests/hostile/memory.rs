@@ -10,7 +10,13 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{attacks::requests as attacks, neighbour::beside, served::Served};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::{
+    attacks::requests as attacks,
+    neighbour::beside,
+    served::{ATTACKER, HTTP_1, Served, serve, within},
+};
 
 /// The chart's memory limit.
 const LIMIT_KIB: u64 = 256 << 10;
@@ -87,4 +93,28 @@ async fn bodies_of_the_largest_size_all_at_once_stay_below_the_charts_memory_lim
     let peak = program.peak();
     println!("peak: {} MiB", peak >> 10);
     assert!(peak < LIMIT_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_fills_the_room_for_bodies_is_told_so_and_nobody_else_waits() {
+    let served = serve(|_| {});
+    beside(&served, async {
+        let mut unfinished = Vec::new();
+        for _ in 0..4 {
+            let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+            let head = "POST /mutate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+                        content-length: 8388608\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut go_on = [0; 25];
+            within(stream.read_exact(&mut go_on)).await.unwrap();
+            assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
+            unfinished.push(stream);
+        }
+        let head = "POST /mutate?timeout=20ms HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                    content-length: 1\r\n\r\n ";
+        let answer = served.answer(head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("others from the same address"), "{answer}");
+    })
+    .await;
 }

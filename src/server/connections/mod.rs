@@ -19,7 +19,6 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    task::coop,
 };
 use tower_service::Service;
 
@@ -27,10 +26,6 @@ use crate::metrics::{Metrics, Port, Problem};
 use table::Table;
 pub(super) use table::{Held, Seat};
 pub(super) use turns::OneByOne;
-
-/// The runtime ends a task's turn after 128 operations. A read counts as one, and as one more for
-/// each so many bytes: after 32 KiB others have theirs, however small the frames are.
-const BYTES_AN_OPERATION: usize = 256;
 
 /// Lets a bounded number of connections in, before their TLS handshake. When it is full, the peer
 /// with the most connections loses the one that was idle the longest. So whoever opens thousands
@@ -141,20 +136,11 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.seat.check(context)?;
-        let before = buffer.filled().len();
         task::ready!(self.stream.poll_read_ready(context))?;
         if !self.seat.has_turn() {
             return Poll::Pending;
         }
-        task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        let bytes = buffer.filled().len() - before;
-        for _ in 0..bytes / BYTES_AN_OPERATION {
-            let Poll::Ready(operation) = coop::poll_proceed(context) else {
-                break;
-            };
-            operation.made_progress();
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -192,8 +178,6 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use futures_util::FutureExt;
 
     use super::{
@@ -264,51 +248,5 @@ mod tests {
         assert!(other.hold(PEER_BODIES_KIB * KIB).await.is_some());
         drop(held);
         assert!(greedy.hold(1).await.is_some());
-    }
-
-    /// Waits for its turn as a connection does.
-    async fn turn(seat: &Arc<Seat>) {
-        poll_fn(|context| {
-            seat.check(context).unwrap();
-            if seat.has_turn() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn of_one_peers_connections_one_reads_and_the_next_when_all_that_is_ready_has_run() {
-        let gate = gate(4);
-        let [first, second] = [(); 2].map(|()| gate.seat(peer(1)).unwrap());
-        turn(&first).await;
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let reads = tokio::spawn({
-            let order = Arc::clone(&order);
-            async move {
-                turn(&second).await;
-                order.lock().unwrap().push("the second");
-            }
-        });
-        for _ in 0..2 {
-            let order = Arc::clone(&order);
-            tokio::spawn(async move { order.lock().unwrap().push("somebody else's") });
-        }
-        assert!(turn(&gate.seat(peer(2)).unwrap()).now_or_never().is_some());
-        reads.await.unwrap();
-        let order = order.lock().unwrap();
-        assert_eq!(*order, ["somebody else's", "somebody else's", "the second"]);
-    }
-
-    #[tokio::test]
-    async fn a_turn_that_is_not_used_passes() {
-        let gate = gate(4);
-        let [first, gone, third] = [(); 3].map(|()| gate.seat(peer(1)).unwrap());
-        turn(&first).await;
-        assert!(!gone.has_turn());
-        turn(&third).await;
-        assert!(!first.has_turn());
     }
 }

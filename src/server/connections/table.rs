@@ -11,10 +11,9 @@ use std::{
     task::Context,
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::turns::Turns;
+use super::turns::{Ticket, Turns};
 
 /// How much of bodies is held in memory at once, in KiB. The chart's limit is four times that.
 const ALL_BODIES_KIB: usize = 64 << 10;
@@ -85,8 +84,7 @@ impl Table {
             used: AtomicU64::new(now),
             clock: self.clock.clone(),
             closed: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-            waits: AtomicBool::new(false),
+            ticket: Arc::default(),
             turns: Arc::clone(&peer.turns),
             bodies_of_peer: Arc::clone(&peer.bodies),
             bodies: Arc::clone(&self.bodies),
@@ -167,9 +165,7 @@ pub(in crate::server) struct Seat {
     used: AtomicU64,
     clock: Clock,
     closed: AtomicBool,
-    waker: AtomicWaker,
-    /// Whether it waits for its turn; changes under the lock of the turns.
-    pub(super) waits: AtomicBool,
+    ticket: Arc<Ticket>,
     turns: Arc<Turns>,
     bodies_of_peer: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
@@ -195,13 +191,13 @@ impl Seat {
     }
 
     /// Whether it may read now; otherwise its connection is woken when it may.
-    pub(super) fn has_turn(self: &Arc<Self>) -> bool {
-        self.turns.is_of(self)
+    pub(super) fn has_turn(&self) -> bool {
+        self.turns.is_of(&self.ticket)
     }
 
-    /// Wakes the connection.
-    pub(super) fn wake(&self) {
-        self.waker.wake();
+    /// Waits until one of its requests may be answered.
+    pub(in crate::server) async fn turn_to_answer(&self) {
+        self.turns.to_answer(&self.ticket).await;
     }
 
     fn place(&self) -> u64 {
@@ -219,7 +215,7 @@ impl Seat {
 
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.wake();
+        self.ticket.wake();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -228,7 +224,7 @@ impl Seat {
 
     /// Whether the connection goes on; if so, whoever waits on it is woken when it no longer does.
     pub(super) fn check(&self, context: &Context<'_>) -> io::Result<()> {
-        self.waker.register(context.waker());
+        self.ticket.register(context);
         if self.is_closed() {
             return Err(io::Error::other("closed to make room for another"));
         }
