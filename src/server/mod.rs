@@ -1,6 +1,7 @@
 //! The webhook as a server: TLS, connections, routes, metrics. It knows nothing of decisions; it
 //! passes bytes to [`admit`](crate::admit::admit) and facts with them.
 
+mod body;
 mod connections;
 pub mod duration;
 mod exposition;

@@ -102,10 +102,13 @@ impl Turns {
         {
             return;
         }
-        let ticket = Arc::<Ticket>::default();
+        self.wait(&Arc::default()).await;
+    }
+
+    async fn wait(self: &Arc<Self>, ticket: &Arc<Ticket>) {
         poll_fn(|context| {
             ticket.register(context);
-            if self.is_of(&ticket) {
+            if self.is_of(ticket) {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -182,27 +185,14 @@ mod tests {
     /// Tickets of one peer, the first of which has the turn.
     async fn tickets(turns: &Arc<Turns>) -> [Arc<Ticket>; 3] {
         let tickets: [Arc<Ticket>; 3] = Default::default();
-        wait(turns, &tickets[0]).await;
+        turns.wait(&tickets[0]).await;
         tickets
-    }
-
-    /// Waits for its turn as a connection does.
-    async fn wait(turns: &Arc<Turns>, ticket: &Arc<Ticket>) {
-        poll_fn(|context| {
-            ticket.register(context);
-            if turns.is_of(ticket) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
     }
 
     #[tokio::test]
     async fn of_what_one_peer_wants_one_thing_is_done_and_the_next_when_all_that_is_ready_has_run()
     {
-        let turns = Arc::default();
+        let turns = Arc::<Turns>::default();
         let [_first, second, third] = tickets(&turns).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let note = |what| {
@@ -214,7 +204,7 @@ mod tests {
             tokio::spawn({
                 let turns = Arc::clone(&turns);
                 async move {
-                    wait(&turns, &second).await;
+                    turns.wait(&second).await;
                     connection();
                 }
             }),
@@ -255,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn in_the_turn_in_which_it_was_read_one_request_is_answered() {
-        let turns = Arc::default();
+        let turns = Arc::<Turns>::default();
         let [first, second, _] = tickets(&turns).await;
         assert!(turns.to_answer(&second).now_or_never().is_none());
         assert!(turns.to_answer(&first).now_or_never().is_some());
@@ -264,16 +254,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_is_not_used_passes() {
-        let turns = Arc::default();
+        let turns = Arc::<Turns>::default();
         let [first, gone, third] = tickets(&turns).await;
         assert!(!turns.is_of(&gone));
-        wait(&turns, &third).await;
+        turns.wait(&third).await;
         assert!(!turns.is_of(&first));
     }
 
     #[tokio::test]
     async fn a_turn_ends_after_its_time_and_not_before_it_was_seen() {
-        let turns = Arc::default();
+        let turns = Arc::<Turns>::default();
         let [first, second, _] = tickets(&turns).await;
         let begun = |begun: Option<Instant>| {
             turns.lock().current.as_mut().unwrap().begun = begun;
@@ -283,7 +273,7 @@ mod tests {
         assert!(!turns.is_of(&first));
         assert!(!turns.is_of(&second));
         // It waits like everybody else.
-        wait(&turns, &first).await;
+        turns.wait(&first).await;
         assert!(!turns.is_of(&second));
     }
 

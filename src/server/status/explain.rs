@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     super::{
         App,
-        routes::{plain, read},
+        body::{plain, read},
     },
     html, json,
     page::{ExplainPage, Form, Outcome, PodView},

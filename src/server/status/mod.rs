@@ -32,7 +32,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{App, routes::plain};
+use super::{App, body::plain};
 use decisions::Decisions;
 use page::{Overview, STYLE};
 use report::Status;
