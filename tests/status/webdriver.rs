@@ -9,7 +9,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, body::Bytes, client::conn::http1};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -134,9 +134,21 @@ impl Browser {
         self.call(Method::POST, "/execute/sync", &body).await
     }
 
-    pub async fn title(&self) -> String {
-        let title = self.call(Method::GET, "/title", &Value::Null).await;
-        title.as_str().unwrap().to_owned()
+    /// Waits until a page is there whole whose title contains the word: what leads to it may return as
+    /// soon as the browser begins to ask for it, and a command may fail while one page gives way to another.
+    pub async fn arrives_at(&self, word: &str) {
+        let path = format!("/session/{}/execute/sync", self.session);
+        let script = "return document.readyState === 'complete' ? document.title : ''";
+        let body = json!({"script": script, "args": []});
+        within(async {
+            loop {
+                let (status, title) = ask(self.driver.port, Method::POST, &path, &body).await;
+                if status.is_success() && title.as_str().unwrap().contains(word) {
+                    break;
+                }
+            }
+        })
+        .await;
     }
 
     /// The text that people see.
@@ -197,6 +209,13 @@ impl Browser {
 }
 
 async fn call(port: u16, method: Method, path: &str, body: &Value) -> Value {
+    let (status, value) = ask(port, method.clone(), path, body).await;
+    assert!(status.is_success(), "{method} {path}: {value}");
+    value
+}
+
+/// A command's status and value; that of a command that failed says why.
+async fn ask(port: u16, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -206,7 +225,7 @@ async fn call(port: u16, method: Method, path: &str, body: &Value) -> Value {
         body.to_string()
     };
     let request = Request::builder()
-        .method(&method)
+        .method(method)
         .uri(path)
         .header("host", "localhost")
         .header("content-type", "application/json")
@@ -219,6 +238,5 @@ async fn call(port: u16, method: Method, path: &str, body: &Value) -> Value {
         .unwrap()
         .to_bytes();
     let answer: Value = serde_json::from_slice(&bytes).unwrap();
-    assert!(status.is_success(), "{method} {path}: {answer}");
-    answer["value"].clone()
+    (status, answer["value"].clone())
 }
