@@ -124,7 +124,7 @@ fn every_example_of_nodes_can_be_decided_by() {
             &nodes,
         ]);
         assert_eq!(ran.code, 0, "{nodes}: {}", ran.err);
-        assert!(!ran.err.contains("without --nodes"), "{}", ran.err);
+        assert!(!ran.err.contains("--nodes: deciding"), "{}", ran.err);
     }
 }
 
@@ -206,8 +206,8 @@ fn a_line_a_pod_says_what_was_decided_and_assumptions_are_said_once() {
     let ran = run(&["inject", "-f", RUNNER, "-f", UNTOUCHED]);
     assert!(ran.err.contains("examples/pods/scale-set-dind.yaml: Pod ci/build-7gk4d-runner-x5qzn: dind (profile default): "), "{}", ran.err);
     assert!(ran.err.contains("examples/pods/nginx.yaml: Pod ci/web-7c5ddbdf54-9xv2l: left alone: it is not a runner pod"), "{}", ran.err);
-    assert_eq!(ran.err.matches("without --nodes").count(), 1);
-    assert_eq!(ran.err.matches("without --namespaces").count(), 1);
+    assert_eq!(ran.err.matches("--nodes: deciding").count(), 1);
+    assert_eq!(ran.err.matches("--namespaces: every").count(), 1);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `slipway nodes` and `slipway check` as people run them, with a kubeconfig, against a scripted API
+//! The commands that ask a cluster as people run them, with a kubeconfig, against a scripted API
 //! server.
 #![allow(
     clippy::unwrap_used,
@@ -17,20 +17,25 @@ use serde_json::{Value, json};
 use slipway::server::tls::Identity;
 use support::api_server::{ApiServer, Verb};
 
-/// A kubeconfig for the server, in a file of its own.
-fn kubeconfig(server: &ApiServer) -> PathBuf {
+/// The text in a file of its own.
+fn file(text: &str) -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let name = format!("slipway-kubeconfig-{}-{number}", std::process::id());
+    let name = format!("slipway-cluster-commands-{}-{number}", std::process::id());
     let path = std::env::temp_dir().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// A kubeconfig for the server.
+fn kubeconfig(server: &ApiServer) -> PathBuf {
     let text = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.address())}}],
         "users": [{"name": "test", "user": {"token": "person"}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
     });
-    fs::write(&path, text.to_string()).unwrap();
-    path
+    file(&text.to_string())
 }
 
 /// The exit code and what was printed.
@@ -44,6 +49,9 @@ async fn run(server: &ApiServer, args: &[&str]) -> (i32, String, String) {
         "NAMESPACE",
         "OUTPUT",
         "WEBHOOK_CONFIGURATION",
+        "NAMESPACES",
+        "CLUSTER",
+        "INSTALLED_IN",
     ] {
         command.env_remove(format!("SLIPWAY_{name}"));
     }
@@ -217,4 +225,84 @@ async fn a_cluster_that_is_gone_is_named() {
         err.contains("failed to ask the cluster's API server"),
         "{err}"
     );
+}
+
+/// A runner without a dockerd, as the API server has stored it.
+const STORED: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: build-x5qzn
+  namespace: ci
+  uid: 0b0e6ab1-8b5c-4dc4-9d2c-7c8e5b0d3f5e
+  labels: {actions-ephemeral-runner: "True", actions.github.com/scale-set-name: build}
+spec:
+  nodeName: gone
+  containers: [{name: runner, image: "ghcr.io/actions/actions-runner:2.328.0"}]
+"#;
+
+#[tokio::test]
+async fn a_pod_is_explained_by_what_the_cluster_is_now() {
+    let server = healthy();
+    let path = file(STORED);
+    let explain = [
+        "explain",
+        "--cluster",
+        "-o",
+        "json",
+        "-f",
+        path.to_str().unwrap(),
+    ];
+    let (code, out, err) = run(&server, &explain).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let pod = &report["pods"][0];
+    // The node that the cluster has, and not the one on which the pod ran.
+    assert_eq!(pod["nodes"]["candidates"], 1);
+    assert_eq!(pod["nodes"]["known"], 1);
+    assert_eq!(pod["strategy"], "containerd");
+    // What is installed there counts, and what namespaces say.
+    server.set("/api/v1/namespaces/ci", json!({}));
+    let (_, out, _) = run(&server, &explain).await;
+    assert!(out.contains("namespace-not-enabled"), "{out}");
+    fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_cluster_does_not_say_a_file_can() {
+    let server = healthy();
+    let refused = [
+        ("nodes", "/api/v1/nodes", "examples/nodes/aks.yaml"),
+        (
+            "policy",
+            "/api/v1/namespaces/slipway-system/configmaps",
+            "examples/policies/everything.yaml",
+        ),
+    ];
+    for (_, path, _) in refused {
+        server.when(Verb::List, path).always().answer(403);
+    }
+    let path = file(STORED);
+    let mut arguments = vec!["explain", "--cluster", "-f", path.to_str().unwrap()];
+    for (what, _, file) in refused {
+        let (code, _, err) = run(&server, &arguments).await;
+        assert_eq!(code, 1);
+        assert!(
+            err.contains(&format!("failed to ask the cluster for its {what}: ")),
+            "{err}"
+        );
+        let option = match what {
+            "nodes" => "--nodes",
+            _ => "--policy",
+        };
+        assert!(
+            err.contains(&format!("{option} takes a file instead")),
+            "{err}"
+        );
+        arguments.extend([option, file]);
+    }
+    let (code, out, err) = run(&server, &arguments).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Pod ci/build-x5qzn"), "{out}");
+    fs::remove_file(path).unwrap();
 }

@@ -6,7 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    EXIT_CODES, inject,
+    EXIT_CODES,
+    facts::FactsArgs,
+    inject,
     input::{InputArgs, note_caveats},
     output::{Color, Format, print},
 };
@@ -15,6 +17,7 @@ use crate::explain::report::Report;
 const AFTER_HELP: &str = "\
 Examples:
   slipway explain -f runners.yaml --diff
+  kubectl get pod build-x5qzn -n ci -o yaml | slipway explain --cluster -f -
   slipway explain -f runners.yaml -n team-a --nodes nodes.yaml --namespaces namespaces.yaml
   slipway explain -f runners.yaml -o json | jq -r '.pods[] | .name + \" \" + .strategy'
 
@@ -43,6 +46,9 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     input: InputArgs,
 
+    #[command(flatten)]
+    by: FactsArgs,
+
     /// What to print
     #[arg(short, long, value_enum, default_value_t, env = "SLIPWAY_OUTPUT")]
     output: Format,
@@ -59,7 +65,7 @@ pub(super) struct ExplainArgs {
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let sources = args.input.sources()?;
     let items = args.input.items(&sources)?;
-    let facts = args.input.facts(&items)?;
+    let facts = args.by.facts(&items)?;
     note_caveats(&items);
     let mut reports = Vec::new();
     for item in &items {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::{
     EXIT_CODES,
-    input::{Facts, InputArgs, note_caveats},
+    facts::{Facts, FactsArgs},
+    input::{InputArgs, note_caveats},
     output::{Color, Paint, count, note, print},
 };
 use crate::{
@@ -23,6 +24,7 @@ Examples:
   slipway inject -f runners.yaml | kubectl apply -f -
   slipway inject -f runners.yaml -o diff
   kubectl get pod build-x5qzn -n ci -o yaml | slipway inject -f -
+  slipway inject -f runners.yaml --cluster -o patch
   slipway inject -f runners.yaml --nodes <(kubectl get nodes -o yaml) --policy policy.yaml -o patch";
 
 /// Print manifests with their runner pods as the webhook would change them
@@ -38,6 +40,9 @@ Examples:
 pub(super) struct InjectArgs {
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    by: FactsArgs,
 
     /// What to print
     #[arg(short, long, value_enum, default_value_t, env = "SLIPWAY_OUTPUT")]
@@ -64,7 +69,7 @@ enum Output {
 pub(super) fn run(args: &InjectArgs) -> anyhow::Result<()> {
     let sources = args.input.sources()?;
     let items = args.input.items(&sources)?;
-    let facts = args.input.facts(&items)?;
+    let facts = args.by.facts(&items)?;
     note_caveats(&items);
     let documents = inject_all(&items, facts.cluster(), |title, evaluation| {
         note(&format!("{title}: {}", summary(evaluation)));

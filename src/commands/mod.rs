@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod client;
 mod explain;
+mod facts;
 mod inject;
 mod input;
 mod nodes;
@@ -39,7 +40,7 @@ Exit codes:
 /// Gives CI runner pods on Kubernetes the fastest safe build path that their nodes allow.
 ///
 /// Slipway is a mutating admission webhook. The commands `inject` and `explain` show what it would do
-/// to a manifest, without a cluster; `nodes`, `check` and `cache` look at a cluster; `policy` checks
+/// to a manifest, with a cluster or without; `nodes`, `check` and `cache` look at a cluster; `policy` checks
 /// the policy file; `serve` is the webhook itself.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version, after_long_help = EXIT_CODES)]
@@ -50,8 +51,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Inject(inject::InjectArgs),
-    Explain(explain::ExplainArgs),
+    Inject(Box<inject::InjectArgs>),
+    Explain(Box<explain::ExplainArgs>),
     Nodes(nodes::NodesArgs),
     Check(check::CheckArgs),
     Cache(Box<cache::CacheArgs>),
@@ -114,7 +115,14 @@ mod tests {
         let cli = Cli::command();
         for command in ["inject", "explain"] {
             let command = cli.find_subcommand(command).unwrap();
-            for name in ["nodes", "namespaces", "policy", "namespace", "output"] {
+            for name in [
+                "nodes",
+                "namespaces",
+                "policy",
+                "namespace",
+                "output",
+                "cluster",
+            ] {
                 let option = command
                     .get_arguments()
                     .find(|a| a.get_id() == name)

@@ -66,6 +66,11 @@ const KINDS: [Kind; 13] = [
     },
 ];
 
+/// Where a pod says what was decided about it.
+const STATUS_POINTER: &str = "/metadata/annotations/slipway.io~1status";
+const PATCHED: &str = "Slipway has changed it already, and what it put in counts as the pod's own here: look at the \
+     template of its pods for what the next one gets";
+
 /// The group of the legacy Actions Runner Controller.
 const LEGACY: &str = "actions.summerwind.dev";
 
@@ -240,7 +245,10 @@ impl PodPlace {
     fn new(kind: &Kind, owner: &str, resource: &Value) -> Self {
         let place = Self::of_resource(owner, resource);
         let (implied, caveat) = match kind.adds {
-            Adds::Nothing => (Vec::new(), None),
+            Adds::Nothing => {
+                let status = resource.pointer(&format!("{}{STATUS_POINTER}", kind.pod));
+                (Vec::new(), status.map(|_| PATCHED))
+            }
             Adds::ScaleSetLabels => (scale_set_labels(resource, &place.name), None),
             Adds::RunnerSetLabels => {
                 let labels = vec![
@@ -265,7 +273,8 @@ impl PodPlace {
         }
     }
 
-    /// The pod as the webhook would see it: with the labels that its controller adds.
+    /// The pod as the webhook would see it: with the labels that its controller adds, and without
+    /// the node that the scheduler chose for one that is in a cluster already.
     #[must_use]
     pub fn pod(&self, content: &Value) -> Value {
         let part = |key: &str| {
@@ -286,7 +295,13 @@ impl PodPlace {
                 }
             }
         }
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": part("spec")})
+        let mut spec = part("spec");
+        if metadata.get("uid").is_some()
+            && let Some(spec) = spec.as_object_mut()
+        {
+            spec.shift_remove("nodeName");
+        }
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     }
 
     /// The patch for [`PodPlace::pod`] as one for the document.

@@ -223,3 +223,38 @@ fn paths_are_written_as_people_write_them() {
         "/spec/containers/0/name"
     );
 }
+
+#[test]
+fn a_pod_of_a_cluster_is_looked_at_as_if_no_node_had_been_chosen_yet() {
+    let mut pod = resource("v1", "Pod", "");
+    pod["spec"]["nodeName"] = json!("n1");
+    let (content, place) = only_pod(pod.clone());
+    // A manifest that names a node means it.
+    assert_eq!(place.pod(&content)["spec"]["nodeName"], "n1");
+    pod["metadata"]["uid"] = json!("0b0e6ab1-8b5c-4dc4-9d2c-7c8e5b0d3f5e");
+    let (content, place) = only_pod(pod);
+    assert_eq!(place.pod(&content)["spec"].get("nodeName"), None);
+    assert_eq!(content["spec"]["nodeName"], "n1");
+    assert_eq!(place.caveat, None);
+}
+
+#[test]
+fn of_a_pod_that_was_changed_already_people_are_told() {
+    for (kind, at) in [("Pod", ""), ("Deployment", "/spec/template")] {
+        let mut pod = resource("v1", kind, at);
+        let annotations = json!({"annotations": {"slipway.io/status": "{}"}});
+        pod.pointer_mut(&format!("{at}/metadata"))
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .extend(annotations.as_object().unwrap().clone());
+        if kind == "Deployment" {
+            pod["apiVersion"] = json!("apps/v1");
+        }
+        let (_, place) = only_pod(pod);
+        assert!(
+            place.caveat.unwrap().contains("changed it already"),
+            "{kind}"
+        );
+    }
+}
