@@ -47,7 +47,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 const REVIEW: &str = include_str!("../examples/reviews/scale-set-dind.json");
 const UID: &str = "9d3b7a52-4c1e-4f86-8e0d-2a5c6b7d8e9f";
-const LIMIT: usize = 8 << 20;
+const LIMIT: usize = 4 << 20;
 /// Ends a test that hangs; nothing is measured against it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -383,7 +383,7 @@ async fn a_body_over_the_limit_is_read_to_its_end_and_answered_with_413() {
     within(stream.read_to_string(&mut answers)).await.unwrap();
     assert!(answers.starts_with("HTTP/1.1 413 "), "{answers}");
     assert!(
-        answers.contains("the body is larger than 8 MiB\n"),
+        answers.contains("the body is larger than 4 MiB\n"),
         "{answers}"
     );
     // The connection was still good.

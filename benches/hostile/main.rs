@@ -50,7 +50,7 @@ const CALLS_ALONE: usize = 1000;
 const CALLS_BESIDE: usize = 2000;
 
 /// The attacks, and how many of each go on at once.
-const ATTACKS: [(&str, usize); 12] = [
+const ATTACKS: [(&str, usize); 14] = [
     ("crowd of 10,000 connections", 1),
     ("complete handshakes", 1),
     ("handshakes that stop half way", 1),
@@ -61,7 +61,9 @@ const ATTACKS: [(&str, usize); 12] = [
     ("HTTP/2 rapid resets", 8),
     ("HTTP/2 endless continuations", 8),
     ("HTTP/2 floods", 8),
-    ("HTTP/2 answers never read", 8),
+    ("HTTP/2 answers never read", 1),
+    ("HTTP/2 probes", 10),
+    ("largest reviews", 1),
     ("good reviews, at full speed", 1),
 ];
 
@@ -78,7 +80,9 @@ async fn attack(name: &str, served: &Served) {
         "HTTP/2 rapid resets" => drop(attacks::http2::rapid_resets(served).await),
         "HTTP/2 endless continuations" => drop(attacks::http2::endless_continuations(served).await),
         "HTTP/2 floods" => attacks::http2::floods(served).await,
-        "HTTP/2 answers never read" => attacks::http2::never_reading(served).await,
+        "HTTP/2 answers never read" => attacks::requests::never_reading(served, 100).await,
+        "HTTP/2 probes" => attacks::http2::probes(served).await,
+        "largest reviews" => attacks::requests::largest_reviews(served).await,
         "good reviews, at full speed" => attacks::requests::reviews(served).await,
         _ => panic!("no attack is called `{name}`"),
     }

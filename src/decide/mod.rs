@@ -9,7 +9,7 @@ use choice::Choice;
 use crate::{
     namespace::{INJECT, LimitRangeItem, Namespace, Namespaces},
     nodes::{Pin, Snapshot},
-    pod::{Container, ContainerRef, Pod},
+    pod::{ContainerRef, Pod},
     policy::{DEFAULT_PROFILE, Policy, Profile},
     pool::{Grant, Pools},
     reason::Reason,
@@ -18,15 +18,6 @@ use crate::{
 
 /// Annotation by which a pod asks for a strategy that its profile allows.
 pub const STRATEGY: &str = "slipway.io/strategy";
-
-/// No runner pod comes near these numbers; work on a larger pod could take the whole deadline.
-const MAX_CONTAINERS: usize = 128;
-const MAX_VARIABLES: usize = 2_000;
-const MAX_MOUNTS: usize = 500;
-const MAX_VOLUMES: usize = 500;
-/// Selectors, terms, requirements, their values and tolerations: each is held against every group of
-/// nodes, or every node.
-const MAX_CONSTRAINTS: usize = 1_000;
 
 /// A build path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,7 +191,7 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
         decision.outcome = Outcome::Leave(reason);
         return decision;
     }
-    if is_too_large(pod) {
+    if pod.is_too_large() {
         decision.outcome = Outcome::Leave(Reason::PodTooLarge);
         return decision;
     }
@@ -277,18 +268,6 @@ fn opted_out(pod: &Pod<'_>, name: &str, known: Option<&Namespace>) -> Option<Rea
     } else {
         None
     }
-}
-
-/// Mutating webhooks see pods before the API server validates them: nothing bounds them but this.
-fn is_too_large(pod: &Pod<'_>) -> bool {
-    let containers = || pod.containers().iter().chain(pod.init_containers());
-    let crowded = |c: &Container<'_>| {
-        c.env.iter().flatten().count() > MAX_VARIABLES || c.mounts().len() > MAX_MOUNTS
-    };
-    containers().count() > MAX_CONTAINERS
-        || pod.volumes().len() > MAX_VOLUMES
-        || pod.placement_constraints() > MAX_CONSTRAINTS
-        || containers().any(crowded)
 }
 
 fn builds_nothing(pod: &Pod<'_>, runner: &RunnerPod<'_>) -> Option<Reason> {

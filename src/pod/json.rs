@@ -4,8 +4,10 @@ use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+
+use super::size::ENTRIES;
 
 /// A JSON string, borrowed from the input unless it holds an escape.
 ///
@@ -94,7 +96,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
 /// A JSON object with borrowed keys, in the order of the input.
 ///
 /// Pods have few labels and annotations: a linear look-up in a vector beats hashing them. As in
-/// the API server's decoder, the last of two equal keys counts.
+/// the API server's decoder, the last of two equal keys counts. Of more entries than [`ENTRIES`] one
+/// is kept, which tells that there were more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map<'a, V>(Vec<(Str<'a>, V)>);
 
@@ -120,6 +123,12 @@ impl<V> Map<'_, V> {
         self.0.iter().map(|(k, v)| (k.as_str(), v))
     }
 
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -140,9 +149,12 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
+                while entries.len() <= ENTRIES
+                    && let Some(entry) = map.next_entry()?
+                {
                     entries.push(entry);
                 }
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(Map(entries))
             }
         }
@@ -151,36 +163,53 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
     }
 }
 
-/// A list that may be absent or `null` and is long, as a rule: it gets room for many at once.
-pub(super) fn long_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+/// A list that may be absent or `null`. Of more than `MAX` items one is kept, which tells that there
+/// were more, and the others are skipped: whoever sends three bytes an item must not make hundreds of
+/// them.
+pub(super) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    const ROOM: usize = 32;
-    struct ItemsVisitor<T>(PhantomData<T>);
+    deserializer.deserialize_any(ItemsVisitor::<T, MAX, 0>(PhantomData))
+}
 
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for ItemsVisitor<T> {
-        type Value = Option<Vec<T>>;
+/// The same for one that is long, as a rule: it gets room for many at once.
+pub(super) fn long_list<'de, D, T, const MAX: usize>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_any(ItemsVisitor::<T, MAX, 32>(PhantomData))
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list")
-        }
+struct ItemsVisitor<T, const MAX: usize, const ROOM: usize>(PhantomData<T>);
 
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
+impl<'de, T: Deserialize<'de>, const MAX: usize, const ROOM: usize> Visitor<'de>
+    for ItemsVisitor<T, MAX, ROOM>
+{
+    type Value = Option<Vec<T>>;
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut items = Vec::with_capacity(ROOM);
-            while let Some(item) = seq.next_element()? {
-                items.push(item);
-            }
-            Ok(Some(items))
-        }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
     }
 
-    deserializer.deserialize_any(ItemsVisitor(PhantomData))
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::with_capacity(ROOM);
+        while items.len() <= MAX
+            && let Some(item) = seq.next_element()?
+        {
+            items.push(item);
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Some(items))
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +228,29 @@ mod tests {
     fn the_last_of_two_equal_keys_counts() {
         let map: Map<'_, Str<'_>> = serde_json::from_str(r#"{"a":"1","a":"2"}"#).unwrap();
         assert_eq!(map.get("a").unwrap().as_str(), "2");
+    }
+
+    #[test]
+    fn of_more_than_a_pod_can_have_one_is_kept_and_the_rest_is_skipped() {
+        #[derive(Deserialize)]
+        struct Lists {
+            #[serde(deserialize_with = "list::<_, _, 2>")]
+            short: Option<Vec<u8>>,
+            #[serde(deserialize_with = "long_list::<_, _, 3>")]
+            long: Option<Vec<u8>>,
+            after: u8,
+        }
+        let lists: Lists =
+            serde_json::from_str(r#"{"short":[1,2,3,{"a":[4]}],"long":[1,2,3],"after":1}"#)
+                .unwrap();
+        assert_eq!(lists.short.unwrap(), [1, 2, 3]);
+        assert_eq!(lists.long.unwrap(), [1, 2, 3]);
+        assert_eq!(lists.after, 1);
+
+        let entries: Vec<String> = (0..2 * ENTRIES).map(|i| format!(r#""{i}":"""#)).collect();
+        let text = format!("{{{}}}", entries.join(","));
+        let map: Map<'_, Str<'_>> = serde_json::from_str(&text).unwrap();
+        assert_eq!(map.len(), ENTRIES + 1);
     }
 
     #[test]

@@ -7,11 +7,13 @@
 
 mod json;
 mod path;
+mod size;
 
 use serde::Deserialize;
 
 pub use json::{Map, Scalar, Str};
 pub use path::{canonical_path, is_same_path, is_within};
+use size::{ARGUMENTS, CONSTRAINTS, CONTAINERS, ENTRIES, MOUNTS, VARIABLES, VOLUMES};
 
 /// The longest name of an object, in bytes.
 const MAX_NAME: usize = 253;
@@ -50,7 +52,7 @@ pub struct Metadata<'a> {
     #[serde(borrow)]
     pub annotations: Option<Map<'a, Str<'a>>>,
     /// `ownerReferences`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, ENTRIES>")]
     pub owner_references: List<OwnerReference<'a>>,
     /// Whether there is any `metadata`, to which something could be added.
     #[serde(skip, default = "present")]
@@ -116,7 +118,7 @@ pub struct Spec<'a> {
     #[serde(borrow)]
     pub affinity: Option<Affinity<'a>>,
     /// `tolerations`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONSTRAINTS>")]
     pub tolerations: List<Toleration<'a>>,
     /// `runtimeClassName`.
     #[serde(borrow)]
@@ -134,13 +136,13 @@ pub struct Spec<'a> {
     /// `securityContext`.
     pub security_context: Option<PodSecurityContext>,
     /// `containers`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONTAINERS>")]
     pub containers: List<Container<'a>>,
     /// `initContainers`, native sidecars among them.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONTAINERS>")]
     pub init_containers: List<Container<'a>>,
     /// `volumes`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, VOLUMES>")]
     pub volumes: List<Volume<'a>>,
 }
 
@@ -166,7 +168,7 @@ pub struct NodeAffinity<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct NodeSelector<'a> {
     /// `nodeSelectorTerms`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONSTRAINTS>")]
     pub node_selector_terms: List<NodeSelectorTerm<'a>>,
 }
 
@@ -175,10 +177,10 @@ pub struct NodeSelector<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct NodeSelectorTerm<'a> {
     /// `matchExpressions`, over labels.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONSTRAINTS>")]
     pub match_expressions: List<NodeSelectorRequirement<'a>>,
     /// `matchFields`, over fields: Kubernetes supports `metadata.name` alone.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONSTRAINTS>")]
     pub match_fields: List<NodeSelectorRequirement<'a>>,
 }
 
@@ -192,7 +194,7 @@ pub struct NodeSelectorRequirement<'a> {
     #[serde(borrow)]
     pub operator: Str<'a>,
     /// The values; one integer for `Gt` and `Lt`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, CONSTRAINTS>")]
     pub values: List<Str<'a>>,
 }
 
@@ -228,6 +230,7 @@ pub struct PodSecurityContext {
     /// `runAsUser`: the uid of containers that name none.
     pub run_as_user: Option<i64>,
     /// `supplementalGroups`.
+    #[serde(default, deserialize_with = "json::list::<_, _, ENTRIES>")]
     pub supplemental_groups: List<i64>,
 }
 
@@ -242,16 +245,20 @@ pub struct Container<'a> {
     #[serde(borrow)]
     pub image: Option<Str<'a>>,
     /// `command`, which replaces the image's entrypoint.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, ARGUMENTS>")]
     pub command: List<Str<'a>>,
     /// `args`, which replace the image's command.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, ARGUMENTS>")]
     pub args: List<Str<'a>>,
     /// `env`.
-    #[serde(borrow, default, deserialize_with = "json::long_list")]
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "json::long_list::<_, _, VARIABLES>"
+    )]
     pub env: List<EnvVar<'a>>,
     /// `volumeMounts`.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "json::list::<_, _, MOUNTS>")]
     pub volume_mounts: List<VolumeMount<'a>>,
     /// `resources`.
     #[serde(borrow)]
@@ -426,27 +433,6 @@ impl<'a> Pod<'a> {
     #[must_use]
     pub fn volumes(&self) -> &[Volume<'a>] {
         self.spec.volumes.as_deref().unwrap_or_default()
-    }
-
-    /// How many things say where the pod may be: labels of the node selector, terms and requirements
-    /// of the required node affinity with their values, tolerations.
-    #[must_use]
-    pub fn placement_constraints(&self) -> usize {
-        let selector = self.spec.node_selector.iter().flat_map(Map::iter).count();
-        let tolerations = self.spec.tolerations.iter().flatten().count();
-        let affinity = self.spec.affinity.as_ref();
-        let required = affinity
-            .and_then(|affinity| affinity.node_affinity.as_ref())
-            .and_then(|affinity| affinity.required.as_ref());
-        let terms = required.map_or(&[][..], |required| {
-            required.node_selector_terms.as_deref().unwrap_or_default()
-        });
-        let requirements = terms.iter().flat_map(|term| {
-            let labels = term.match_expressions.iter().flatten();
-            labels.chain(term.match_fields.iter().flatten())
-        });
-        let of_terms = requirements.map(|r| 1 + r.values.iter().flatten().count());
-        selector + tolerations + terms.len() + of_terms.sum::<usize>()
     }
 
     /// The container at `place`.

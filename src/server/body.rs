@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connections::{Held, Seat};
 use crate::metrics::Problem;
 
-/// The API server sends at most two objects of 1.5 MiB; this is more than enough.
-const BODY_LIMIT: usize = 8 << 20;
+/// The API server takes requests of 3 MiB, and asks about one object at its creation.
+const BODY_LIMIT: usize = 4 << 20;
 /// How much of a larger body is read and thrown away, so that its sender reads the answer.
 const DRAIN_LIMIT: usize = 64 << 20;
 /// How long that may take where nothing else limits it.
@@ -25,17 +25,16 @@ const MAX_RESERVED: usize = 64 << 10;
 /// Longer answers to bad requests are cut.
 const MAX_SENTENCE_CHARS: usize = 512;
 
-/// Reads the whole body once there is room for it, keeps the room, and waits until it is the request's
-/// turn.
-pub(super) async fn read_in_turn(
+/// Reads the whole body once there is room for it, and keeps the room; then waits for the request's turn.
+pub(super) async fn read_and_wait(
     seat: Option<&Arc<Seat>>,
     body: Body,
     deadline: Instant,
-) -> Result<(Vec<u8>, Option<Held>), Unread> {
+) -> Result<(Vec<u8>, Option<Held>), NotTaken> {
     let Some(seat) = seat else {
         return Ok((read(body, deadline).await?, None));
     };
-    let crowded = |_| Unread::Crowded;
+    let crowded = |_| NotTaken::Crowded;
     let size = announced_length(&body).unwrap_or(BODY_LIMIT);
     // Of a body that is too large nothing is kept.
     let held = if size <= BODY_LIMIT {
@@ -56,17 +55,19 @@ fn announced_length(body: &Body) -> Option<usize> {
     usize::try_from(bytes).ok()
 }
 
-/// Why there is no body.
+/// Why a request is not answered with what it asks for.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(super) enum NotTaken {
     TooLarge,
+    /// Its body was too late.
     Deadline,
-    /// The peer asks for more than one peer gets.
+    /// Room for its body, or its turn, came too late: the peer, or all together, ask for more than they
+    /// get.
     Crowded,
     Broken,
 }
 
-impl Unread {
+impl NotTaken {
     pub(super) fn problem(&self) -> Problem {
         match self {
             Self::TooLarge => Problem::TooLarge,
@@ -87,7 +88,7 @@ impl Unread {
             ),
             Self::Crowded => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the time was up before others from the same address were answered",
+                "the time was up before it was the turn of this request",
             ),
             Self::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off before its end"),
         }
@@ -96,15 +97,15 @@ impl Unread {
 
 /// Reads the whole body. One beyond the limit is thrown away as it comes: an answer before its end
 /// would reset the connection, and the API server would see that instead of the answer.
-pub(super) async fn read(mut body: Body, deadline: Instant) -> Result<Vec<u8>, Unread> {
+pub(super) async fn read(mut body: Body, deadline: Instant) -> Result<Vec<u8>, NotTaken> {
     let announced = announced_length(&body).unwrap_or_default();
     let mut bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
     let mut total = 0_usize;
     loop {
         let frame = match timeout_at(deadline, body.frame()).await {
-            Err(_) | Ok(None) if total > BODY_LIMIT => return Err(Unread::TooLarge),
-            Err(_) => return Err(Unread::Deadline),
-            Ok(Some(Err(_))) => return Err(Unread::Broken),
+            Err(_) | Ok(None) if total > BODY_LIMIT => return Err(NotTaken::TooLarge),
+            Err(_) => return Err(NotTaken::Deadline),
+            Ok(Some(Err(_))) => return Err(NotTaken::Broken),
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok(bytes),
         };
@@ -114,7 +115,7 @@ pub(super) async fn read(mut body: Body, deadline: Instant) -> Result<Vec<u8>, U
         total = total.saturating_add(data.len());
         keep(&mut bytes, &data, total.max(announced));
         if total > DRAIN_LIMIT {
-            return Err(Unread::TooLarge);
+            return Err(NotTaken::TooLarge);
         }
     }
 }

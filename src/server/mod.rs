@@ -20,7 +20,10 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tracing::debug;
 
 use crate::{
@@ -117,6 +120,8 @@ struct App {
     metrics: Arc<Metrics>,
     certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
+    /// The turn to look at a large request.
+    large: Arc<Semaphore>,
     shutdown: Shutdown,
     status: status::State,
 }
@@ -193,6 +198,7 @@ impl Server {
             metrics: config.metrics,
             certificate: config.tls,
             request_timeout: config.request_timeout,
+            large: Arc::new(Semaphore::new(1)),
             shutdown: Shutdown::default(),
             status: status::State::default(),
         };

@@ -18,28 +18,35 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 use tracing::{error, info, warn};
 
 use super::{
     App,
-    body::{discard, json, plain, read_in_turn},
-    connections::Seat,
+    body::{NotTaken, discard, json, plain, read_and_wait},
+    connections::{InTurn, Seat},
     duration, exposition, status,
 };
 use crate::{
     admit::{Answer, Record},
-    decide::Cluster,
+    facts::Facts,
     metrics::Problem,
+    pool::Grant,
     review::{self, ReviewError},
 };
+
+/// Reviews of pods are some 15 KB. What takes longer than a turn is larger than this, in bytes.
+const LARGE: usize = 256 << 10;
 
 /// The routes of the webhook's port.
 pub(super) fn webhook(app: Arc<App>) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .merge(probes())
-        .fallback(|request: Request| {
+        .fallback(|_: InTurn, request: Request| {
             no_such_path(request, "POST /mutate, GET /healthz and GET /readyz")
         })
         .method_not_allowed_fallback(method_not_allowed)
@@ -56,14 +63,14 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
         (routes, "GET /metrics, /healthz and /readyz")
     };
     routes
-        .fallback(move |request: Request| no_such_path(request, paths))
+        .fallback(move |_: InTurn, request: Request| no_such_path(request, paths))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
 
 fn probes() -> Router<Arc<App>> {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(|_: InTurn| async { "ok\n" }))
         .route("/readyz", get(ready))
 }
 
@@ -73,7 +80,7 @@ async fn no_such_path(request: Request, paths: &'static str) -> Response {
     plain(StatusCode::NOT_FOUND, &sentence)
 }
 
-async fn method_not_allowed(request: Request) -> Response {
+async fn method_not_allowed(_: InTurn, request: Request) -> Response {
     discard(request.into_body()).await;
     plain(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -81,7 +88,7 @@ async fn method_not_allowed(request: Request) -> Response {
     )
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
+async fn ready(_: InTurn, State(app): State<Arc<App>>) -> Response {
     let reasons = app.not_ready_because();
     if reasons.is_empty() {
         let detail = app.facts.load().policy_error.as_ref().map_or_else(
@@ -94,7 +101,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn scrape(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+async fn scrape(_: InTurn, State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     app.metrics.certificate(&app.certificate);
     match app.metrics.encode(&app.facts.load()) {
         Ok(text) => {
@@ -112,14 +119,15 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     let seat = parts.extensions.get::<Arc<Seat>>();
     let _busy = seat.map(Seat::busy);
     let deadline = start + limit;
-    let mut response = match read_in_turn(seat, body, deadline).await {
-        Ok((body, _held)) => answer(&app, &body, start, deadline).await,
-        Err(unread) => {
-            app.metrics.problem(unread.problem());
-            warn!(problem = unread.problem().code(), "request body not read");
-            unread.into_response()
-        }
+    let answered = async {
+        let (body, _held) = read_and_wait(seat, body, deadline).await?;
+        answer(&app, body.into(), start, deadline).await
     };
+    let mut response = answered.await.unwrap_or_else(|not_taken| {
+        app.metrics.problem(not_taken.problem());
+        warn!(problem = not_taken.problem().code(), "request not taken");
+        not_taken.into_response()
+    });
     // Its end: the client is told to connect anew, elsewhere. Closed without a word, a connection
     // could meet the next request on its way, and HTTP/1.1 clients do not repeat that one. (HTTP/2
     // says by itself which requests it still takes.)
@@ -144,16 +152,19 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
 
 /// Decides. A pod that should have a claim of a pool is decided on once more, when it is known what
 /// came of that; everything else is answered from what is known already.
-async fn answer(app: &App, body: &[u8], start: Instant, deadline: Instant) -> Response {
+async fn answer(
+    app: &Arc<App>,
+    body: Arc<[u8]>,
+    start: Instant,
+    deadline: Instant,
+) -> Result<Response, NotTaken> {
     let facts = app.facts.load().clone();
-    let mut evaluated = evaluate(app, body, facts.cluster());
+    let mut evaluated = evaluate(app, &body, &facts, None, deadline).await?;
     if let (Evaluated::Answer(answer), Some(leaser)) = (&evaluated, &app.leaser)
         && let Some(wish) = &answer.wish
     {
         let grant = leaser.lease(wish, deadline).await;
-        let mut cluster = facts.cluster();
-        cluster.pools.grant = Some(&grant);
-        evaluated = evaluate(app, body, cluster);
+        evaluated = evaluate(app, &body, &facts, Some(grant), deadline).await?;
     }
     match evaluated {
         Evaluated::Answer(answer) => {
@@ -166,15 +177,15 @@ async fn answer(app: &App, body: &[u8], start: Instant, deadline: Instant) -> Re
                 events.put(left);
             }
             app.status.decisions.put(answer.record, start.elapsed());
-            json(answer.body)
+            Ok(json(answer.body))
         }
         Evaluated::Refused(error) => {
             app.metrics.problem(Problem::BadRequest);
             // The sentence may quote the body, which is not for the log.
             warn!(problem = Problem::BadRequest.code(), "request refused");
-            plain(StatusCode::BAD_REQUEST, &error.to_string())
+            Ok(plain(StatusCode::BAD_REQUEST, &error.to_string()))
         }
-        Evaluated::Panicked => answer_after_panic(app, body),
+        Evaluated::Panicked => Ok(answer_after_panic(app, &body)),
     }
 }
 
@@ -185,7 +196,32 @@ enum Evaluated {
     Panicked,
 }
 
-fn evaluate(app: &App, body: &[u8], cluster: Cluster<'_>) -> Evaluated {
+/// Looks at a usual body here and now. A large one would keep everything else on this thread waiting
+/// for milliseconds: it is looked at on a thread of its own, one at a time.
+async fn evaluate(
+    app: &Arc<App>,
+    body: &Arc<[u8]>,
+    facts: &Arc<Facts>,
+    grant: Option<Grant>,
+    deadline: Instant,
+) -> Result<Evaluated, NotTaken> {
+    if body.len() <= LARGE {
+        return Ok(evaluate_now(app, body, facts, grant.as_ref()));
+    }
+    let crowded = |_| NotTaken::Crowded;
+    let turn = Arc::clone(&app.large).acquire_owned();
+    let turn = timeout_at(deadline, turn).await.map_err(crowded)?;
+    let (app, body, facts) = (Arc::clone(app), Arc::clone(body), Arc::clone(facts));
+    let looking = spawn_blocking(move || {
+        let _turn = turn;
+        evaluate_now(&app, &body, &facts, grant.as_ref())
+    });
+    Ok(looking.await.unwrap_or(Evaluated::Panicked))
+}
+
+fn evaluate_now(app: &App, body: &[u8], facts: &Facts, grant: Option<&Grant>) -> Evaluated {
+    let mut cluster = facts.cluster();
+    cluster.pools.grant = grant;
     match catch_unwind(AssertUnwindSafe(|| (app.evaluate)(body, cluster))) {
         Ok(Ok(answer)) => Evaluated::Answer(Box::new(answer)),
         Ok(Err(error)) => Evaluated::Refused(error),

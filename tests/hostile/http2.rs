@@ -1,5 +1,7 @@
 //! What comes of HTTP/2 frames that no client of ours sends.
 
+use futures_util::future::join_all;
+
 use crate::{
     attacks::{
         http2::{
@@ -72,13 +74,20 @@ async fn frames_that_are_not_allowed_end_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_never_reads_its_answers_holds_nobody_up() {
-    let served = serve(|_| {});
-    beside(&served, attacks::never_reading(&served)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reviews_as_fast_as_they_are_answered_keep_nobody_out() {
     let served = serve(|_| {});
     beside(&served, requests::reviews(&served)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_in_masses_keep_nobody_out() {
+    let served = serve(|_| {});
+    let attacks = (0..10).map(|_| attacks::probes(&served));
+    beside(&served, join_all(attacks)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_reviews_keep_nobody_out() {
+    let served = serve(|_| {});
+    beside(&served, requests::largest_reviews(&served)).await;
 }

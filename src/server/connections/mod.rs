@@ -1,10 +1,12 @@
-//! Who is connected, and what they may take: connections, memory for bodies, and turns. The HTTP
+//! Who is connected, and what they may take: connections, memory for bodies and answers, and turns. The HTTP
 //! server itself limits none of them.
 
+mod answers;
 mod table;
 mod turns;
 
 use std::{
+    convert::Infallible,
     future::{Ready, ready},
     io::{self, IoSlice},
     net::IpAddr,
@@ -13,8 +15,14 @@ use std::{
     task::{self, Context, Poll},
 };
 
-use axum::http::Request;
+use axum::{
+    body::Body,
+    extract::FromRequestParts,
+    http::{Request, request::Parts},
+    response::Response,
+};
 use axum_server::accept::Accept;
+use futures_util::future::BoxFuture;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -23,6 +31,7 @@ use tokio::{
 use tower_service::Service;
 
 use crate::metrics::{Metrics, Port, Problem};
+use answers::Counted;
 use table::Table;
 pub(super) use table::{Held, Seat};
 pub(super) use turns::OneByOne;
@@ -74,6 +83,20 @@ impl Gate {
         Some(table.add(peer))
     }
 
+    /// The answer, counted until it is taken. Where too much is left lying, the connection that leaves
+    /// the most is closed.
+    fn count(&self, answer: Response, seat: &Arc<Seat>) -> Response {
+        let answer = answer.map(|body| Body::new(Counted::new(body, seat)));
+        let table = self.lock();
+        if let Some(greedy) = table.leaves_most(seat)
+            && !greedy.is_closed()
+        {
+            greedy.close();
+            self.closed.inc();
+        }
+        answer
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,31 +110,60 @@ impl<S> Accept<TcpStream, S> for Gate {
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         ready(self.admit(stream).map(|connection| {
             let seat = Arc::clone(&connection.seat);
-            (connection, Seated { service, seat })
+            let gate = self.clone();
+            (
+                connection,
+                Seated {
+                    service,
+                    seat,
+                    gate,
+                },
+            )
         }))
     }
 }
 
-/// A service whose requests know their connection's seat.
+/// A service whose requests know their connection's seat, and whose answers are counted.
 #[derive(Clone)]
 pub(super) struct Seated<S> {
     service: S,
     seat: Arc<Seat>,
+    gate: Gate,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for Seated<S> {
-    type Response = S::Response;
+impl<S, B> Service<Request<B>> for Seated<S>
+where
+    S: Service<Request<B>, Response = Response>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.service.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.seat.touch();
-        request.extensions_mut().insert(Arc::clone(&self.seat));
-        self.service.call(request)
+        let (seat, gate) = (Arc::clone(&self.seat), self.gate.clone());
+        seat.touch();
+        request.extensions_mut().insert(Arc::clone(&seat));
+        let answer = self.service.call(request);
+        Box::pin(async move { Ok(gate.count(answer.await?, &seat)) })
+    }
+}
+
+/// The turn of a request that has no body to wait for: what takes it as an argument is answered in turn.
+pub(super) struct InTurn;
+
+impl<S: Sync> FromRequestParts<S> for InTurn {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        if let Some(seat) = parts.extensions.get::<Arc<Seat>>() {
+            seat.turn_to_answer().await;
+        }
+        Ok(Self)
     }
 }
 
@@ -137,7 +189,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         self.seat.check(context)?;
         task::ready!(self.stream.poll_read_ready(context))?;
-        if !self.seat.has_turn() {
+        if !self.seat.take_turn_or_queue() {
             return Poll::Pending;
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)
@@ -179,6 +231,7 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use http_body_util::BodyExt;
 
     use super::{
         table::{KIB, PEER_BODIES_KIB},
@@ -228,6 +281,64 @@ mod tests {
         drop(busy);
         assert!(gate.seat(peer(2)).is_some());
         assert!(first.is_closed());
+    }
+
+    #[test]
+    fn over_ipv6_a_network_counts_as_one() {
+        let gate = gate(3);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let quiet = gate.seat(address("2001:db8:0:1::1")).unwrap();
+        let first = gate.seat(address("2001:db8:0:2::1")).unwrap();
+        let _second = gate.seat(address("2001:db8:0:2:ffff::2")).unwrap();
+        let _third = gate.seat(address("2001:db8:0:3::1")).unwrap();
+        assert!(first.is_closed() && !quiet.is_closed());
+    }
+
+    fn answer(bytes: usize) -> Response {
+        Response::new(Body::from(vec![0; bytes]))
+    }
+
+    #[test]
+    fn whoever_leaves_too_many_answers_loses_the_connection_that_has_the_most() {
+        let gate = gate(4);
+        let (some, most, other) = (
+            gate.seat(peer(1)).unwrap(),
+            gate.seat(peer(1)).unwrap(),
+            gate.seat(peer(2)).unwrap(),
+        );
+        let _few = gate.count(answer(1 << 20), &some);
+        let _others = gate.count(answer(3 << 20), &other);
+        let _many = gate.count(answer(5 << 19), &most);
+        assert!(!most.is_closed());
+        let _one_more = gate.count(answer(1 << 20), &some);
+        assert!(most.is_closed() && !some.is_closed() && !other.is_closed());
+    }
+
+    #[test]
+    fn answers_of_many_peers_are_bounded_together() {
+        let gate = gate(8);
+        let seats: Vec<_> = (0..6).map(|i| gate.seat(peer(i)).unwrap()).collect();
+        let _left: Vec<_> = seats
+            .iter()
+            .map(|seat| gate.count(answer(3 << 20), seat))
+            .collect();
+        assert_eq!(seats.iter().filter(|seat| seat.is_closed()).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_until_all_of_it_is_gone() {
+        let gate = gate(1);
+        let seat = gate.seat(peer(1)).unwrap();
+        for _ in 0..10 {
+            let taken = gate.count(answer(3 << 20), &seat);
+            let bytes = axum::body::to_bytes(taken.into_body(), usize::MAX).await;
+            assert_eq!(bytes.unwrap().len(), 3 << 20);
+        }
+        assert!(!seat.is_closed());
+        let frame = gate.count(answer(3 << 20), &seat).into_body().frame().await;
+        let _other = gate.count(answer(3 << 20), &seat);
+        assert!(seat.is_closed());
+        drop(frame);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -17,8 +17,11 @@ use super::turns::{Ticket, Turns};
 
 /// How much of bodies is held in memory at once, in KiB. The chart's limit is four times that.
 const ALL_BODIES_KIB: usize = 64 << 10;
-/// How much of it one peer may take.
-pub(super) const PEER_BODIES_KIB: usize = ALL_BODIES_KIB / 2;
+/// How much of it one peer may take: two of the largest, or hundreds of what reviews are.
+pub(super) const PEER_BODIES_KIB: usize = ALL_BODIES_KIB / 8;
+/// How much one peer, and all together, may leave of answers that they asked for, in bytes.
+const PEER_UNTAKEN: usize = 4 << 20;
+const ALL_UNTAKEN: usize = 16 << 20;
 pub(super) const KIB: usize = 1 << 10;
 
 /// The connections that are let in.
@@ -27,14 +30,17 @@ pub(super) struct Table {
     taken: usize,
     limit: usize,
     bodies: Arc<Semaphore>,
+    untaken: Arc<AtomicUsize>,
     clock: Clock,
 }
 
-/// All connections of one address.
+/// All connections of one address; over IPv6, of one network, all of which a single host may use
+/// (RFC 4291, section 2.5.1).
 struct Peer {
     /// By when each was last used, as far as that was looked at: since then it may have been again.
     seats: BTreeMap<u64, Arc<Seat>>,
     bodies: Arc<Semaphore>,
+    untaken: Arc<AtomicUsize>,
     turns: Arc<Turns>,
 }
 
@@ -55,6 +61,7 @@ impl Table {
             taken: 0,
             limit,
             bodies: Arc::new(Semaphore::new(ALL_BODIES_KIB)),
+            untaken: Arc::default(),
             clock: Clock::default(),
         }
     }
@@ -71,14 +78,16 @@ impl Table {
 
     /// A seat for one more connection.
     pub fn add(&mut self, address: IpAddr) -> Arc<Seat> {
+        let address = peer_of(address);
         let peer = self.peers.entry(address).or_insert_with(|| Peer {
             seats: BTreeMap::new(),
             bodies: Arc::new(Semaphore::new(PEER_BODIES_KIB)),
+            untaken: Arc::default(),
             turns: Arc::default(),
         });
         let now = self.clock.tick();
         let seat = Arc::new(Seat {
-            address,
+            peer: address,
             place: AtomicU64::new(now),
             busy: AtomicUsize::new(0),
             used: AtomicU64::new(now),
@@ -88,6 +97,9 @@ impl Table {
             turns: Arc::clone(&peer.turns),
             bodies_of_peer: Arc::clone(&peer.bodies),
             bodies: Arc::clone(&self.bodies),
+            untaken: AtomicUsize::new(0),
+            untaken_of_peer: Arc::clone(&peer.untaken),
+            untaken_of_all: Arc::clone(&self.untaken),
         });
         peer.seats.insert(now, Arc::clone(&seat));
         self.taken += 1;
@@ -116,9 +128,24 @@ impl Table {
         found
     }
 
+    /// The connection that leaves the most of its answers, where its peer, or all peers together, leave
+    /// more than they may.
+    pub fn leaves_most(&self, seat: &Seat) -> Option<&Arc<Seat>> {
+        let most = |seat: &&Arc<Seat>| seat.untaken.load(Ordering::Relaxed);
+        if seat.untaken_of_peer.load(Ordering::Relaxed) > PEER_UNTAKEN {
+            let peer = self.peers.get(&seat.peer)?;
+            peer.seats.values().max_by_key(most)
+        } else if seat.untaken_of_all.load(Ordering::Relaxed) > ALL_UNTAKEN {
+            let seats = self.peers.values().flat_map(|peer| peer.seats.values());
+            seats.max_by_key(most)
+        } else {
+            None
+        }
+    }
+
     /// Gives the seat up; once more changes nothing.
     pub fn remove(&mut self, seat: &Seat) {
-        let Some(peer) = self.peers.get_mut(&seat.address) else {
+        let Some(peer) = self.peers.get_mut(&seat.peer) else {
             return;
         };
         if peer.seats.remove(&seat.place()).is_none() {
@@ -126,7 +153,18 @@ impl Table {
         }
         self.taken -= 1;
         if peer.seats.is_empty() {
-            self.peers.remove(&seat.address);
+            self.peers.remove(&seat.peer);
+        }
+    }
+}
+
+/// Who counts as one: an address, or the IPv6 network of 64 bits that it is in.
+fn peer_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            Ipv6Addr::from_bits(network).into()
         }
     }
 }
@@ -156,7 +194,7 @@ impl Peer {
 
 /// The place of a connection. Its requests carry it in their extensions.
 pub(in crate::server) struct Seat {
-    address: IpAddr,
+    peer: IpAddr,
     /// Where its peer has it; changes under the table's lock.
     place: AtomicU64,
     /// How many of its requests are being answered.
@@ -169,6 +207,10 @@ pub(in crate::server) struct Seat {
     turns: Arc<Turns>,
     bodies_of_peer: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
+    /// Answers that were made for it and not taken, in bytes.
+    untaken: AtomicUsize,
+    untaken_of_peer: Arc<AtomicUsize>,
+    untaken_of_all: Arc<AtomicUsize>,
 }
 
 impl Seat {
@@ -190,14 +232,29 @@ impl Seat {
         })
     }
 
-    /// Whether it may read now; otherwise its connection is woken when it may.
-    pub(super) fn has_turn(&self) -> bool {
-        self.turns.is_of(&self.ticket)
+    /// Whether it may read now; otherwise its connection queues, and is woken when it may.
+    pub(super) fn take_turn_or_queue(&self) -> bool {
+        self.turns.take_or_queue(&self.ticket)
     }
 
     /// Waits until one of its requests may be answered.
     pub(in crate::server) async fn turn_to_answer(&self) {
         self.turns.to_answer(&self.ticket).await;
+    }
+
+    /// Counts an answer of so many bytes, until it is taken.
+    pub(super) fn leave(self: &Arc<Self>, bytes: usize) -> Untaken {
+        for count in self.untaken_counts() {
+            count.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Untaken {
+            seat: Arc::clone(self),
+            bytes,
+        }
+    }
+
+    fn untaken_counts(&self) -> [&AtomicUsize; 3] {
+        [&self.untaken, &self.untaken_of_peer, &self.untaken_of_all]
     }
 
     fn place(&self) -> u64 {
@@ -246,4 +303,18 @@ impl Drop for Busy {
 pub(in crate::server) struct Held {
     _of_peer: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
+}
+
+/// An answer that its client has not taken yet.
+pub(super) struct Untaken {
+    seat: Arc<Seat>,
+    bytes: usize,
+}
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        for count in self.seat.untaken_counts() {
+            count.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
 }

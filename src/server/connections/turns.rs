@@ -1,11 +1,11 @@
 //! Turns. The runtime runs what is ready in the order in which it became ready: of somebody who has a
 //! thousand things ready all would come before the next request of another.
 //!
-//! Whatever a peer has the server do begins with bytes that are read from it, and the dearest of it is
-//! the answer to a request. So of all that a peer wants one thing is done at a time: one of its
-//! connections reads, or one of its requests is answered. The next comes when everything of others that
-//! is ready has been run, and the sockets have been asked for more. However much a peer sends over
-//! however many connections, others wait for one turn of it.
+//! Whatever a peer has the server do begins with bytes that are read from it, and what costs most is the
+//! answer to a request. So of all that a peer wants one thing is begun at a time: one of its connections
+//! reads, or one of its requests is answered. The next comes when everything of others that is ready has
+//! been run, and the sockets have been asked for more. However much a peer sends over however many
+//! connections, others wait for one turn of it.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ use tower_service::Service;
 /// costs to give the next turn; small frames can ask for any amount of work.
 const TURN: Duration = Duration::from_micros(300);
 
-/// What takes turns: a connection, or a request.
+/// What takes turns: a connection that reads, or a request that is to be answered.
 #[derive(Default)]
 pub(super) struct Ticket {
     waker: AtomicWaker,
@@ -56,9 +56,22 @@ struct State {
     waiting: VecDeque<Arc<Ticket>>,
 }
 
+impl State {
+    /// The first that still waits: of a request that was given up, or a connection that is closed, only
+    /// its ticket is left.
+    fn next(&mut self) -> Option<Arc<Ticket>> {
+        while let Some(ticket) = self.waiting.pop_front() {
+            if Arc::strong_count(&ticket) > 1 {
+                return Some(ticket);
+            }
+        }
+        None
+    }
+}
+
 struct Turn {
     of: Arc<Ticket>,
-    /// When the ticket was first seen in it. Until then the turn lasts: its task may be late.
+    /// When the ticket was first seen in it: its time counts from then, for its task may be late.
     begun: Option<Instant>,
     /// Whether a request of the connection was answered in it.
     answered: bool,
@@ -71,9 +84,10 @@ impl Turn {
 }
 
 impl Turns {
-    /// Whether it is the turn of this ticket; otherwise the ticket is woken when it is. A turn that is
-    /// not used passes all the same, so nobody can keep the others of an address waiting.
-    pub(super) fn is_of(self: &Arc<Self>, ticket: &Arc<Ticket>) -> bool {
+    /// Takes the turn where it is free or the ticket's already; otherwise the ticket queues, and is woken
+    /// when its turn comes. A turn that is not used passes all the same, so nobody can keep the others of
+    /// an address waiting.
+    pub(super) fn take_or_queue(self: &Arc<Self>, ticket: &Arc<Ticket>) -> bool {
         let mut state = self.lock();
         let Some(turn) = &mut state.current else {
             state.current = Some(Turn {
@@ -102,13 +116,14 @@ impl Turns {
         {
             return;
         }
-        self.wait(&Arc::default()).await;
+        let request = Arc::default();
+        self.wait(&request).await;
     }
 
     async fn wait(self: &Arc<Self>, ticket: &Arc<Ticket>) {
         poll_fn(|context| {
             ticket.register(context);
-            if self.is_of(ticket) {
+            if self.take_or_queue(ticket) {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -124,7 +139,7 @@ impl Turns {
             // tasks, and both times only after a look at the sockets.
             yield_now().await;
             let mut state = self.lock();
-            let Some(next) = state.waiting.pop_front() else {
+            let Some(next) = state.next() else {
                 state.current = None;
                 return;
             };
@@ -144,7 +159,7 @@ impl Turns {
     }
 }
 
-/// Makes services for connections, one by one: before the next is accepted everything that is ready
+/// Makes services for connections, one by one: before the next is served everything that is ready
 /// goes on. Those that wait wait with the kernel, where they cost nothing yet.
 pub(in crate::server) struct OneByOne<M> {
     inner: M,
@@ -240,7 +255,7 @@ mod tests {
     async fn another_peer_does_not_wait() {
         let _busy = tickets(&Arc::default()).await;
         let others = Arc::<Turns>::default();
-        assert!(others.is_of(&Arc::default()));
+        assert!(others.take_or_queue(&Arc::default()));
     }
 
     #[tokio::test]
@@ -256,29 +271,46 @@ mod tests {
     async fn a_turn_that_is_not_used_passes() {
         let turns = Arc::<Turns>::default();
         let [first, gone, third] = tickets(&turns).await;
-        assert!(!turns.is_of(&gone));
+        assert!(!turns.take_or_queue(&gone));
         turns.wait(&third).await;
-        assert!(!turns.is_of(&first));
+        assert!(!turns.take_or_queue(&first));
     }
 
     #[tokio::test]
-    async fn a_turn_ends_after_its_time_and_not_before_it_was_seen() {
+    async fn whoever_is_gone_gets_no_turn() {
+        let turns = Arc::<Turns>::default();
+        let [_first, second, _] = tickets(&turns).await;
+        for _ in 0..1000 {
+            let given_up = turns.to_answer(&second).now_or_never();
+            assert!(given_up.is_none());
+        }
+        let mut rounds = 0;
+        while !turns.take_or_queue(&second) {
+            yield_now().await;
+            rounds += 1;
+        }
+        assert!(rounds < 10, "{rounds}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_after_its_time_which_counts_from_when_it_was_seen() {
         let turns = Arc::<Turns>::default();
         let [first, second, _] = tickets(&turns).await;
         let begun = |begun: Option<Instant>| {
             turns.lock().current.as_mut().unwrap().begun = begun;
         };
-        assert!(turns.is_of(&first));
+        begun(None);
+        assert!(turns.take_or_queue(&first));
         begun(Instant::now().checked_sub(TURN));
-        assert!(!turns.is_of(&first));
-        assert!(!turns.is_of(&second));
+        assert!(!turns.take_or_queue(&first));
+        assert!(!turns.take_or_queue(&second));
         // It waits like everybody else.
         turns.wait(&first).await;
-        assert!(!turns.is_of(&second));
+        assert!(!turns.take_or_queue(&second));
     }
 
     #[tokio::test]
-    async fn before_the_next_connection_is_accepted_what_is_ready_goes_on() {
+    async fn before_the_next_connection_is_served_what_is_ready_goes_on() {
         let mut make = OneByOne::new(Router::<()>::new().into_make_service());
         let others = Arc::new(AtomicBool::new(false));
         for _ in 0..2 {

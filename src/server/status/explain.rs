@@ -131,7 +131,7 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
     let (parts, body) = request.into_parts();
     let bytes = match read(body, deadline).await {
         Ok(bytes) => bytes,
-        Err(unread) => return unread.into_response(),
+        Err(not_taken) => return not_taken.into_response(),
     };
     let facts = app.facts.load().clone();
     // It goes on when the client has gone, and keeps its turn until then.

@@ -32,7 +32,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{App, body::plain};
+use super::{App, body::plain, connections::InTurn};
 use decisions::Decisions;
 use page::{Overview, STYLE};
 use report::Status;
@@ -103,12 +103,16 @@ static SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 });
 
-async fn overview(Extract(app): Extract<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+async fn overview(
+    _: InTurn,
+    Extract(app): Extract<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let status = Status::of(&app);
     html(StatusCode::OK, &Overview::new(&status, query.as_deref()))
 }
 
-async fn status(Extract(app): Extract<Arc<App>>) -> Response {
+async fn status(_: InTurn, Extract(app): Extract<Arc<App>>) -> Response {
     json(&Status::of(&app))
 }
 

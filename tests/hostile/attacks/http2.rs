@@ -122,20 +122,14 @@ pub async fn floods(served: &Served) {
     flood(served, 100, |_| many(frame(0xbe, 0xff, 0, &[0; 16]))).await;
 }
 
-/// Asks over many streams whose window is zero, so that no answer ever fits.
-pub async fn never_reading(served: &Served) {
-    let no_window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    let mut connections = Vec::new();
-    for _ in 0..20 {
-        let mut stream = connect(served).await;
-        stream.write_all(&no_window).await.unwrap();
-        for i in 0..300 {
-            let request = frame(HEADERS, END_HEADERS | END_STREAM, 2 * i + 1, REQUEST);
-            if stream.write_all(&request).await.is_err() {
-                break;
-            }
-        }
-        let _ = stream.flush().await;
-        connections.push(stream);
-    }
+/// Asks whether the server is healthy, as often as one segment holds, over and over.
+pub async fn probes(served: &Served) {
+    const PROBE: &[u8] = b"\x82\x87\x04\x08/healthz\x01\x09localhost";
+    flood(served, 100, |round| {
+        let streams = (0..100).map(|i| 2 * (round * 100 + i) + 1);
+        streams
+            .flat_map(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, PROBE))
+            .collect()
+    })
+    .await;
 }
