@@ -272,7 +272,7 @@ impl fmt::Display for Reason {
             }
             Self::NoStrategyLeft => f.write_str("every strategy is ruled out"),
             Self::PodTooLarge => f.write_str(
-                "it has more containers, variables, mounts, volumes or placement constraints than a runner pod ever has",
+                "it has more containers, volumes, variables, placement constraints or anything else than a runner pod ever has",
             ),
             Self::PodBringsDockerd => {
                 f.write_str("the pod brings a dockerd, and its jobs speak the Docker API")

@@ -9,6 +9,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Bytes,
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, StatusCode, Version,
@@ -154,7 +155,7 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
 /// came of that; everything else is answered from what is known already.
 async fn answer(
     app: &Arc<App>,
-    body: Arc<[u8]>,
+    body: Bytes,
     start: Instant,
     deadline: Instant,
 ) -> Result<Response, NotTaken> {
@@ -200,7 +201,7 @@ enum Evaluated {
 /// for milliseconds: it is looked at on a thread of its own, one at a time.
 async fn evaluate(
     app: &Arc<App>,
-    body: &Arc<[u8]>,
+    body: &Bytes,
     facts: &Arc<Facts>,
     grant: Option<Grant>,
     deadline: Instant,
@@ -211,7 +212,7 @@ async fn evaluate(
     let crowded = |_| NotTaken::Crowded;
     let turn = Arc::clone(&app.large).acquire_owned();
     let turn = timeout_at(deadline, turn).await.map_err(crowded)?;
-    let (app, body, facts) = (Arc::clone(app), Arc::clone(body), Arc::clone(facts));
+    let (app, body, facts) = (Arc::clone(app), body.clone(), Arc::clone(facts));
     let looking = spawn_blocking(move || {
         let _turn = turn;
         evaluate_now(&app, &body, &facts, grant.as_ref())

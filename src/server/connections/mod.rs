@@ -283,17 +283,6 @@ mod tests {
         assert!(first.is_closed());
     }
 
-    #[test]
-    fn over_ipv6_a_network_counts_as_one() {
-        let gate = gate(3);
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let quiet = gate.seat(address("2001:db8:0:1::1")).unwrap();
-        let first = gate.seat(address("2001:db8:0:2::1")).unwrap();
-        let _second = gate.seat(address("2001:db8:0:2:ffff::2")).unwrap();
-        let _third = gate.seat(address("2001:db8:0:3::1")).unwrap();
-        assert!(first.is_closed() && !quiet.is_closed());
-    }
-
     fn answer(bytes: usize) -> Response {
         Response::new(Body::from(vec![0; bytes]))
     }

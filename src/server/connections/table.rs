@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -34,8 +34,8 @@ pub(super) struct Table {
     clock: Clock,
 }
 
-/// All connections of one address; over IPv6, of one network, all of which a single host may use
-/// (RFC 4291, section 2.5.1).
+/// All connections of one address. Over IPv6 too: a whole network of a host's own is rare in clusters,
+/// where the API server may have its address in that of the pods.
 struct Peer {
     /// By when each was last used, as far as that was looked at: since then it may have been again.
     seats: BTreeMap<u64, Arc<Seat>>,
@@ -78,7 +78,6 @@ impl Table {
 
     /// A seat for one more connection.
     pub fn add(&mut self, address: IpAddr) -> Arc<Seat> {
-        let address = peer_of(address);
         let peer = self.peers.entry(address).or_insert_with(|| Peer {
             seats: BTreeMap::new(),
             bodies: Arc::new(Semaphore::new(PEER_BODIES_KIB)),
@@ -87,7 +86,7 @@ impl Table {
         });
         let now = self.clock.tick();
         let seat = Arc::new(Seat {
-            peer: address,
+            address,
             place: AtomicU64::new(now),
             busy: AtomicUsize::new(0),
             used: AtomicU64::new(now),
@@ -133,7 +132,7 @@ impl Table {
     pub fn leaves_most(&self, seat: &Seat) -> Option<&Arc<Seat>> {
         let most = |seat: &&Arc<Seat>| seat.untaken.load(Ordering::Relaxed);
         if seat.untaken_of_peer.load(Ordering::Relaxed) > PEER_UNTAKEN {
-            let peer = self.peers.get(&seat.peer)?;
+            let peer = self.peers.get(&seat.address)?;
             peer.seats.values().max_by_key(most)
         } else if seat.untaken_of_all.load(Ordering::Relaxed) > ALL_UNTAKEN {
             let seats = self.peers.values().flat_map(|peer| peer.seats.values());
@@ -145,7 +144,7 @@ impl Table {
 
     /// Gives the seat up; once more changes nothing.
     pub fn remove(&mut self, seat: &Seat) {
-        let Some(peer) = self.peers.get_mut(&seat.peer) else {
+        let Some(peer) = self.peers.get_mut(&seat.address) else {
             return;
         };
         if peer.seats.remove(&seat.place()).is_none() {
@@ -153,18 +152,7 @@ impl Table {
         }
         self.taken -= 1;
         if peer.seats.is_empty() {
-            self.peers.remove(&seat.peer);
-        }
-    }
-}
-
-/// Who counts as one: an address, or the IPv6 network of 64 bits that it is in.
-fn peer_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> 64 << 64;
-            Ipv6Addr::from_bits(network).into()
+            self.peers.remove(&seat.address);
         }
     }
 }
@@ -194,7 +182,7 @@ impl Peer {
 
 /// The place of a connection. Its requests carry it in their extensions.
 pub(in crate::server) struct Seat {
-    peer: IpAddr,
+    address: IpAddr,
     /// Where its peer has it; changes under the table's lock.
     place: AtomicU64,
     /// How many of its requests are being answered.
