@@ -26,6 +26,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock askama.toml ./
 # The built-in examples are part of the binary; benches are named in Cargo.toml.
 COPY benches benches
+COPY core core
 COPY examples examples
 COPY src src
 # Crates and compiled dependencies stay in the caches of the builder: a change of src compiles src.

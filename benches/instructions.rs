@@ -25,7 +25,7 @@ use std::{
 };
 
 use serde_json::json;
-use slipway::{admit::admit, nodes::Snapshot};
+use slipway_core::{admission::admit, nodes::Snapshot};
 use support::{
     facts, fleets,
     reviews::{Size, review, review_with},

@@ -34,7 +34,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
-use slipway::{admit::admit, claims::claim_of, pool::Claim};
+use slipway::cache_claims::claim_of;
+use slipway_core::{admission::admit, cache::claims::Claim};
 
 use cluster::{Replica, policy, review};
 use support::api_server::ApiServer;
@@ -145,7 +146,7 @@ async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool)
     let mut cluster = facts.cluster();
     cluster.pools.grant = Some(&grant);
     admit(body.as_bytes(), cluster).unwrap();
-    let has_claim = matches!(grant, slipway::pool::Grant::Claim { .. });
+    let has_claim = matches!(grant, slipway_core::cache::claims::Grant::Claim { .. });
     (lease, begin.elapsed(), has_claim)
 }
 

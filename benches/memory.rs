@@ -15,8 +15,8 @@ mod support;
 use std::hint::black_box;
 
 use allocation_counter::measure;
-use slipway::{
-    admit::admit,
+use slipway_core::{
+    admission::admit,
     nodes::{Inventory, Snapshot},
 };
 use support::{

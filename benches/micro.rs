@@ -27,15 +27,17 @@ use std::{
 use criterion::Criterion;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use slipway::{
-    admit::{admit, evaluate},
+use slipway::cluster::state::{Facts, LiveFacts};
+use slipway_core::{
+    admission::{
+        admit, evaluate,
+        review::{Request, Response, Subject},
+    },
     decide::{Outcome, decide},
-    facts::{Facts, LiveFacts},
     inject::inject,
     nodes::{Inventory, NodeObject, Snapshot},
     patch::operations,
     recognise::recognise,
-    review::{Request, Response, Subject},
 };
 use support::{
     bare, facts, fleets,

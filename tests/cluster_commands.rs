@@ -14,7 +14,7 @@ use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, sync::atomic::Atom
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use slipway::server::tls::Identity;
+use slipway::tls::Identity;
 use support::api_server::{ApiServer, Verb};
 
 /// The text in a file of its own.

@@ -14,15 +14,15 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
-use slipway::{
-    admit::{Evaluation, evaluate},
+use slipway_core::{
+    admission::{Evaluation, evaluate},
+    cache::claims::{Grant, Pools},
     decide::Cluster,
     inject::START_SCRIPT,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
-    pool::{Grant, Pools},
     reason::Reason,
 };
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use slipway::leader::{Campaign, Candidate};
+use slipway::cluster::leader::{Campaign, Candidate};
 use support::api_server::{ApiServer, Verb};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";

@@ -15,14 +15,14 @@ use proptest::{
     sample::{select, subsequence},
 };
 use serde_json::{Map, Value, json};
-use slipway::{
-    admit::{admit, evaluate},
+use slipway_core::{
+    admission::{admit, evaluate},
+    cache::claims::Pools,
     decide::Cluster,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
-    pool::Pools,
 };
 
 /// Everything that a decision depends on.
@@ -462,7 +462,7 @@ proptest! {
         for container in all_containers(&world.patched()) {
             let resources = &container["resources"];
             for (name, limit) in resources["limits"].as_object().into_iter().flatten() {
-                let quantity = |v: &Value| v.as_str().unwrap().parse::<slipway::quantity::Quantity>().unwrap();
+                let quantity = |v: &Value| v.as_str().unwrap().parse::<slipway_core::k8s::quantity::Quantity>().unwrap();
                 if let Some(request) = resources["requests"].get(name) {
                     prop_assert!(quantity(request) <= quantity(limit), "{container}");
                 }

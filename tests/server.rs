@@ -27,16 +27,15 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use slipway::{
-    admit::{Answer, admit},
-    decide::Cluster,
-    facts::{Facts, LiveFacts},
-    fleet,
+    cluster::state::{Facts, LiveFacts},
     metrics::Metrics,
-    review::ReviewError,
-    server::{
-        Config, Server, Shutdown,
-        tls::{ClientCheck, Identity, ServingCertificate},
-    },
+    server::{Config, Server, Shutdown},
+    tls::{ClientCheck, Identity, ServingCertificate},
+};
+use slipway_core::{
+    admission::{Answer, admit, review::ReviewError},
+    decide::Cluster,
+    k8s::cluster_file,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -61,8 +60,8 @@ struct Running {
 
 fn example_facts() -> Facts {
     Facts {
-        nodes: Some(fleet::example_nodes().unwrap().into()),
-        namespaces: Some(fleet::example_namespaces().unwrap().into()),
+        nodes: Some(cluster_file::example_nodes().unwrap().into()),
+        namespaces: Some(cluster_file::example_namespaces().unwrap().into()),
         ..Facts::default()
     }
 }

@@ -13,13 +13,17 @@ use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use slipway::{
-    admit::{LeftAlone, Owner},
-    events,
-    facts::{Facts, LiveFacts},
+    cluster::{
+        events,
+        state::{Facts, LiveFacts},
+        watch,
+    },
     metrics::Metrics,
-    namespace::Namespace,
+};
+use slipway_core::{
+    admission::{LeftAlone, Owner},
+    k8s::namespace::Namespace,
     policy::Policy,
-    watch,
 };
 use support::api_server::{ApiServer, Verb};
 use tokio::time::timeout;

@@ -17,7 +17,7 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use serde_json::{Value, json};
-use slipway::server::tls::Identity;
+use slipway::tls::Identity;
 
 use super::support::process::{Server, free_port};
 

@@ -1,7 +1,7 @@
 //! Fleets: nodes of eight pools in three zones, labelled as a managed cluster labels them.
 
 use serde_json::{Value, json};
-use slipway::nodes::NodeObject;
+use slipway_core::nodes::NodeObject;
 
 const POOLS: usize = 8;
 const ZONES: usize = 3;

@@ -9,11 +9,12 @@ pub mod table;
 
 use std::sync::Arc;
 
-use slipway::{facts::Facts, fleet, nodes::Snapshot};
+use slipway::cluster::state::Facts;
+use slipway_core::{k8s::cluster_file, nodes::Snapshot};
 
 /// The facts of a cluster with these nodes, and with the built-in example's namespaces and policy.
 pub fn facts(nodes: Snapshot) -> Facts {
-    let namespaces = fleet::example_namespaces().expect("the built-in example is readable");
+    let namespaces = cluster_file::example_namespaces().expect("the built-in example is readable");
     Facts {
         nodes: Some(Arc::new(nodes)),
         namespaces: Some(Arc::new(namespaces)),

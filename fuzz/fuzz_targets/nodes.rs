@@ -4,10 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use slipway_fuzz::{
-    invariants::{POLICIES, cluster, the_patch_applies_once},
-    nodes::{Inventory, NodeObject, Snapshot},
-};
+use slipway_core::nodes::{Inventory, NodeObject, Snapshot};
+use slipway_fuzz::invariants::{POLICIES, cluster, the_patch_applies_once};
 
 fuzz_target!(|json: &[u8]| {
     let Ok(nodes) = serde_json::from_slice::<Vec<NodeObject>>(json) else {

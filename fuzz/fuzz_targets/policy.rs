@@ -6,10 +6,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use slipway_fuzz::{
-    invariants::{NODES, cluster, the_patch_applies_once},
-    policy::Policy,
-};
+use slipway_core::policy::Policy;
+use slipway_fuzz::invariants::{NODES, cluster, the_patch_applies_once};
 
 static PODS: LazyLock<[Value; 2]> = LazyLock::new(|| {
     let labels = json!({"actions-ephemeral-runner": "True"});

@@ -4,15 +4,14 @@ use std::sync::LazyLock;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-
-use crate::{
-    admit::{admit, evaluate},
+use slipway_core::{
+    admission::{admit, evaluate},
+    cache::claims::Pools,
     decide::Cluster,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::{NodeObject, Snapshot},
     pod::Pod,
     policy::Policy,
-    pool::Pools,
 };
 
 /// Policies that reach every strategy and every kind of cache.

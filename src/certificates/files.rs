@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tracing::{info, warn};
 
 use super::x509::Certificate;
-use crate::server::tls::ServingCertificate;
+use crate::tls::ServingCertificate;
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";

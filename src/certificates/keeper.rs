@@ -15,7 +15,7 @@ use super::{
     webhooks::{Seen, WebhookStore},
     x509::Certificate,
 };
-use crate::server::tls::ServingCertificate;
+use crate::tls::ServingCertificate;
 
 /// How often a leader that is overtaken looks again before it leaves it for later.
 const ATTEMPTS: usize = 5;

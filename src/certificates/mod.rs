@@ -42,7 +42,7 @@ pub use files::{FilesError, reload};
 pub use keeper::{Keeper, KeeperError};
 pub use plan::PROPAGATION;
 
-use crate::{leader::Leadership, server::tls::ServingCertificate};
+use crate::{cluster::leader::Leadership, tls::ServingCertificate};
 
 /// How often everything is looked at without a cause.
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -15,13 +15,12 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-
-use crate::{
-    admit::Record,
-    facts::Facts,
+use slipway_core::{
+    admission::Record,
     nodes::{RuntimeKind, Snapshot},
-    server::tls::ServingCertificate,
 };
+
+use crate::{cluster::state::Facts, tls::ServingCertificate};
 use freshness::Freshness;
 use labels::{
     BuildLabels, ClaimLabels, MirrorLabels, OutcomeLabels, PortLabels, ProblemLabels,

@@ -1,5 +1,5 @@
 //! The webhook as a server: TLS, connections, routes, metrics. It knows nothing of decisions; it
-//! passes bytes to [`admit`](crate::admit::admit) and facts with them.
+//! passes bytes to [`admit`](slipway_core::admission::admit) and facts with them.
 
 mod body;
 mod connections;
@@ -7,7 +7,6 @@ pub mod duration;
 mod exposition;
 mod routes;
 mod status;
-pub mod tls;
 
 use std::{
     fmt, io,
@@ -20,6 +19,10 @@ use axum_server::{
     Handle,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
+use slipway_core::{
+    admission::{Answer, review::ReviewError},
+    decide::Cluster,
+};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -27,16 +30,12 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    admit::Answer,
-    claims::Leaser,
-    decide::Cluster,
-    events::Sink,
-    facts::LiveFacts,
+    cache_claims::Leaser,
+    cluster::{events::Sink, state::LiveFacts},
     metrics::{Metrics, Port},
-    review::ReviewError,
+    tls::{ClientCheck, ServingCertificate},
 };
 use connections::{Gate, OneByOne};
-use tls::{ClientCheck, ServingCertificate};
 
 /// A TLS handshake, and then the head of the first request, take no longer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,7 +60,7 @@ const METRICS_CONNECTIONS: usize = 64;
 /// What is left of a scrape when everything else is done.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
-/// What answers a request body: [`admit`](crate::admit::admit), or what a test puts in its place.
+/// What answers a request body: [`admit`](slipway_core::admission::admit), or what a test puts in its place.
 pub type Evaluate = fn(&[u8], Cluster<'_>) -> Result<Answer, ReviewError>;
 
 /// How a server is to run.

@@ -19,6 +19,13 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
+use slipway_core::{
+    admission::{
+        Answer, Record,
+        review::{self, ReviewError},
+    },
+    cache::claims::Grant,
+};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
@@ -31,13 +38,7 @@ use super::{
     connections::{InTurn, Seat},
     duration, exposition, status,
 };
-use crate::{
-    admit::{Answer, Record},
-    facts::Facts,
-    metrics::Problem,
-    pool::Grant,
-    review::{self, ReviewError},
-};
+use crate::{cluster::state::Facts, metrics::Problem};
 
 /// Reviews of pods are some 15 KB. What takes longer than a turn is larger than this, in bytes.
 const LARGE: usize = 256 << 10;

@@ -1,7 +1,7 @@
 //! What was meant against what is stored.
 
 use serde_json::Value;
-use slipway::quantity::Quantity;
+use slipway_core::k8s::quantity::Quantity;
 
 /// Where `stored` lacks something of `meant`, or says otherwise. What the API server fills in is no
 /// difference, nor that it writes quantities its own way, nor the token of the pod's service account, which

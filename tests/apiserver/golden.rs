@@ -10,10 +10,10 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use slipway::{
-    admit::{admit, evaluate},
+use slipway_core::{
+    admission::{admit, evaluate},
     decide::Cluster as Known,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
@@ -99,7 +99,7 @@ impl Case {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
-            pools: slipway::pool::Pools::default(),
+            pools: slipway_core::cache::claims::Pools::default(),
         }
     }
 

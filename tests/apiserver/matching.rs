@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use slipway::{pod::Pod, policy::Policy, recognise::recognise};
+use slipway_core::{pod::Pod, policy::Policy, recognise::recognise};
 
 use crate::harness::{Cluster, Endpoint, eventually, pods, rendered_webhook, webhook, yaml};
 

@@ -1,14 +1,14 @@
 //! Attacks that somebody thought of, one by one.
 
 use serde_json::{Value, json};
-use slipway::{
-    admit::{Evaluation, evaluate},
+use slipway_core::{
+    admission::{Evaluation, evaluate},
+    cache::claims::Pools,
     decide::Cluster,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
-    pool::Pools,
 };
 
 /// The pod after the patch, and the audit annotations, under a policy that gives everything.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use slipway::{
-    admit::{Answer, admit},
+use slipway_core::{
+    admission::{Answer, admit},
+    cache::claims::{Grant, Pools},
     decide::Cluster,
     pod::{ContainerRef, Pod, is_within},
     policy::Policy,
-    pool::{Grant, Pools},
     recognise::{Dockerd, recognise},
 };
 

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use slipway::{
-    cache_key::{CACHE_KEY, CacheKey},
+use slipway_core::{
+    cache::key::{CACHE_KEY, CacheKey},
     pod::Pod,
     policy::CacheKeySource,
 };

@@ -8,13 +8,13 @@ use proptest::{
     sample::{select, subsequence},
 };
 use serde_json::{Value, json};
-use slipway::{
-    claims::claim_of,
+use slipway::cache_claims::claim_of;
+use slipway_core::{
+    cache::claims::{Claims, Pools},
     decide::Cluster,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     policy::Policy,
-    pool::{Claims, Pools},
 };
 
 use crate::pods::pod;

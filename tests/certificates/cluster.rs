@@ -16,7 +16,7 @@ use rustls::{
 use serde_json::{Value, json};
 use slipway::{
     certificates::{Keeper, KeeperError, Mode, Options},
-    server::tls::ServingCertificate,
+    tls::ServingCertificate,
 };
 
 use crate::support::api_server::ApiServer;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use slipway::{certificates::reload, server::tls::ServingCertificate};
+use slipway::{certificates::reload, tls::ServingCertificate};
 
 use crate::cluster::{DAY, HOST, installed, start, stored};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use slipway::{
     certificates::{Options, run},
-    leader::Campaign,
-    server::tls::ServingCertificate,
+    cluster::leader::Campaign,
+    tls::ServingCertificate,
 };
 
 use crate::{

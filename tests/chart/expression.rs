@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use cel::{Context, Program, Value as CelValue};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
-use slipway::{pod::Pod, policy::Policy, recognise::recognise};
+use slipway_core::{pod::Pod, policy::Policy, recognise::recognise};
 
 use crate::helm::{is_here, path, render};
 

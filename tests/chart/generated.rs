@@ -3,7 +3,7 @@
 use std::{env, fs};
 
 use serde_json::{Map, Value, json};
-use slipway::policy::{Policy, Recogniser};
+use slipway_core::policy::{Policy, Recogniser};
 
 use crate::helm::{path, read};
 
@@ -35,7 +35,7 @@ fn the_built_in_recognisers_are_those_of_the_source() {
         })
         .collect();
     assert!(marks.len() >= 8);
-    let head = "# How runner pods look, from src/policy/recogniser.rs. Written by\n\
+    let head = "# How runner pods look, from core/src/policy/recogniser.rs. Written by\n\
                 # SLIPWAY_BLESS=1 cargo test --test chart\n";
     is_fresh(
         RECOGNISERS,

@@ -1,7 +1,7 @@
 //! What holds for every release, whatever its values.
 
 use serde_json::{Value, json};
-use slipway::policy::Policy;
+use slipway_core::policy::Policy;
 
 use crate::{
     helm::NAMESPACE,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use slipway::{claims::Pace, pool::Claim};
+use slipway::cache_claims::Pace;
+use slipway_core::cache::claims::Claim;
 
 use super::cluster::{
     CLAIMS, PACE, PATIENCE, PODS, Replica, asked, policy, review, set_claim, stored, until_stored,

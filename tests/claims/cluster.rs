@@ -5,15 +5,17 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 use slipway::{
-    admit::admit,
-    claims::{self, Controller, Leaser, Pace},
-    decide::Cluster,
-    facts::{Facts, LiveFacts},
+    cache_claims::{self, Controller, Leaser, Pace},
+    cluster::state::{Facts, LiveFacts},
     metrics::Metrics,
-    namespace::{Namespace, Namespaces},
+};
+use slipway_core::{
+    admission::admit,
+    cache::claims::{Claim, Claims},
+    decide::Cluster,
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     policy::Policy,
-    pool::{Claim, Claims},
 };
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -83,7 +85,7 @@ impl Replica {
     pub async fn with(client: kube::Client, policy: Policy) -> Self {
         let facts = Arc::new(LiveFacts::new(facts(policy)));
         let metrics = Arc::new(Metrics::new());
-        let follow = claims::follow(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
+        let follow = cache_claims::follow(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
         let replica = Self {
             leaser: Leaser::new(client.clone(), Arc::clone(&facts), Arc::clone(&metrics)),
             facts,
@@ -226,7 +228,7 @@ pub fn stored(server: &ApiServer, count: usize) -> Vec<Claim> {
         .filter_map(|path| {
             let object = server.object(&path)?;
             let object: PersistentVolumeClaim = serde_json::from_value(object).unwrap();
-            claims::claim_of(&object)
+            cache_claims::claim_of(&object)
         })
         .collect()
 }
@@ -241,7 +243,7 @@ pub async fn until_stored(
         (0..count)
             .filter_map(|index| {
                 let object = store.at(&format!("{CLAIMS}/slipway-fast-{index}"))?.clone();
-                claims::claim_of(&serde_json::from_value(object).unwrap())
+                cache_claims::claim_of(&serde_json::from_value(object).unwrap())
             })
             .collect()
     };

@@ -1,7 +1,7 @@
 //! The leader's work.
 
 use serde_json::json;
-use slipway::pool::Claim;
+use slipway_core::cache::claims::Claim;
 
 use super::cluster::{CLAIMS, PODS, Replica, policy, review, set_claim, stored, until_stored};
 use crate::support::api_server::{ApiServer, Verb};

@@ -66,7 +66,7 @@ async fn without_the_right_to_list_claims_pods_get_the_fallback() {
     let facts = super::cluster::facts(policy("claims: 5"));
     assert!(facts.claims.is_none());
     let body = review("r1", "set").to_string();
-    let answer = slipway::admit::admit(body.as_bytes(), facts.cluster()).unwrap();
+    let answer = slipway_core::admission::admit(body.as_bytes(), facts.cluster()).unwrap();
     let wish = answer.wish.unwrap();
     assert!(wish.candidates.is_none());
     drop(server);

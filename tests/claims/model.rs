@@ -10,15 +10,15 @@ use std::{
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use slipway::{
-    policy::Pool,
-    pool::{
+use slipway_core::{
+    cache::claims::{
         Claim, Claims, Lease,
-        choice::choose,
+        choose::choose,
         claim::Marks,
         keeper::{APPEARANCE, Holder, Keeper, SeenLease},
         upkeep::{Step, upkeep},
     },
+    policy::Pool,
 };
 
 /// The API server's patience with a request, in seconds.

@@ -12,9 +12,10 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use slipway::{
-    admit::admit,
-    server::{Config, Server, tls::Identity},
+    server::{Config, Server},
+    tls::Identity,
 };
+use slipway_core::admission::admit;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -31,7 +32,7 @@ impl Served {
     fn start(replica: &Replica, server: &ApiServer) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = Identity::generate(&[], any.ip()).unwrap();
-        let leaser = slipway::claims::Leaser::new(
+        let leaser = slipway::cache_claims::Leaser::new(
             server.client("served"),
             Arc::clone(&replica.facts),
             Arc::clone(&replica.metrics),

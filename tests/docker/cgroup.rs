@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use slipway::inject::START_SCRIPT;
+use slipway_core::inject::START_SCRIPT;
 
 use crate::machine::{Machine, stdout};
 

@@ -9,10 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use slipway::{
-    admit::evaluate,
+use slipway_core::{
+    admission::evaluate,
     decide::Cluster,
-    namespace::{Namespace, Namespaces},
+    k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
     policy::Policy,
@@ -86,7 +86,7 @@ pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
         namespaces: &namespaces,
         policy: &policy,
         dead_mirrors: &[],
-        pools: slipway::pool::Pools::default(),
+        pools: slipway_core::cache::claims::Pools::default(),
     };
     let text = pod.to_string();
     let patch = evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use serde_json::Value;
-use slipway::policy::{Policy, Profile};
+use slipway_core::policy::{Policy, Profile};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -241,9 +241,9 @@ fn the_reference_gives_the_built_in_defaults() {
     assert!(compared > 25, "only {compared} defaults compared");
 }
 
-/// The text of a function of src/reason.rs, to its closing brace.
+/// The text of a function of core/src/reason.rs, to its closing brace.
 fn function_of_reason(head: &str) -> String {
-    let source = read("src/reason.rs");
+    let source = read("core/src/reason.rs");
     let (_, rest) = source.split_once(head).unwrap();
     rest.split("\n    }\n").next().unwrap().to_owned()
 }
@@ -330,7 +330,9 @@ fn rust_below(dir: &Path) -> String {
 
 #[test]
 fn every_test_that_is_named_as_a_proof_exists() {
-    let tests = rust_below(&root().join("tests")) + &rust_below(&root().join("src"));
+    let tests = rust_below(&root().join("tests"))
+        + &rust_below(&root().join("src"))
+        + &rust_below(&root().join("core"));
     let document = read("docs/reliability.md");
     let words = document.split('`').skip(1).step_by(2);
     let names: BTreeSet<&str> = words

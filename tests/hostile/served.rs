@@ -13,12 +13,12 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use slipway::{
-    admit::admit,
-    facts::{Facts, LiveFacts},
-    fleet,
+    cluster::state::{Facts, LiveFacts},
     metrics::Metrics,
-    server::{Config, Server, Shutdown, tls::Identity},
+    server::{Config, Server, Shutdown},
+    tls::Identity,
 };
+use slipway_core::{admission::admit, k8s::cluster_file};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -54,8 +54,8 @@ pub fn serve_until(
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let identity = Identity::generate(&[], any.ip()).unwrap();
     let facts = Facts {
-        nodes: Some(fleet::example_nodes().unwrap().into()),
-        namespaces: Some(fleet::example_namespaces().unwrap().into()),
+        nodes: Some(cluster_file::example_nodes().unwrap().into()),
+        namespaces: Some(cluster_file::example_namespaces().unwrap().into()),
         ..Facts::default()
     };
     let mut config = Config {

@@ -7,7 +7,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
 };
 use rustls::pki_types::ServerName;
-use slipway::server::tls::ClientCheck;
+use slipway::tls::ClientCheck;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{

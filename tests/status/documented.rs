@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
-use slipway::pool::Claims;
+use slipway_core::cache::claims::Claims;
 
 use crate::replica::{Replica, claim, read, runner};
 

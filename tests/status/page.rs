@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use slipway::{facts::Facts, pool::Claims};
+use slipway::cluster::state::Facts;
+use slipway_core::cache::claims::Claims;
 
 use crate::replica::{Replica, claim, facts, runner};
 
@@ -219,7 +220,11 @@ async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
         )
     };
     let namespaces = (0..3000).map(namespace).collect::<Vec<_>>().concat();
-    many.namespaces = Some(slipway::fleet::namespaces(&namespaces, "f").unwrap().into());
+    many.namespaces = Some(
+        slipway_core::k8s::cluster_file::namespaces(&namespaces, "f")
+            .unwrap()
+            .into(),
+    );
     let replica = Replica::start_with(many, |_| {});
     let page = replica.get("/").await;
     assert!(page.body.contains("And 2800 more"));

@@ -14,7 +14,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use slipway::{facts::Facts, pool::Claims};
+use slipway::cluster::state::Facts;
+use slipway_core::cache::claims::Claims;
 use tokio::net::TcpStream;
 
 use crate::replica::{Replica, claim, example_pods, facts, read, within};

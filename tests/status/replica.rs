@@ -12,13 +12,16 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use slipway::{
-    admit::admit,
-    facts::{Facts, LiveFacts},
-    fleet,
+    cluster::state::{Facts, LiveFacts},
     metrics::Metrics,
+    server::{Config, Server, Shutdown},
+    tls::Identity,
+};
+use slipway_core::{
+    admission::admit,
+    cache::claims::{Claim, claim::Marks},
+    k8s::cluster_file,
     policy::Policy,
-    pool::{Claim, claim::Marks},
-    server::{Config, Server, Shutdown, tls::Identity},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -54,9 +57,9 @@ pub fn example_pods() -> Vec<String> {
 /// What the example files say.
 pub fn facts() -> Facts {
     Facts {
-        nodes: Some(fleet::nodes(&read(NODES), NODES).unwrap().into()),
+        nodes: Some(cluster_file::nodes(&read(NODES), NODES).unwrap().into()),
         namespaces: Some(
-            fleet::namespaces(&read(NAMESPACES), NAMESPACES)
+            cluster_file::namespaces(&read(NAMESPACES), NAMESPACES)
                 .unwrap()
                 .into(),
         ),

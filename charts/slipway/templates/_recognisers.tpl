@@ -14,7 +14,7 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- join "\n|| " $cases -}}
 {{- end -}}
 
-{{/* The recognisers in force, as src/policy/recogniser.rs puts them together: the built-in ones as the
+{{/* The recognisers in force, as core/src/policy/recogniser.rs puts them together: the built-in ones as the
      policy switches or replaces them, then the policy's own. */}}
 {{- define "slipway.recognisers" -}}
 {{- $builtIn := .Files.Get "files/recognisers.yaml" | fromYamlArray -}}

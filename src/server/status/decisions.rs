@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::admit::Record;
+use slipway_core::admission::Record;
 
 /// How many are kept.
 pub(crate) const KEPT: u64 = 200;
@@ -107,7 +107,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::decide::Strategy;
+    use slipway_core::decide::Strategy;
 
     fn record(pod: &str) -> Record {
         Record {

@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
+use slipway_core::explain::{Item, change::inject_all, report::Report};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
@@ -21,10 +22,7 @@ use super::{
     html, json,
     page::{ExplainPage, Form, Outcome, PodView},
 };
-use crate::{
-    explain::{Item, change::inject_all, report::Report},
-    facts::Facts,
-};
+use crate::cluster::state::Facts;
 
 /// The largest manifest, in bytes: what an API server takes, and some comments.
 const MAX_MANIFEST: usize = 2 << 20;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
+use slipway_core::{decide::Strategy, explain::report::Report};
 
 use super::{
     explain::{EXAMPLES, Example},
     report::{DecisionStatus, Status},
     words::in_words,
 };
-use crate::{decide::Strategy, explain::report::Report, facts::Facts};
+use crate::cluster::state::Facts;
 
 /// The style of all pages.
 pub(super) const STYLE: &str = include_str!("style.css");

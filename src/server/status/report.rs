@@ -4,17 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
-
-use super::{attention::Attention, decisions::Decided};
-use crate::{
+use slipway_core::{
+    cache::claims::Claim,
     decide::profile_or_reason,
-    facts::Facts,
-    namespace::{Namespace, PodSecurity},
+    k8s::namespace::{Namespace, PodSecurity},
     nodes::Snapshot,
     policy::{Policy, Profile},
-    pool::Claim,
-    server::App,
 };
+
+use super::{attention::Attention, decisions::Decided};
+use crate::{cluster::state::Facts, server::App};
 
 /// The state of one replica. Keys are added over time, never renamed or removed; `docs/status.md`
 /// says what each means.

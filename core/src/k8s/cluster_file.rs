@@ -1,0 +1,419 @@
+//! Nodes and namespaces from a file: what `kubectl get … -o yaml` or `-o json` prints.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    k8s::namespace::{LimitRangeItem, Namespace, Namespaces, counted_by_quota},
+    nodes::{NodeObject, Snapshot},
+};
+
+/// What messages call the built-in fleet.
+pub const EXAMPLE: &str = "built-in example";
+const EXAMPLE_NODES: &str = include_str!("../../../examples/nodes/aks.yaml");
+const EXAMPLE_NAMESPACES: &str = include_str!("../../../examples/namespaces/ci.yaml");
+
+/// Why a file of nodes or namespaces cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FleetError {
+    /// It is neither YAML nor JSON.
+    #[error("{source_name}: line {line}, column {column}: {message}")]
+    Syntax {
+        /// The file.
+        source_name: String,
+        /// The line, from 1.
+        line: u64,
+        /// The column, from 1.
+        column: u64,
+        /// What is wrong there.
+        message: String,
+    },
+    /// One of its objects cannot be used.
+    #[error("{source_name}: {object}: {message}")]
+    Object {
+        /// The file.
+        source_name: String,
+        /// Such as "item 3 (Node `n3`)".
+        object: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// There is nothing in it.
+    #[error("{source_name}: the file is empty; write it with `{command}`")]
+    Empty {
+        /// The file.
+        source_name: String,
+        /// The command that prints what belongs there.
+        command: &'static str,
+    },
+}
+
+/// Reads nodes.
+///
+/// # Errors
+/// When the text is broken, or holds something that is not a node; `source` names it in the error.
+pub fn nodes(text: &str, source: &str) -> Result<Snapshot, FleetError> {
+    node_objects(text, source).map(Snapshot::new)
+}
+
+/// Reads nodes, and keeps them apart.
+///
+/// # Errors
+/// As [`nodes`].
+pub fn node_objects(text: &str, source: &str) -> Result<Vec<NodeObject>, FleetError> {
+    let command = "kubectl get nodes -o yaml";
+    let mut nodes = Vec::new();
+    for object in objects(text, source, command)? {
+        object.expect_kind(&["Node"], command)?;
+        object.name()?;
+        nodes.push(object.read::<NodeObject>()?);
+    }
+    Ok(nodes)
+}
+
+/// Reads namespaces, and the LimitRanges and ResourceQuotas in them.
+///
+/// # Errors
+/// When the text is broken, or holds something else; `source` names it in the error.
+pub fn namespaces(text: &str, source: &str) -> Result<Namespaces, FleetError> {
+    let command = "kubectl get namespaces,limitranges,resourcequotas --all-namespaces -o yaml";
+    let objects = objects(text, source, command)?;
+    let mut namespaces = BTreeMap::new();
+    for object in &objects {
+        object.expect_kind(&["Namespace", "LimitRange", "ResourceQuota"], command)?;
+        if object.kind == "Namespace" {
+            let name = object.name()?.to_owned();
+            let metadata = object.read::<WithMetadata>()?.metadata;
+            let namespace = Namespace {
+                name: name.clone(),
+                labels: metadata.labels.unwrap_or_default(),
+                ..Namespace::default()
+            };
+            namespaces.insert(name, namespace);
+        }
+    }
+    for object in objects.iter().filter(|object| object.kind != "Namespace") {
+        let home = object.read::<WithMetadata>()?.metadata.namespace;
+        let home = home.unwrap_or_default();
+        let Some(namespace) = namespaces.get_mut(&home) else {
+            return Err(object.error(format!("its namespace `{home}` is not in the file")));
+        };
+        if object.kind == "LimitRange" {
+            let range = object.read::<LimitRange>()?;
+            namespace.limits.extend(range.spec.limits);
+        } else {
+            let quota = object.read::<ResourceQuota>()?;
+            let counted = quota
+                .spec
+                .hard
+                .keys()
+                .filter_map(|key| counted_by_quota(key));
+            namespace.quotas.extend(counted);
+        }
+    }
+    Ok(Namespaces::new(namespaces.into_values()))
+}
+
+/// The nodes of an example cluster.
+///
+/// # Errors
+/// Never: the file is part of the program, and a test reads it.
+pub fn example_nodes() -> Result<Snapshot, FleetError> {
+    nodes(EXAMPLE_NODES, EXAMPLE)
+}
+
+/// The namespaces of an example cluster.
+///
+/// # Errors
+/// Never: the file is part of the program, and a test reads it.
+pub fn example_namespaces() -> Result<Namespaces, FleetError> {
+    namespaces(EXAMPLE_NAMESPACES, EXAMPLE)
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Metadata {
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct WithMetadata {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct LimitRange {
+    spec: LimitRangeSpec,
+}
+
+#[derive(Deserialize)]
+struct ResourceQuota {
+    spec: ResourceQuotaSpec,
+}
+
+#[derive(Deserialize)]
+struct ResourceQuotaSpec {
+    #[serde(default)]
+    hard: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct LimitRangeSpec {
+    limits: Vec<LimitRangeItem>,
+}
+
+/// An object of the file, and where it is.
+struct Object<'s> {
+    source: &'s str,
+    place: String,
+    kind: String,
+    value: Value,
+}
+
+impl<'s> Object<'s> {
+    /// `list_kind` is the kind of a typed list's items, which need not repeat it.
+    fn new(source: &'s str, place: String, value: Value, list_kind: Option<&str>) -> Self {
+        let kind = value.get("kind").and_then(Value::as_str).or(list_kind);
+        Self {
+            source,
+            place,
+            kind: kind.unwrap_or_default().to_owned(),
+            value,
+        }
+    }
+
+    fn metadata_name(&self) -> Option<&str> {
+        let name = self.value.get("metadata")?.get("name")?.as_str()?;
+        (!name.is_empty()).then_some(name)
+    }
+
+    fn name(&self) -> Result<&str, FleetError> {
+        self.metadata_name()
+            .ok_or_else(|| self.error("it has no metadata.name".to_owned()))
+    }
+
+    fn expect_kind(&self, expected: &[&str], command: &str) -> Result<(), FleetError> {
+        if expected.contains(&self.kind.as_str()) {
+            return Ok(());
+        }
+        let found = match self.kind.as_str() {
+            "" => "this has no kind".to_owned(),
+            kind => format!("this is a {kind}"),
+        };
+        Err(self.error(format!(
+            "expected a {}, as `{command}` prints it, and {found}",
+            expected.join(" or a ")
+        )))
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T, FleetError> {
+        T::deserialize(&self.value).map_err(|error| self.error(error.to_string()))
+    }
+
+    fn error(&self, message: String) -> FleetError {
+        let object = match (self.kind.as_str(), self.metadata_name()) {
+            ("", None) => self.place.clone(),
+            ("", Some(name)) => format!("{} (`{name}`)", self.place),
+            (kind, None) => format!("{} ({kind})", self.place),
+            (kind, Some(name)) => format!("{} ({kind} `{name}`)", self.place),
+        };
+        FleetError::Object {
+            source_name: self.source.to_owned(),
+            object,
+            message,
+        }
+    }
+}
+
+/// The objects of all documents, lists taken apart.
+fn objects<'s>(
+    text: &str,
+    source: &'s str,
+    command: &'static str,
+) -> Result<Vec<Object<'s>>, FleetError> {
+    let documents = documents(text, source)?;
+    if documents.is_empty() {
+        return Err(FleetError::Empty {
+            source_name: source.to_owned(),
+            command,
+        });
+    }
+    let mut objects = Vec::new();
+    for (index, mut document) in documents.into_iter().enumerate() {
+        let place = format!("document {}", index + 1);
+        let kind = document.get("kind").and_then(Value::as_str).unwrap_or("");
+        let Some(list_kind) = kind.strip_suffix("List").map(str::to_owned) else {
+            objects.push(Object::new(source, place, document, None));
+            continue;
+        };
+        let list_kind = (!list_kind.is_empty()).then_some(list_kind);
+        match document.get_mut("items").map(Value::take) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) => {
+                objects.extend(items.into_iter().enumerate().map(|(index, item)| {
+                    let place = format!("item {}", index + 1);
+                    Object::new(source, place, item, list_kind.as_deref())
+                }));
+            }
+            Some(_) => {
+                let message = "`items` is not a list".to_owned();
+                return Err(Object::new(source, place, document, None).error(message));
+            }
+        }
+    }
+    Ok(objects)
+}
+
+/// The documents of a YAML stream, or JSON texts one after another.
+fn documents(text: &str, source: &str) -> Result<Vec<Value>, FleetError> {
+    let syntax = |line, column, message: &str| FleetError::Syntax {
+        source_name: source.to_owned(),
+        line,
+        column,
+        message: message.to_owned(),
+    };
+    // A fleet of thousands is megabytes: as JSON it is read by the faster parser.
+    if text.trim_start().starts_with('{') {
+        let values = serde_json::Deserializer::from_str(text).into_iter();
+        match values.collect::<Result<Vec<Value>, serde_json::Error>>() {
+            Ok(documents) => return Ok(documents),
+            Err(error) if serde_saphyr::from_multiple::<Value>(text).is_err() => {
+                let message = error.to_string();
+                let message = message
+                    .rsplit_once(" at line ")
+                    .map_or(message.as_str(), |(m, _)| m);
+                return Err(syntax(error.line() as u64, error.column() as u64, message));
+            }
+            // A flow mapping of YAML.
+            Err(_) => {}
+        }
+    }
+    // The parser's budget guards servers against strangers' texts; this is the user's own file.
+    let options = serde_saphyr::options! { budget: None };
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+        let (line, column) = error
+            .location()
+            .map_or((1, 1), |at| (at.line(), at.column()));
+        let message = error.without_snippet().to_string();
+        let message = message.lines().next().unwrap_or_default();
+        let message = message.rsplit_once(" at line ").map_or(message, |(m, _)| m);
+        syntax(line, column, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nodes::RuntimeKind;
+
+    const NODE: &str = "kind: Node\nmetadata: {name: n1}\nstatus: {nodeInfo: {containerRuntimeVersion: containerd://2.1}}\n";
+
+    fn nodes_error(text: &str) -> String {
+        nodes(text, "nodes.yaml").unwrap_err().to_string()
+    }
+
+    fn namespaces_error(text: &str) -> String {
+        namespaces(text, "ns.yaml").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_built_in_example_can_be_read() {
+        let nodes = example_nodes().unwrap();
+        assert!(nodes.count_by_runtime()[&RuntimeKind::Containerd] > 0);
+        let namespaces = example_namespaces().unwrap();
+        assert!(namespaces.get("ci").unwrap().is_enabled());
+        assert_eq!(namespaces.get("ci-limited").unwrap().limits.len(), 1);
+    }
+
+    #[test]
+    fn every_form_that_kubectl_prints_can_be_read() {
+        let json = r#"{"kind":"Node","metadata":{"name":"n1"}}"#;
+        for (text, count) in [
+            (NODE.to_owned(), 1),
+            (format!("---\n{NODE}---\n{}", NODE.replace("n1", "n2")), 2),
+            (json.to_owned(), 1),
+            (format!("{json}\n{}\n", json.replace("n1", "n2")), 2),
+            (format!(r#"{{"kind":"List","items":[{json}]}}"#), 1),
+            (
+                "kind: NodeList\nitems: [{metadata: {name: n1}}]".to_owned(),
+                1,
+            ),
+            ("kind: List\nitems: []".to_owned(), 0),
+            ("{kind: List, items: null}".to_owned(), 0),
+        ] {
+            assert_eq!(nodes(&text, "f").unwrap().len(), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_nodes_are_not_too_many() {
+        let nth = |i: usize| format!("---\n{}", NODE.replace("n1", &format!("n{i}")));
+        let text = (0..10_000).map(nth).collect::<Vec<_>>().concat();
+        assert_eq!(nodes(&text, "f").unwrap().len(), 10_000);
+    }
+
+    #[test]
+    fn broken_text_is_named_with_its_place() {
+        let error = nodes_error("kind: List\nitems:\n- a: [1\n- b\n");
+        assert!(error.starts_with("nodes.yaml: line "), "{error}");
+        let error = nodes_error("{\"kind\": \"List\",\n \"items\": [}");
+        assert!(
+            error.starts_with("nodes.yaml: line 2, column 12: "),
+            "{error}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_bad_object_is_named() {
+        let list = |item: &str| {
+            format!("kind: List\nitems:\n- {{kind: Node, metadata: {{name: a}}}}\n- {item}\n")
+        };
+        assert_eq!(
+            nodes_error(&list("{kind: Pod, metadata: {name: p}}")),
+            "nodes.yaml: item 2 (Pod `p`): expected a Node, as `kubectl get nodes -o yaml` prints it, and this is a Pod"
+        );
+        assert_eq!(
+            nodes_error(&list("{kind: Node}")),
+            "nodes.yaml: item 2 (Node): it has no metadata.name"
+        );
+        let error = nodes_error(&list("{kind: Node, metadata: {name: b, labels: {a: [1]}}}"));
+        assert!(
+            error.starts_with("nodes.yaml: item 2 (Node `b`): invalid type"),
+            "{error}"
+        );
+        assert!(nodes_error(&list("7")).contains("item 2: expected a Node"));
+        assert!(nodes_error("kind: List\nitems: 3").contains("`items` is not a list"));
+        assert!(nodes_error("# nothing\n").contains("the file is empty"));
+    }
+
+    #[test]
+    fn a_limit_range_with_an_unreadable_quantity_is_named() {
+        let text = |namespace: &str, cpu: &str| {
+            format!(
+                "kind: LimitRange\nmetadata: {{name: lr, namespace: {namespace}}}\nspec: {{limits: [{{type: Container, max: {{cpu: {cpu}}}}}]}}\n---\nkind: Namespace\nmetadata: {{name: ci}}\n"
+            )
+        };
+        let good = namespaces(&text("ci", "\"2\""), "ns.yaml").unwrap();
+        assert_eq!(good.get("ci").unwrap().limits.len(), 1);
+        let error = namespaces_error(&text("ci", "2 cores"));
+        assert!(
+            error.starts_with("ns.yaml: document 1 (LimitRange `lr`): "),
+            "{error}"
+        );
+        let quota = "kind: Namespace\nmetadata: {name: ci}\n---\nkind: ResourceQuota\nmetadata: {name: q, namespace: ci}\nspec: {hard: {memory: 1Gi, pods: 3}}\n";
+        let quota = namespaces(quota, "ns.yaml").unwrap();
+        assert_eq!(
+            quota.get("ci").unwrap().quotas,
+            ["requests.memory".to_owned()].into()
+        );
+        let error = namespaces_error(&text("elsewhere", "\"2\""));
+        assert!(
+            error.contains("namespace `elsewhere` is not in the file"),
+            "{error}"
+        );
+    }
+}

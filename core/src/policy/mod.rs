@@ -1,0 +1,284 @@
+//! The policy file: what the cluster's administrator allows and asks for.
+//!
+//! Strict: an unknown key or a value of the wrong form is an error that names its place. Types in
+//! [`values`] are valid by construction; [`check`] holds what spans several keys.
+
+mod cache;
+mod check;
+mod error;
+mod pool;
+mod profile;
+mod recogniser;
+pub mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use cache::{
+    AccessMode, Cache, CacheKeySource, Claim, DockerdCache, EmptyDir, EphemeralClaim, LocalCache,
+    NoVolume, NodeSlots,
+};
+pub use error::PolicyError;
+pub use pool::{Fallback, Pool};
+pub use profile::{
+    Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
+    ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
+};
+pub use recogniser::{Mark, Recogniser};
+use values::{Glob, MirrorUrl, SocketPath};
+
+use crate::{
+    k8s::namespace::PodSecurity,
+    nodes::{Group, RuntimeKind, Taint},
+};
+
+/// The name of the profile that a namespace gets when nothing selects another.
+pub const DEFAULT_PROFILE: &str = "default";
+
+/// The policy file as it is written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(title = "Slipway policy")]
+pub struct PolicyFile {
+    /// Settings by name. `default` exists even when it is not written.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Which namespaces get which profile; the first match wins, then the namespace's label
+    /// `slipway.io/profile`, then `default`.
+    pub namespaces: Vec<NamespaceRule>,
+    /// CI systems beside the built-in ones; a built-in one's name replaces it or switches it.
+    pub recognisers: Vec<Recogniser>,
+    /// The runtimes of node pools that may be empty.
+    pub node_pools: Vec<NodePool>,
+    /// The Pod Security level of namespaces without an `enforce` label, where the API server's
+    /// own admission configuration sets one.
+    pub pod_security_default: PodSecurity,
+}
+
+/// A profile for namespaces by name.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamespaceRule {
+    /// Names, with `*` for any run of characters.
+    pub names: Vec<Glob>,
+    /// The profile.
+    pub profile: String,
+}
+
+/// A pool of nodes that may be scaled to zero.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodePool {
+    /// The labels that its nodes will have.
+    pub labels: BTreeMap<String, String>,
+    /// The taints that its nodes will have.
+    #[serde(default)]
+    pub taints: Vec<PoolTaint>,
+    /// Its container runtime.
+    pub runtime: RuntimeKind,
+    /// Its socket; `auto` is the runtime's usual one.
+    #[serde(default)]
+    pub socket_path: SocketPath,
+}
+
+impl NodePool {
+    fn group(&self) -> Group {
+        let taints = self.taints.iter().map(|taint| Taint {
+            key: taint.key.clone(),
+            value: taint.value.clone(),
+            effect: taint.effect.clone(),
+        });
+        let socket = match &self.socket_path {
+            SocketPath::Auto => None,
+            SocketPath::At(path) => Some(path.to_string()),
+        };
+        Group::declared(self.labels.clone(), taints.collect(), self.runtime, socket)
+    }
+}
+
+/// A taint of a node pool.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PoolTaint {
+    /// The key.
+    pub key: String,
+    /// The value.
+    #[serde(default)]
+    pub value: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+/// A checked policy.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    file: PolicyFile,
+    recognisers: Vec<Recogniser>,
+    node_pools: Vec<Group>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::from_file(PolicyFile::default())
+    }
+}
+
+impl Policy {
+    /// Reads a policy from YAML (or JSON, which is YAML). `{}` is the built-in policy.
+    ///
+    /// # Errors
+    /// When the text is empty or not YAML, a key is unknown, or a value is unusable; the error says where.
+    pub fn parse(yaml: &str) -> Result<Self, PolicyError> {
+        let file: Option<PolicyFile> =
+            serde_saphyr::from_str(yaml).map_err(|error| PolicyError::from_yaml(&error))?;
+        let file = file.ok_or(PolicyError::Empty)?;
+        check::check(&file)?;
+        Ok(Self::from_file(file))
+    }
+
+    fn from_file(mut file: PolicyFile) -> Self {
+        file.profiles.entry(DEFAULT_PROFILE.to_owned()).or_default();
+        let recognisers = recogniser::in_force(&file.recognisers);
+        let node_pools = file.node_pools.iter().map(NodePool::group).collect();
+        Self {
+            file,
+            recognisers,
+            node_pools,
+        }
+    }
+
+    /// The profile `name`, with the name as the policy holds it.
+    #[must_use]
+    pub fn profile(&self, name: &str) -> Option<(&str, &Profile)> {
+        self.file
+            .profiles
+            .get_key_value(name)
+            .map(|(name, profile)| (name.as_str(), profile))
+    }
+
+    /// The names of all profiles.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.file.profiles.keys().map(String::as_str)
+    }
+
+    /// The profile that the policy file gives to a namespace by its name.
+    #[must_use]
+    pub fn profile_for_namespace(&self, namespace: &str) -> Option<&str> {
+        self.file
+            .namespaces
+            .iter()
+            .find(|rule| rule.names.iter().any(|name| name.matches(namespace)))
+            .map(|rule| rule.profile.as_str())
+    }
+
+    /// Whether a profile keeps caches in a pool of claims.
+    #[must_use]
+    pub fn has_pools(&self) -> bool {
+        let mut profiles = self.file.profiles.values();
+        profiles.any(|profile| profile.dind.cache.pool().is_some())
+    }
+
+    /// The CI systems to look for, in order.
+    #[must_use]
+    pub fn recognisers(&self) -> &[Recogniser] {
+        &self.recognisers
+    }
+
+    /// The registry mirrors of all profiles.
+    #[must_use]
+    pub fn registry_mirrors(&self) -> BTreeSet<&MirrorUrl> {
+        let profiles = self.file.profiles.values();
+        profiles
+            .flat_map(|profile| &profile.dind.registry_mirrors)
+            .collect()
+    }
+
+    /// The declared node pools.
+    #[must_use]
+    pub fn node_pools(&self) -> &[Group] {
+        &self.node_pools
+    }
+
+    /// The Pod Security level of namespaces that name none.
+    #[must_use]
+    pub fn pod_security_default(&self) -> PodSecurity {
+        self.file.pod_security_default
+    }
+
+    /// Settings that are accepted and do nothing, or not what their names say; for the log at load
+    /// and for `slipway policy check`.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        check::warnings(&self.file)
+    }
+
+    /// The JSON Schema of the policy file.
+    #[must_use]
+    pub fn schema() -> schemars::Schema {
+        schemars::schema_for!(PolicyFile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_map_is_the_built_in_policy_and_an_empty_file_an_accident() {
+        let policy = Policy::parse("{}\n").unwrap();
+        let (_, profile) = policy.profile(DEFAULT_PROFILE).unwrap();
+        assert_eq!(profile.strategy, StrategyChoice::Auto);
+        for text in ["", " \n", "# nothing\n", "null", "---\n"] {
+            assert_eq!(
+                Policy::parse(text).unwrap_err(),
+                PolicyError::Empty,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn built_in_values_would_be_accepted_from_a_file() {
+        let written = serde_json::to_string(&PolicyFile {
+            profiles: [(DEFAULT_PROFILE.to_owned(), Profile::default())].into(),
+            ..PolicyFile::default()
+        })
+        .unwrap();
+        Policy::parse(&written).unwrap();
+    }
+
+    #[test]
+    fn a_profile_keeps_the_built_in_value_of_a_key_that_it_leaves_out() {
+        let policy = Policy::parse("profiles: {fast: {dind: {mtu: 1400}}}").unwrap();
+        let (_, fast) = policy.profile("fast").unwrap();
+        assert_eq!(fast.dind.mtu, Some(values::Mtu::Bytes(1400)));
+        assert_eq!(fast.dind.registry_mirrors.len(), 1);
+    }
+
+    #[test]
+    fn the_first_matching_namespace_rule_wins() {
+        let policy = Policy::parse(
+            "profiles: {a: {}, b: {}}\nnamespaces:\n- {names: [ci-*], profile: a}\n- {names: ['*'], profile: b}\n",
+        )
+        .unwrap();
+        assert_eq!(policy.profile_for_namespace("ci-1"), Some("a"));
+        assert_eq!(policy.profile_for_namespace("x"), Some("b"));
+    }
+
+    #[test]
+    fn the_schema_names_every_top_level_key() {
+        let schema = serde_json::to_value(Policy::schema()).unwrap();
+        let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(
+            keys,
+            [
+                "profiles",
+                "namespaces",
+                "recognisers",
+                "nodePools",
+                "podSecurityDefault"
+            ]
+        );
+    }
+}

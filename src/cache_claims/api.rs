@@ -1,0 +1,146 @@
+//! Claims and pods as the API server shows them.
+
+use std::borrow::Cow;
+
+use k8s_openapi::{
+    api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{Resource, core::NamespaceResourceScope};
+use serde::Deserialize;
+
+use slipway_core::cache::claims::{Claim, LEASE, POOL, claim::Marks, keeper::Holder};
+
+/// A claim of a pool; `None` for any other claim.
+#[must_use]
+pub fn claim_of(object: &PersistentVolumeClaim) -> Option<Claim> {
+    let metadata = &object.metadata;
+    let pool = metadata.labels.as_ref()?.get(POOL)?.clone();
+    let spec = object.spec.as_ref();
+    let asked = spec
+        .and_then(|spec| spec.resources.as_ref())
+        .and_then(|resources| resources.requests.as_ref());
+    let actual = object.status.as_ref().and_then(|s| s.capacity.as_ref());
+    let storage = actual.or(asked).and_then(|sizes| sizes.get("storage"));
+    Some(Claim {
+        namespace: metadata.namespace.clone()?,
+        name: metadata.name.clone()?,
+        uid: metadata.uid.clone()?,
+        version: metadata.resource_version.clone()?,
+        pool,
+        terminating: metadata.deletion_timestamp.is_some(),
+        volume: spec
+            .and_then(|spec| spec.volume_name.clone())
+            .filter(|name| !name.is_empty()),
+        size: storage.map(|quantity| quantity.0.clone()),
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        marks: metadata
+            .annotations
+            .as_ref()
+            .map(Marks::read)
+            .unwrap_or_default(),
+    })
+}
+
+/// What leases need to know of a pod; everything else is skipped as it is read.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PodObject {
+    /// `metadata`.
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    spec: PodSpec,
+    #[serde(default)]
+    status: PodStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct PodSpec {
+    #[serde(default)]
+    volumes: Option<Vec<Volume>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct HostPath {
+    path: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Volume {
+    host_path: Option<HostPath>,
+    persistent_volume_claim: Option<ClaimSource>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimSource {
+    claim_name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct PodStatus {
+    #[serde(default)]
+    phase: Option<String>,
+}
+
+impl PodObject {
+    /// Whether it has not ended. Its containers may still run while it is being deleted.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    /// Its lease, if its label says one.
+    #[must_use]
+    pub fn lease(&self) -> Option<&str> {
+        let labels = self.metadata.labels.as_ref()?;
+        labels.get(LEASE).map(String::as_str)
+    }
+
+    /// The directories of the node that it names.
+    pub fn host_paths(&self) -> impl Iterator<Item = &str> {
+        let volumes = self.spec.volumes.iter().flatten();
+        volumes.filter_map(|volume| Some(volume.host_path.as_ref()?.path.as_str()))
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        let volumes = self.spec.volumes.iter().flatten();
+        Holder {
+            lease: self.lease().map(str::to_owned),
+            claims: volumes
+                .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+                .map(|source| source.claim_name.clone())
+                .collect(),
+        }
+    }
+}
+
+impl Resource for PodObject {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

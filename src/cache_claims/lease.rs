@@ -1,0 +1,202 @@
+//! The lease in an admission request: one write, by the version that was looked at.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::{api::core::v1::PersistentVolumeClaim, jiff::Timestamp};
+use kube::{
+    Api, Client, Error,
+    api::{Patch, PatchParams},
+};
+use slipway_core::{
+    cache::claims::{Claim, Grant, Lease, Wish},
+    reason::Reason,
+};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+use super::{FIELD_MANAGER, claim_of, watch::edit};
+use crate::{
+    cluster::state::LiveFacts,
+    metrics::{LeaseOutcome, Metrics},
+};
+
+/// A lease takes no more of a request's time, unless another limit is given.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What is left of a request's time for its answer.
+const RESERVE: Duration = Duration::from_millis(200);
+/// Claims that others took in the meantime, before the fallback.
+const MAX_ATTEMPTS: usize = 6;
+/// Versions that were tried are remembered only to spare writes that are bound to fail.
+const MAX_REMEMBERED: usize = 4096;
+
+/// A claim's namespace and name.
+type Key = (String, String);
+
+/// Leases claims to the pods of one replica's requests.
+pub struct Leaser {
+    client: Client,
+    facts: Arc<LiveFacts>,
+    metrics: Arc<Metrics>,
+    /// The version of each claim that one of our requests has tried or is trying: two of our own
+    /// never race for one, and one that is out of date is not tried again.
+    tried: Mutex<HashMap<Key, String>>,
+    patience: Duration,
+}
+
+impl fmt::Debug for Leaser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaser").finish_non_exhaustive()
+    }
+}
+
+impl Leaser {
+    /// Leases with this client, from the claims that the facts tell of.
+    #[must_use]
+    pub fn new(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            client,
+            facts,
+            metrics,
+            tried: Mutex::default(),
+            patience: PATIENCE,
+        }
+    }
+
+    /// Takes up to so much of a request's time for a lease, instead of a second.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Leases the best claim that can be had before the deadline. Never fails: a pod without a
+    /// claim gets its fallback, with a reason.
+    pub async fn lease(&self, wish: &Wish, deadline: Instant) -> Grant {
+        let begin = Instant::now();
+        let until = (begin + self.patience).min(deadline.checked_sub(RESERVE).unwrap_or(begin));
+        let result = self.try_candidates(wish, until).await;
+        let (outcome, grant) = match result {
+            Ok(claim) => granted(wish, &claim),
+            Err(refusal) => (refusal, Grant::Nothing(reason(refusal))),
+        };
+        self.metrics.leased(outcome, begin.elapsed());
+        grant
+    }
+
+    async fn try_candidates(&self, wish: &Wish, until: Instant) -> Result<Claim, LeaseOutcome> {
+        let candidates = wish.candidates.as_ref().ok_or(LeaseOutcome::Unknown)?;
+        let mut attempts = 0;
+        for claim in candidates {
+            if attempts == MAX_ATTEMPTS {
+                return Err(LeaseOutcome::Contended);
+            }
+            if !self.begin(claim) {
+                continue;
+            }
+            attempts += 1;
+            match timeout_at(until, self.write(wish, claim)).await {
+                Ok(Ok(())) => return Ok(Claim::clone(claim)),
+                Ok(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => {
+                    debug!(claim = claim.name, "somebody else changed the claim");
+                }
+                Ok(Err(error)) => {
+                    self.give_up(claim);
+                    warn!(claim = claim.name, namespace = claim.namespace, %error, "failed to lease a claim");
+                    return Err(LeaseOutcome::Failed);
+                }
+                // Whether it was written is not known. If it was, the controller finds no pod for
+                // it, and the next try finds another version.
+                Err(_) => {
+                    self.give_up(claim);
+                    warn!(
+                        claim = claim.name,
+                        namespace = claim.namespace,
+                        "no answer in time to the lease of a claim"
+                    );
+                    return Err(LeaseOutcome::Timeout);
+                }
+            }
+        }
+        match attempts {
+            0 => Err(LeaseOutcome::Exhausted),
+            _ => Err(LeaseOutcome::Contended),
+        }
+    }
+
+    async fn write(&self, wish: &Wish, claim: &Claim) -> Result<(), Error> {
+        let lease = Lease {
+            id: wish.lease.clone(),
+            pod: wish.pod.clone(),
+        };
+        let patch = claim.lease_patch(&lease, &wish.key, Timestamp::now());
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), &wish.namespace);
+        let written = api
+            .patch(&claim.name, &parameters, &Patch::Merge(patch))
+            .await?;
+        // The next request need not wait for the watch.
+        if let Some(written) = claim_of(&written) {
+            edit(&self.facts, |claims| {
+                claims.written(&claim.version, written.clone());
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether this version of the claim is still to be tried; if so, it is by the caller.
+    fn begin(&self, claim: &Claim) -> bool {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.len() >= MAX_REMEMBERED {
+            tried.clear();
+        }
+        let version = tried.insert(key(claim), claim.version.clone());
+        version.as_ref() != Some(&claim.version)
+    }
+
+    /// This version of the claim may be tried again.
+    fn give_up(&self, claim: &Claim) {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.remove(&key(claim));
+    }
+}
+
+fn key(claim: &Claim) -> Key {
+    (claim.namespace.clone(), claim.name.clone())
+}
+
+/// `claim` is as it was before the lease.
+fn granted(wish: &Wish, claim: &Claim) -> (LeaseOutcome, Grant) {
+    let warm = claim.serves(&wish.key);
+    let outcome = if warm {
+        LeaseOutcome::Warm
+    } else {
+        LeaseOutcome::Cold
+    };
+    let grant = Grant::Claim {
+        name: claim.name.clone(),
+        lease: wish.lease.clone(),
+        warm,
+    };
+    (outcome, grant)
+}
+
+fn reason(refusal: LeaseOutcome) -> Reason {
+    match refusal {
+        LeaseOutcome::Timeout => Reason::PoolUnavailable("the API server did not answer in time"),
+        LeaseOutcome::Failed => {
+            Reason::PoolUnavailable("the API server refused, or could not be reached")
+        }
+        LeaseOutcome::Unknown => Reason::PoolUnavailable("the claims are not known yet"),
+        LeaseOutcome::Contended => {
+            Reason::PoolUnavailable("other pods took each claim that was tried")
+        }
+        LeaseOutcome::Exhausted | LeaseOutcome::Warm | LeaseOutcome::Cold => Reason::PoolExhausted,
+    }
+}

@@ -1,0 +1,59 @@
+//! Pools of claims in a cluster: a watch that keeps the [facts](crate::cluster::state) up to date, the lease
+//! in an admission request, the leader's controller, and what a person does. What is decided here, [`pool`](slipway_core::cache::claims)
+//! decides.
+
+mod api;
+mod by_hand;
+mod controller;
+mod lease;
+mod watch;
+
+use std::sync::Arc;
+
+use kube::Client;
+
+pub use api::{PodObject, claim_of};
+pub use by_hand::{ByHand, Done, Refusal, holders};
+pub(crate) use controller::wanted;
+pub use controller::{Controller, Pace};
+pub use lease::Leaser;
+
+use crate::{
+    cluster::{leader::Leadership, state::LiveFacts},
+    metrics::Metrics,
+};
+
+/// Who writes, in `managedFields`.
+pub(crate) const FIELD_MANAGER: &str = "slipway";
+
+/// Does the leader's work on claims whenever this replica leads, for ever.
+pub async fn lead(
+    client: Client,
+    mut leadership: Leadership,
+    facts: Arc<LiveFacts>,
+    metrics: Arc<Metrics>,
+) {
+    loop {
+        if !leadership.is_leader() {
+            leadership.changed_from(false).await;
+        }
+        let (facts, metrics) = (Arc::clone(&facts), Arc::clone(&metrics));
+        let controller = Controller::new(client.clone(), facts, metrics, Pace::default());
+        tokio::select! {
+            () = controller.lead() => {}
+            () = leadership.lost() => {}
+        }
+    }
+}
+
+/// Follows the claims while the policy has pools, for ever.
+pub async fn follow(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) {
+    loop {
+        facts.until(|facts| facts.policy.has_pools()).await;
+        tokio::select! {
+            () = watch::follow(client.clone(), &facts, &metrics) => {}
+            () = facts.until(|facts| !facts.policy.has_pools()) => {}
+        }
+        watch::forget(&facts, &metrics);
+    }
+}

@@ -1,0 +1,59 @@
+//! The claims of all pools, as they are now.
+
+use std::{pin::pin, sync::Arc};
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::{Api, Client};
+use slipway_core::cache::claims::{Claims, POOL};
+use tracing::info;
+
+use super::claim_of;
+use crate::{
+    cluster::{
+        state::LiveFacts,
+        watch::changes::{Change, changes_of_labelled},
+    },
+    metrics::{Metrics, Watched},
+};
+
+/// Follows the claims, for ever.
+pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+    metrics.watch_begins(Watched::Claims);
+    let api = Api::<PersistentVolumeClaim>::all(client);
+    let mut changes = pin!(changes_of_labelled(api, POOL, Watched::Claims, metrics));
+    while let Some(change) = changes.next().await {
+        match change {
+            Change::All(all) => {
+                let claims = Arc::new(Claims::new(all.iter().filter_map(claim_of)));
+                info!(claims = claims.iter().count(), "claims of pools known");
+                facts.update(|facts| facts.claims = Some(Arc::clone(&claims)));
+            }
+            Change::Applied(object) => {
+                if let Some(claim) = claim_of(&object) {
+                    edit(facts, |claims| claims.apply(claim.clone()));
+                }
+            }
+            Change::Deleted(object) => {
+                if let Some(claim) = claim_of(&object) {
+                    edit(facts, |claims| claims.remove(&claim));
+                }
+            }
+        }
+    }
+}
+
+/// Changes the known claims, if they are known.
+pub(super) fn edit(facts: &LiveFacts, change: impl Fn(&mut Claims)) {
+    facts.update(|facts| {
+        if let Some(claims) = &mut facts.claims {
+            change(Arc::make_mut(claims));
+        }
+    });
+}
+
+/// Nothing is known of claims any more.
+pub(super) fn forget(facts: &LiveFacts, metrics: &Metrics) {
+    metrics.watch_ends(Watched::Claims);
+    facts.update(|facts| facts.claims = None);
+}

@@ -1,0 +1,211 @@
+//! What `inject` and `explain` decide by: files, a cluster, or what is built in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use anyhow::anyhow;
+use clap::Args;
+use slipway_core::{
+    cache::claims::Pools,
+    decide::Cluster,
+    explain::Item,
+    k8s::{
+        cluster_file,
+        namespace::{INJECT, Namespace, Namespaces},
+    },
+    nodes::Snapshot,
+    policy::Policy,
+};
+
+use super::{
+    check::cluster::{in_words, installed_policy},
+    client::{ClientArgs, block_on},
+    input::{BadInput, read_policy, read_text},
+    output::{count, note},
+};
+use crate::cluster::watch;
+
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+
+/// What to decide by.
+#[derive(Debug, Args)]
+pub(super) struct FactsArgs {
+    /// Decide by a cluster, as far as no file is given: by its nodes, its namespaces and the policy that is
+    /// installed there
+    #[arg(long, env = "SLIPWAY_CLUSTER")]
+    cluster: bool,
+
+    #[command(flatten)]
+    client: ClientArgs,
+
+    /// The namespace of that cluster in which Slipway is installed
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "SLIPWAY_INSTALLED_IN",
+        default_value = "slipway-system"
+    )]
+    installed_in: String,
+
+    /// The cluster's nodes, as `kubectl get nodes -o yaml` prints them [default: a built-in example]
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_NODES")]
+    nodes: Option<PathBuf>,
+
+    /// The cluster's namespaces and LimitRanges, as `kubectl get namespaces,limitranges,resourcequotas -A -o yaml`
+    /// prints them [default: every namespace has opted in and allows privileged pods]
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_NAMESPACES")]
+    namespaces: Option<PathBuf>,
+
+    /// The policy file [default: the built-in policy]
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_POLICY")]
+    policy: Option<PathBuf>,
+}
+
+/// The facts to decide by.
+#[derive(Debug)]
+pub(super) struct Facts {
+    nodes: Snapshot,
+    namespaces: Namespaces,
+    policy: Policy,
+}
+
+impl Facts {
+    /// The facts as the core takes them.
+    pub(super) fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            nodes: Some(&self.nodes),
+            namespaces: &self.namespaces,
+            policy: &self.policy,
+            dead_mirrors: &[],
+            pools: Pools::default(),
+        }
+    }
+}
+
+/// What a cluster said, as far as it was asked.
+#[derive(Default)]
+struct Answers {
+    nodes: Option<Snapshot>,
+    namespaces: Option<Namespaces>,
+    policy: Option<Policy>,
+}
+
+impl FactsArgs {
+    /// The facts to decide about these documents by. Says what is assumed.
+    ///
+    /// # Errors
+    /// When a file cannot be used, or the cluster does not say what no file says.
+    pub(super) fn facts(&self, items: &[Item<'_>]) -> anyhow::Result<Facts> {
+        let names: BTreeSet<&str> = items
+            .iter()
+            .flat_map(|item| &item.subjects)
+            .map(|subject| subject.namespace.as_str())
+            .collect();
+        let answers = if self.cluster {
+            block_on(self.ask())?
+        } else {
+            Answers::default()
+        };
+        let policy = match (&self.policy, answers.policy) {
+            (Some(path), _) => read_policy(path)?.1,
+            (None, Some(policy)) => policy,
+            (None, None) => Policy::default(),
+        };
+        Ok(Facts {
+            nodes: self.nodes(answers.nodes, &names)?,
+            namespaces: self.namespaces(answers.namespaces, names)?,
+            policy,
+        })
+    }
+
+    fn nodes(
+        &self,
+        answered: Option<Snapshot>,
+        names: &BTreeSet<&str>,
+    ) -> Result<Snapshot, BadInput> {
+        if let Some(path) = &self.nodes {
+            let (name, text) = read_text(path)?;
+            return cluster_file::nodes(&text, &name).map_err(|error| BadInput(error.to_string()));
+        }
+        if let Some(nodes) = answered {
+            return Ok(nodes);
+        }
+        let nodes = cluster_file::example_nodes().map_err(|error| BadInput(error.to_string()))?;
+        if !names.is_empty() {
+            let nodes = count(nodes.len(), "node");
+            note(&format!(
+                "without --cluster or --nodes: deciding for a built-in example cluster ({nodes})"
+            ));
+        }
+        Ok(nodes)
+    }
+
+    fn namespaces(
+        &self,
+        answered: Option<Namespaces>,
+        names: BTreeSet<&str>,
+    ) -> Result<Namespaces, BadInput> {
+        let (source, known) = match (&self.namespaces, answered) {
+            (Some(path), _) => {
+                let (name, text) = read_text(path)?;
+                let known = cluster_file::namespaces(&text, &name);
+                (name, known.map_err(|error| BadInput(error.to_string()))?)
+            }
+            (None, Some(known)) => ("the cluster".to_owned(), known),
+            (None, None) => {
+                if !names.is_empty() {
+                    note(
+                        "without --cluster or --namespaces: every namespace counts as opted in, at Pod Security level privileged",
+                    );
+                }
+                return Ok(Namespaces::new(names.into_iter().map(assumed)));
+            }
+        };
+        for missing in names.iter().filter(|name| known.get(name).is_none()) {
+            note(&format!(
+                "{source}: namespace `{missing}` is not in it, so its pods get no host access"
+            ));
+        }
+        Ok(known)
+    }
+
+    /// Asks the cluster for what no file says.
+    async fn ask(&self) -> anyhow::Result<Answers> {
+        let client = self.client.client().await?;
+        let mut answers = Answers::default();
+        if self.nodes.is_none() {
+            let nodes = watch::list_nodes(client.clone()).await;
+            let nodes = nodes.map_err(|error| unsaid("nodes", &in_words(&error)))?;
+            answers.nodes = Some(Snapshot::new(nodes));
+        }
+        if self.namespaces.is_none() {
+            let namespaces = watch::list_namespaces(client.clone()).await;
+            answers.namespaces =
+                Some(namespaces.map_err(|error| unsaid("namespaces", &in_words(&error)))?);
+        }
+        if self.policy.is_none() {
+            let (source, policy) = installed_policy(&client, &self.installed_in).await;
+            let policy = policy.map_err(|error| unsaid("policy", &error))?;
+            answers.policy = Some(policy.map_err(|error| anyhow!("{source}: {error}"))?);
+        }
+        Ok(answers)
+    }
+}
+
+/// What to do where the cluster does not say it.
+fn unsaid(what: &str, why: &str) -> anyhow::Error {
+    anyhow!("failed to ask the cluster for its {what}: {why}; --{what} takes a file instead")
+}
+
+/// A namespace of which nothing is said: opted in, without limits.
+fn assumed(name: &str) -> Namespace {
+    let labels = [(INJECT, "enabled"), (ENFORCE, "privileged")];
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    Namespace {
+        name: name.to_owned(),
+        labels: BTreeMap::from(labels.map(owned)),
+        ..Namespace::default()
+    }
+}

@@ -1,0 +1,83 @@
+//! What keeps the [facts](crate::cluster::state) up to date: watches on the cluster's nodes, namespaces,
+//! LimitRanges and ResourceQuotas; the policy file; probes of the registry mirrors.
+//!
+//! Each of them runs for ever, survives every error, and replaces its own part of the facts whole.
+
+pub(crate) mod changes;
+pub mod mirrors;
+mod namespaces;
+mod nodes;
+mod objects;
+pub mod policy;
+
+pub use changes::MAX_SILENCE;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use kube::{Api, Client, Resource, api::ListParams};
+use serde::de::DeserializeOwned;
+use slipway_core::{k8s::namespace::Namespaces, nodes::NodeObject};
+
+use crate::{cluster::state::LiveFacts, metrics::Metrics};
+
+/// Changes that come within this time are taken together.
+const GATHER: Duration = Duration::from_millis(200);
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+
+/// Watches nodes, namespaces, LimitRanges and ResourceQuotas, for ever.
+pub async fn cluster(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) {
+    tokio::join!(
+        nodes::follow(client.clone(), &facts, &metrics),
+        namespaces::follow(client, &facts, &metrics),
+    );
+}
+
+/// Lists the nodes, once.
+///
+/// # Errors
+/// When the API server cannot be asked, or does not allow it.
+pub async fn list_nodes(client: Client) -> kube::Result<Vec<NodeObject>> {
+    let nodes = list::<objects::Node>(client).await?;
+    Ok(nodes.into_iter().map(objects::Node::into_facts).collect())
+}
+
+/// Lists the namespaces with their LimitRanges and ResourceQuotas, once.
+///
+/// # Errors
+/// When the API server cannot be asked, or does not allow it.
+pub async fn list_namespaces(client: Client) -> kube::Result<Namespaces> {
+    let namespaces = list(client.clone()).await?;
+    let limits = list(client.clone()).await?;
+    let quotas = list(client).await?;
+    Ok(namespaces::known(namespaces, limits, quotas))
+}
+
+/// All objects of a kind.
+async fn list<K>(client: Client) -> kube::Result<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    list_pages(&Api::all(client), ListParams::default()).await
+}
+
+/// All objects that `wanted` selects, page by page, as they are at one moment that is not before
+/// the call.
+///
+/// # Errors
+/// When the API server cannot be asked, or does not allow it.
+pub(crate) async fn list_pages<K>(api: &Api<K>, wanted: ListParams) -> kube::Result<Vec<K>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut page = wanted.limit(PAGE);
+    let mut objects = Vec::new();
+    loop {
+        let list = api.list(&page).await?;
+        objects.extend(list.items);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(objects),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The namespaces, their LimitRanges and their ResourceQuotas: three watches that become one map.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::Arc,
+};
+
+use futures_util::StreamExt;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Deserialize;
+use slipway_core::k8s::namespace::{LimitRangeItem, Namespace, Namespaces, counted_by_quota};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::{
+    GATHER,
+    changes::{Change, changes},
+    objects,
+};
+use crate::{
+    cluster::state::LiveFacts,
+    metrics::{Metrics, Watched},
+};
+
+/// Follows all three, for ever. Nothing is published before each was listed: a namespace whose
+/// limits are unknown could get more than it admits.
+pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+    let namespaces = Api::<objects::Namespace>::all(client.clone());
+    let limits = Api::<objects::LimitRange>::all(client.clone());
+    let quotas = Api::<objects::ResourceQuota>::all(client);
+    let mut namespaces = pin!(changes(namespaces, Watched::Namespaces, metrics));
+    let mut limits = pin!(changes(limits, Watched::LimitRanges, metrics));
+    let mut quotas = pin!(changes(quotas, Watched::ResourceQuotas, metrics));
+    let mut known = Known::default();
+    let mut first = true;
+    loop {
+        let meant = tokio::select! {
+            Some(change) = namespaces.next() => known.labels.apply(change, labels),
+            Some(change) = limits.next() => known.limits.apply(change, items),
+            Some(change) = quotas.next() => known.quotas.apply(change, counted),
+            else => return,
+        };
+        if !meant {
+            continue;
+        }
+        // Whoever labels them all changes them one by one.
+        let end = Instant::now() + GATHER;
+        loop {
+            tokio::select! {
+                Some(change) = namespaces.next() => { known.labels.apply(change, labels); }
+                Some(change) = limits.next() => { known.limits.apply(change, items); }
+                Some(change) = quotas.next() => { known.quotas.apply(change, counted); }
+                () = sleep_until(end) => break,
+            }
+        }
+        if let Some(namespaces) = known.namespaces() {
+            let namespaces = Arc::new(namespaces);
+            if std::mem::take(&mut first) {
+                info!(namespaces = namespaces.len(), "namespaces known");
+            }
+            facts.update(|facts| facts.namespaces = Some(Arc::clone(&namespaces)));
+        }
+    }
+}
+
+/// The namespaces of three complete lists.
+pub(super) fn known(
+    namespaces: Vec<objects::Namespace>,
+    limits: Vec<objects::LimitRange>,
+    quotas: Vec<objects::ResourceQuota>,
+) -> Namespaces {
+    let mut known = Known::default();
+    known.labels.apply(Change::All(namespaces), labels);
+    known.limits.apply(Change::All(limits), items);
+    known.quotas.apply(Change::All(quotas), counted);
+    known.namespaces().unwrap_or_default()
+}
+
+/// What the three watches have brought.
+#[derive(Default)]
+struct Known {
+    labels: Listed<BTreeMap<String, String>>,
+    limits: Listed<Vec<LimitRangeItem>>,
+    quotas: Listed<BTreeSet<String>>,
+}
+
+impl Known {
+    /// What there is, once all were listed.
+    fn namespaces(&self) -> Option<Namespaces> {
+        let labels = self.labels.0.as_ref()?;
+        let (limits, quotas) = (self.limits.0.as_ref()?, self.quotas.0.as_ref()?);
+        Some(Namespaces::new(labels.iter().map(|((_, name), labels)| {
+            Namespace {
+                name: name.clone(),
+                labels: labels.clone(),
+                limits: within(limits, name).flatten().cloned().collect(),
+                quotas: within(quotas, name).flatten().cloned().collect(),
+            }
+        })))
+    }
+}
+
+/// A namespace, empty for objects that are in none, and a name.
+type Key = (String, String);
+
+/// What matters of the objects of a watch; `None` before its first list.
+struct Listed<T>(Option<BTreeMap<Key, T>>);
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: PartialEq> Listed<T> {
+    /// Takes a change; `matter` says what matters of an object. Whether the change means anything.
+    fn apply<K: Resource<DynamicType = ()>>(
+        &mut self,
+        change: Change<K>,
+        matter: fn(K) -> T,
+    ) -> bool {
+        let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
+        match change {
+            Change::All(all) => {
+                let all = all.into_iter().map(|object| (key(&object), matter(object)));
+                let all = Some(all.collect());
+                let meant = self.0 != all;
+                self.0 = all;
+                meant
+            }
+            Change::Applied(object) => {
+                let known = self.0.get_or_insert_default();
+                let (key, new) = (key(&object), matter(object));
+                if known.get(&key) == Some(&new) {
+                    return false;
+                }
+                known.insert(key, new);
+                true
+            }
+            Change::Deleted(object) => {
+                let known = self.0.get_or_insert_default();
+                known.remove(&key(&object)).is_some()
+            }
+        }
+    }
+}
+
+/// What is in a namespace.
+fn within<'k, T>(all: &'k BTreeMap<Key, T>, namespace: &'k str) -> impl Iterator<Item = &'k T> {
+    let start = (namespace.to_owned(), String::new());
+    all.range(start..)
+        .take_while(move |((home, _), _)| home == namespace)
+        .map(|(_, value)| value)
+}
+
+fn labels(mut namespace: objects::Namespace) -> BTreeMap<String, String> {
+    std::mem::take(namespace.labels_mut())
+}
+
+fn counted(quota: objects::ResourceQuota) -> BTreeSet<String> {
+    let hard = quota.spec.hard.unwrap_or_default();
+    hard.keys()
+        .filter_map(|key| counted_by_quota(key))
+        .collect()
+}
+
+/// The items that can be read. The API server has checked them; one of a form that is newer than
+/// this version is left out, with a warning.
+fn items(range: objects::LimitRange) -> Vec<LimitRangeItem> {
+    let (namespace, name) = (range.namespace(), range.name_any());
+    let items = range.spec.limits.unwrap_or_default().into_iter();
+    items
+        .filter_map(|item| {
+            LimitRangeItem::deserialize(item)
+                .inspect_err(|error| {
+                    warn!(namespace, name, %error, "an item of this LimitRange is not understood, and not respected");
+                })
+                .ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn namespace(name: &str, label: &str) -> objects::Namespace {
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": {"l": label}}})).unwrap()
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "reads better in tests")]
+    fn range(namespace: &str, name: &str, limits: Value) -> objects::LimitRange {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": namespace, "name": name}, "spec": {"limits": limits}
+        }))
+        .unwrap()
+    }
+
+    fn quota(namespace: &str) -> objects::ResourceQuota {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": namespace, "name": "q"}, "spec": {"hard": {"memory": "1Gi", "pods": 3}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn nothing_is_known_before_all_lists_are_there() {
+        let mut known = Known::default();
+        let all = Change::All(vec![namespace("ci", "a")]);
+        assert!(known.labels.apply(all, labels));
+        assert!(known.limits.apply(Change::All(vec![]), items));
+        assert!(known.namespaces().is_none());
+        assert!(known.quotas.apply(Change::All(vec![]), counted));
+        assert_eq!(known.namespaces().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn limits_and_quotas_belong_to_their_namespace_alone() {
+        let container = json!([{"type": "Container"}]);
+        let ranges = vec![
+            range("ci", "one", container.clone()),
+            range("ci", "two", container.clone()),
+            range("ci-2", "one", container),
+        ];
+        let namespaces = vec![namespace("ci", "a"), namespace("ci-2", "a")];
+        let known = known(namespaces, ranges, vec![quota("ci-2")]);
+        let (ci, ci_2) = (known.get("ci").unwrap(), known.get("ci-2").unwrap());
+        assert_eq!((ci.limits.len(), ci_2.limits.len()), (2, 1));
+        assert!(ci.quotas.is_empty());
+        assert_eq!(ci_2.quotas, ["requests.memory".to_owned()].into());
+    }
+
+    #[test]
+    fn a_change_without_meaning_is_none() {
+        let mut known = Listed::default();
+        let mut apply = |change| known.apply(change, labels);
+        assert!(apply(Change::All(vec![namespace("ci", "a")])));
+        assert!(!apply(Change::Applied(namespace("ci", "a"))));
+        assert!(apply(Change::Applied(namespace("ci", "b"))));
+        assert!(!apply(Change::All(vec![namespace("ci", "b")])));
+        assert!(apply(Change::Deleted(namespace("ci", "b"))));
+        assert!(!apply(Change::Deleted(namespace("ci", "b"))));
+    }
+
+    #[test]
+    fn an_item_of_a_newer_form_is_left_out_alone() {
+        let limits = json!([{"type": "Container", "max": {"cpu": "2"}}, {"type": "Pod", "max": {"cpu": "?"}}]);
+        assert_eq!(items(range("ci", "a", limits)).len(), 1);
+    }
+}

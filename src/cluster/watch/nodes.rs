@@ -1,0 +1,70 @@
+//! The nodes: a watch that becomes snapshots.
+
+use std::{pin::pin, sync::Arc};
+
+use futures_util::StreamExt;
+use kube::{Api, Client};
+use slipway_core::nodes::Inventory;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
+
+use super::{
+    GATHER,
+    changes::{Change, changes},
+    objects::Node,
+};
+use crate::{
+    cluster::state::LiveFacts,
+    metrics::{Metrics, Watched},
+};
+
+/// A list of nodes, of which each is kept as little as in the inventory that it becomes: whole, the
+/// nodes of a large cluster would not fit into memory.
+#[derive(Default)]
+struct Listing(Inventory);
+
+impl Extend<Node> for Listing {
+    fn extend<I: IntoIterator<Item = Node>>(&mut self, nodes: I) {
+        for node in nodes {
+            self.0.apply(node.into_facts());
+        }
+    }
+}
+
+/// Follows the nodes, for ever.
+pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+    let mut changes = pin!(changes(Api::<Node>::all(client), Watched::Nodes, metrics));
+    let mut inventory = Inventory::default();
+    let mut first = true;
+    while let Some(change) = changes.next().await {
+        let listed = matches!(change, Change::All(_));
+        let mut meant = apply(&mut inventory, change);
+        if meant && !listed {
+            // An upgrade of a node pool changes many nodes at once.
+            let end = Instant::now() + GATHER;
+            while let Ok(Some(change)) = timeout_at(end, changes.next()).await {
+                meant |= apply(&mut inventory, change);
+            }
+        }
+        if meant || first {
+            let snapshot = Arc::new(inventory.snapshot());
+            if std::mem::take(&mut first) {
+                info!(nodes = snapshot.len(), "nodes known");
+            } else {
+                debug!(nodes = snapshot.len(), "new snapshot of the nodes");
+            }
+            facts.update(|facts| facts.nodes = Some(Arc::clone(&snapshot)));
+        }
+    }
+}
+
+/// Whether the change means anything: heartbeats do not.
+fn apply(inventory: &mut Inventory, change: Change<Node, Listing>) -> bool {
+    match change {
+        Change::All(Listing(all)) => inventory.replace_by(all),
+        Change::Applied(node) => inventory.apply(node.into_facts()),
+        Change::Deleted(node) => {
+            inventory.remove(node.metadata.name.as_deref().unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The policy file, read again and again.
+//!
+//! Polled, not watched by inotify: a kubelet replaces a mounted ConfigMap by swapping a symbolic
+//! link, which file events tell badly, and a poll cannot be lost.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use slipway_core::policy::Policy;
+use tokio::{fs, time};
+use tracing::{error, info, warn};
+
+use crate::{cluster::state::LiveFacts, metrics::Metrics};
+
+/// How often the file is read. A kubelet takes up to a minute to bring a changed ConfigMap anyway.
+pub const EVERY: Duration = Duration::from_secs(2);
+
+/// Follows the policy file at `path`, for ever, reading it each time that `every` has passed;
+/// `in_force` is the text of the policy in force.
+///
+/// A file that cannot be read or used leaves the last good policy in force: the log, a metric and
+/// the readiness probe's answer say so until it is mended.
+pub async fn follow(
+    path: &Path,
+    in_force: String,
+    every: Duration,
+    facts: &LiveFacts,
+    metrics: &Metrics,
+) {
+    let mut file = PolicyFile::new(in_force);
+    let mut ticks = time::interval(every);
+    loop {
+        ticks.tick().await;
+        let text = fs::read_to_string(path).await;
+        let text = text.map_err(|error| format!("failed to read it: {error}"));
+        if let Some(news) = file.read(text) {
+            metrics.policy_reloaded(news.is_ok());
+            publish(path, news, facts);
+        }
+    }
+}
+
+fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
+    let now = SystemTime::now();
+    match news {
+        Ok(policy) => {
+            for warning in policy.warnings() {
+                warn!(warning, "policy");
+            }
+            info!(path = %path.display(), "a changed policy is in force");
+            let policy = Arc::new(policy);
+            facts.update(|facts| {
+                facts.policy = Arc::clone(&policy);
+                facts.policy_error = None;
+                facts.policy_load.in_force_since = Some(now);
+            });
+        }
+        Err(problem) => {
+            let problem = format!("{}: {problem}", path.display());
+            error!(
+                problem,
+                "the changed policy cannot be used; the last good one stays in force"
+            );
+            let problem: Arc<str> = problem.into();
+            facts.update(|facts| {
+                facts.policy_error = Some(Arc::clone(&problem));
+                facts.policy_load.refused_at = Some(now);
+            });
+        }
+    }
+}
+
+/// What was last read, and what of it has been told.
+struct PolicyFile {
+    /// The last text, or why there was none.
+    last: Result<String, String>,
+    /// What is told already.
+    told: Result<String, String>,
+}
+
+impl PolicyFile {
+    fn new(in_force: String) -> Self {
+        Self {
+            last: Ok(in_force.clone()),
+            told: Ok(in_force),
+        }
+    }
+
+    /// Takes the result of one more read. What is new counts when the next read sees it again: a
+    /// file that is being written in place is seen half.
+    fn read(&mut self, text: Result<String, String>) -> Option<Result<Policy, String>> {
+        let settled = text == self.last;
+        self.last = text;
+        if !settled || self.last == self.told {
+            return None;
+        }
+        self.told.clone_from(&self.last);
+        Some(
+            self.told
+                .clone()
+                .and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: &str = "profiles: {fast: {}}";
+
+    fn twice(file: &mut PolicyFile, text: &str) -> Option<Result<Policy, String>> {
+        assert!(file.read(Ok(text.to_owned())).is_none(), "not settled yet");
+        file.read(Ok(text.to_owned()))
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_only_when_it_has_settled() {
+        let mut file = PolicyFile::new("{}".to_owned());
+        assert!(file.read(Ok("{}".to_owned())).is_none());
+        let policy = twice(&mut file, FAST).unwrap().unwrap();
+        assert!(policy.profile("fast").is_some());
+        assert!(file.read(Ok(FAST.to_owned())).is_none());
+    }
+
+    #[test]
+    fn a_bad_policy_is_told_once_and_the_good_one_that_follows_too() {
+        let mut file = PolicyFile::new(FAST.to_owned());
+        let error = twice(&mut file, "profiles: {fast: {mtuu: 1}}").unwrap();
+        assert!(error.unwrap_err().contains("mtuu"));
+        assert!(
+            file.read(Ok("profiles: {fast: {mtuu: 1}}".to_owned()))
+                .is_none()
+        );
+        assert!(twice(&mut file, FAST).unwrap().is_ok());
+    }
+
+    #[test]
+    fn an_empty_or_missing_file_does_not_bring_the_built_in_policy() {
+        let mut file = PolicyFile::new(FAST.to_owned());
+        assert!(
+            twice(&mut file, " \n")
+                .unwrap()
+                .unwrap_err()
+                .contains("empty")
+        );
+        assert!(file.read(Err("gone".to_owned())).is_none());
+        assert_eq!(
+            file.read(Err("gone".to_owned())).unwrap().unwrap_err(),
+            "gone"
+        );
+    }
+}
