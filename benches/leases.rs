@@ -18,9 +18,6 @@ mod cluster;
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 #[path = "../tests/apiserver/harness/mod.rs"]
 mod harness;
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::{
     fs, thread,
     time::{Duration, Instant},
@@ -36,9 +33,9 @@ use kube::{
 use serde_json::{Value, json};
 use slipway::cache_claims::claim_of;
 use slipway_core::{admission::admit, cache::claims::Claim};
+use slipway_testkit::api_server::ApiServer;
 
 use cluster::{Replica, policy, review};
-use support::api_server::ApiServer;
 
 const NAMESPACE: &str = "ci";
 /// Claims of the pool, and leases of one round.

@@ -8,14 +8,12 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, sync::atomic::AtomicUsize};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use slipway::tls::Identity;
-use support::api_server::{ApiServer, Verb};
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 /// The text in a file of its own.
 fn file(text: &str) -> PathBuf {

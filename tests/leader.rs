@@ -7,8 +7,6 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -16,7 +14,7 @@ use std::{
 
 use serde_json::{Value, json};
 use slipway::cluster::leader::{Campaign, Candidate};
-use support::api_server::{ApiServer, Verb};
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases";

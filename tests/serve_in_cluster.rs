@@ -7,8 +7,6 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -18,7 +16,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::api_server::ApiServer;
+use slipway_testkit::api_server::ApiServer;
 use tokio::time::timeout;
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway-leader";

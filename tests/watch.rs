@@ -7,8 +7,6 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
@@ -25,7 +23,7 @@ use slipway_core::{
     k8s::namespace::Namespace,
     policy::Policy,
 };
-use support::api_server::{ApiServer, Verb};
+use slipway_testkit::api_server::{ApiServer, Verb};
 use tokio::time::timeout;
 
 const NODES: &str = "/api/v1/nodes";

@@ -16,8 +16,6 @@ mod bare;
 mod client;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../../tests/support/mod.rs"]
-mod test_support;
 mod watched;
 
 use std::{env, process::Command, time::Duration};

@@ -4,13 +4,13 @@
 use std::{fs, time::Duration};
 
 use serde_json::json;
+use slipway_testkit::api_server::ApiServer;
 use tokio::runtime::Runtime;
 
 use super::{
     client::{Load, Protocol},
     megabytes,
     support::{fleets, process::Server, table::Table},
-    test_support::api_server::ApiServer,
 };
 
 const NODES: usize = 5_000;

@@ -18,8 +18,7 @@ use slipway::{
     certificates::{Keeper, KeeperError, Mode, Options},
     tls::ServingCertificate,
 };
-
-use crate::support::api_server::ApiServer;
+use slipway_testkit::api_server::ApiServer;
 
 pub const SECRETS: &str = "/api/v1/namespaces/slipway-system/secrets";
 pub const SECRET: &str = "/api/v1/namespaces/slipway-system/secrets/slipway-tls";

@@ -2,9 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use slipway_testkit::api_server::Verb;
 
 use crate::cluster::{DAY, Replica, SECRET, accepts, bundle, installed, start, stored};
-use crate::support::api_server::Verb;
 
 type Damage = fn(&mut Value, &Value);
 

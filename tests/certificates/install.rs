@@ -7,13 +7,11 @@ use slipway::{
     cluster::leader::Campaign,
     tls::ServingCertificate,
 };
+use slipway_testkit::api_server::Verb;
 
-use crate::{
-    cluster::{
-        HOST, Replica, SECRET, SECRETS, WEBHOOKS, accepts, bundle, cluster, installed, options,
-        start, stored, webhook_configuration,
-    },
-    support::api_server::Verb,
+use crate::cluster::{
+    HOST, Replica, SECRET, SECRETS, WEBHOOKS, accepts, bundle, cluster, installed, options, start,
+    stored, webhook_configuration,
 };
 
 #[tokio::test]
@@ -169,7 +167,7 @@ fn has_bundle(configuration: Option<&serde_json::Value>) -> bool {
 }
 
 fn replica_that_runs(
-    server: &crate::support::api_server::ApiServer,
+    server: &slipway_testkit::api_server::ApiServer,
     name: &str,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {

@@ -7,9 +7,6 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod cluster;
 mod damage;
 mod files;

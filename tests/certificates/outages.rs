@@ -2,13 +2,11 @@
 
 use serde_json::json;
 use slipway::certificates::CA_LIFETIME;
+use slipway_testkit::api_server::Verb;
 
-use crate::{
-    cluster::{
-        DAY, Replica, SECRET, SECRETS, WEBHOOKS, accepts, bundle, cas, cluster, installed, start,
-        stored, webhook_configuration,
-    },
-    support::api_server::Verb,
+use crate::cluster::{
+    DAY, Replica, SECRET, SECRETS, WEBHOOKS, accepts, bundle, cas, cluster, installed, start,
+    stored, webhook_configuration,
 };
 
 #[tokio::test]

@@ -3,13 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use slipway::certificates::{CA_LIFETIME, PROPAGATION, SERVING_LIFETIME};
+use slipway_testkit::api_server::{ApiServer, Verb};
 
-use crate::{
-    cluster::{
-        DAY, HOUR, MINUTE, Replica, SECRET, WEBHOOKS, accepts, bundle, cas, cluster, installed,
-        start, webhook_configuration,
-    },
-    support::api_server::{ApiServer, Verb},
+use crate::cluster::{
+    DAY, HOUR, MINUTE, Replica, SECRET, WEBHOOKS, accepts, bundle, cas, cluster, installed, start,
+    webhook_configuration,
 };
 
 /// The bundles that API servers may still hold: that in force, and those that were within the

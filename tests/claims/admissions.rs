@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 use slipway::cache_claims::Pace;
 use slipway_core::cache::claims::Claim;
@@ -11,7 +12,6 @@ use slipway_core::cache::claims::Claim;
 use super::cluster::{
     CLAIMS, PACE, PATIENCE, PODS, Replica, asked, policy, review, set_claim, stored, until_stored,
 };
-use crate::support::api_server::{ApiServer, Verb};
 
 const COUNT: usize = 50;
 

@@ -17,9 +17,8 @@ use slipway_core::{
     nodes::Snapshot,
     policy::Policy,
 };
+use slipway_testkit::api_server::{ApiServer, Call, Verb};
 use tokio::{task::JoinHandle, time::Instant};
-
-use crate::support::api_server::{ApiServer, Call, Verb};
 
 pub const CLAIMS: &str = "/api/v1/namespaces/ci/persistentvolumeclaims";
 pub const PODS: &str = "/api/v1/namespaces/ci/pods";
@@ -239,7 +238,7 @@ pub async fn until_stored(
     count: usize,
     mut wanted: impl FnMut(&[Claim]) -> bool,
 ) {
-    let claims = |store: &crate::support::api_server::Store| -> Vec<Claim> {
+    let claims = |store: &slipway_testkit::api_server::Store| -> Vec<Claim> {
         (0..count)
             .filter_map(|index| {
                 let object = store.at(&format!("{CLAIMS}/slipway-fast-{index}"))?.clone();

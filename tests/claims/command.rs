@@ -7,9 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 use super::cluster::{CLAIMS, PODS, set_claim};
-use crate::support::api_server::{ApiServer, Verb};
 
 const POLICY: &str = "/api/v1/namespaces/slipway-system/configmaps/slipway-policy";
 

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use slipway_core::cache::claims::Claim;
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 use super::cluster::{CLAIMS, PODS, Replica, policy, review, set_claim, stored, until_stored};
-use crate::support::api_server::{ApiServer, Verb};
 
 fn all_free(claims: &[Claim]) -> bool {
     !claims.is_empty() && claims.iter().all(Claim::is_free)

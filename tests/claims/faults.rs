@@ -1,9 +1,9 @@
 //! When the API server is slow, refuses or is not there, a pod gets its fallback.
 
 use serde_json::json;
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 use super::cluster::{CLAIMS, Replica, policy, review, set_claim};
-use crate::support::api_server::{ApiServer, Verb};
 
 async fn one_claim() -> (ApiServer, Replica) {
     let server = ApiServer::start();

@@ -8,9 +8,6 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod admissions;
 mod cluster;
 mod command;

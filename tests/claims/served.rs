@@ -16,11 +16,11 @@ use slipway::{
     tls::Identity,
 };
 use slipway_core::admission::admit;
+use slipway_testkit::api_server::{ApiServer, Verb};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::cluster::{Admitted, CLAIMS, PATIENCE, Replica, policy, review, set_claim};
-use crate::support::api_server::{ApiServer, Verb};
 
 struct Served {
     address: SocketAddr,

@@ -7,8 +7,6 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{collections::BTreeMap, pin::pin};
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -22,7 +20,7 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
-use support::api_server::{ApiServer, Verb};
+use slipway_testkit::api_server::{ApiServer, Verb};
 
 const ONE: &str = "/api/v1/namespaces/ci/configmaps/one";
 const ALL: &str = "/api/v1/namespaces/ci/configmaps";
