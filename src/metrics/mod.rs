@@ -20,7 +20,7 @@ use slipway_core::{
     nodes::{RuntimeKind, Snapshot},
 };
 
-use crate::{cluster::state::Facts, tls::ServingCertificate};
+use crate::cluster::state::Facts;
 use freshness::Freshness;
 use labels::{
     BuildLabels, ClaimLabels, MirrorLabels, OutcomeLabels, PortLabels, ProblemLabels,
@@ -299,16 +299,13 @@ impl Metrics {
         );
     }
 
-    /// How it is with the certificate.
-    pub(crate) fn certificate(&self, certificate: &ServingCertificate) {
+    /// Sets when the serving certificate expires, and whether a newer one cannot be had or used.
+    pub(crate) fn set_certificate(&self, expires_at: Option<SystemTime>, has_problem: bool) {
         let since_1970 = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let expiry = certificate
-            .expires_at()
-            .map_or(0, |at| since_1970(at).as_secs());
+        let expiry = expires_at.map_or(0, |at| since_1970(at).as_secs());
         self.certificate_expiry
             .set(i64::try_from(expiry).unwrap_or(i64::MAX));
-        self.certificate_problem
-            .set(certificate.problem().is_some().into());
+        self.certificate_problem.set(has_problem.into());
     }
 
     /// Whether this replica leads, as it was last told.

@@ -104,7 +104,9 @@ async fn ready(_: InTurn, State(app): State<Arc<App>>) -> Response {
 }
 
 async fn scrape(_: InTurn, State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    app.metrics.certificate(&app.certificate);
+    let certificate = &app.certificate;
+    app.metrics
+        .set_certificate(certificate.expires_at(), certificate.problem().is_some());
     match app.metrics.encode(&app.facts.load()) {
         Ok(text) => {
             let (content_type, text) = exposition::negotiated(&headers, text);
