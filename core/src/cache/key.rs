@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{pod::Pod, policy::CacheKeySource};
+use crate::{k8s::names::is_dns_label, pod::Pod, policy::CacheKeySource};
 
 /// Annotation by which a pod asks for a cache of its own, where the profile says `key: annotation`.
 pub const CACHE_KEY: &str = "slipway.io/cache-key";
@@ -97,17 +97,6 @@ impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// RFC 1123 label, as the API server demands of namespaces; anything else never becomes a path.
-#[must_use]
-pub fn is_dns_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    text.len() <= 63
-        && text.chars().all(inner)
-        && end(text.chars().next())
-        && end(text.chars().last())
 }
 
 #[cfg(test)]

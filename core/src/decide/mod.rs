@@ -8,7 +8,10 @@ use choice::Choice;
 
 use crate::{
     cache::claims::{Grant, Pools},
-    k8s::namespace::{INJECT, LimitRangeItem, Namespace, Namespaces},
+    k8s::{
+        limits::LimitRangeItem,
+        namespace::{INJECT, Namespace, Namespaces},
+    },
     nodes::{Pin, Snapshot},
     pod::{ContainerRef, Pod},
     policy::{DEFAULT_PROFILE, Policy, Profile},

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Injection, builder::Builder, pool, resources};
 use crate::{
-    cache::key::is_dns_label,
     decide::DockerdPlan,
     dockerd::Image,
+    k8s::names::is_dns_label,
     pod::{Container, ContainerRef},
     policy::{AccessMode, Cache, Claim, EmptyDir, EphemeralClaim, LocalCache},
     reason::Reason,

@@ -10,7 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::{ResourceKind, builder::Builder};
 use crate::{
-    k8s::{namespace::LimitRangeItem, quantity::Quantity},
+    k8s::{
+        limits::{LimitRangeItem, LimitType},
+        quantity::Quantity,
+    },
     pod::{Container, ContainerRef},
     policy::ResourceSettings,
     reason::Reason,
@@ -30,9 +33,9 @@ struct Bounds<'l> {
 }
 
 impl<'l> Bounds<'l> {
-    fn of(limits: &'l [LimitRangeItem], kind: &str, resource: &str) -> Self {
+    fn of(limits: &'l [LimitRangeItem], limit_type: LimitType, resource: &str) -> Self {
         let mut bounds = Self::default();
-        for item in limits.iter().filter(|item| item.kind == kind) {
+        for item in limits.iter().filter(|item| item.limit_type == limit_type) {
             bounds.min = bounds.min.max(item.min.get(resource));
             bounds.max = tighter(bounds.max, item.max.get(resource));
             bounds.ratio = tighter(bounds.ratio, item.max_limit_request_ratio.get(resource));
@@ -172,7 +175,7 @@ fn dockerd_resource(
     container: &Container<'_>,
     name: &str,
 ) {
-    let bounds = Bounds::of(builder.plan.limits, "Container", name);
+    let bounds = Bounds::of(builder.plan.limits, LimitType::Container, name);
     let [request, limit] = [ResourceKind::Requests, ResourceKind::Limits]
         .map(|kind| Bid::new(builder, container, kind, name, &bounds));
     for bid in [&request, &limit] {
@@ -231,7 +234,7 @@ fn fits_pod(
     name: &str,
     quantity: &Quantity,
 ) -> bool {
-    let bounds = Bounds::of(builder.plan.limits, "Pod", name);
+    let bounds = Bounds::of(builder.plan.limits, LimitType::Pod, name);
     let Some(max) = bounds.max else {
         return true;
     };
@@ -268,14 +271,16 @@ pub(super) fn of_added(builder: &mut Builder<'_>, settings: &ResourceSettings) -
         return Value::Object(Map::new());
     }
     let limits = builder.plan.limits;
-    let bounded = limits.iter().filter(|item| item.kind == "Container");
+    let bounded = limits
+        .iter()
+        .filter(|item| item.limit_type == LimitType::Container);
     let demanded = bounded.flat_map(|item| item.default.keys().chain(item.max.keys()));
     let wanted = settings.requests.keys().chain(settings.limits.keys());
     let names: BTreeSet<&String> = wanted.chain(demanded).collect();
     let mut requests = Map::new();
     let mut caps = Map::new();
     for name in names {
-        let bounds = Bounds::of(limits, "Container", name);
+        let bounds = Bounds::of(limits, LimitType::Container, name);
         let wish = Wish {
             kept_request: None,
             kept_limit: None,
@@ -326,7 +331,7 @@ pub(super) fn of_helper(builder: &mut Builder<'_>) -> Value {
 /// The size of a claim, within the LimitRanges for claims.
 pub(super) fn claim_size(builder: &mut Builder<'_>, size: &Quantity) -> String {
     let plan = builder.plan;
-    let bounds = Bounds::of(plan.limits, "PersistentVolumeClaim", "storage");
+    let bounds = Bounds::of(plan.limits, LimitType::PersistentVolumeClaim, "storage");
     let settled = bounds.clamp(size);
     if settled != size {
         builder.note(Reason::Clamped(format!(
@@ -382,7 +387,10 @@ mod tests {
         assert_eq!(texts(settle(&wish, &Bounds::default())), (None, Some("2")));
         let limits = item(json!({"type": "Container", "max": {"cpu": "1500m"}}));
         assert_eq!(
-            texts(settle(&wish, &Bounds::of(&limits, "Container", "cpu"))),
+            texts(settle(
+                &wish,
+                &Bounds::of(&limits, LimitType::Container, "cpu")
+            )),
             (None, None)
         );
     }
@@ -390,7 +398,7 @@ mod tests {
     #[test]
     fn the_bounds_of_a_limit_range_hold() {
         let limits = item(json!({"type": "Container", "min": {"cpu": "200m"}, "max": {"cpu": 1}}));
-        let bounds = Bounds::of(&limits, "Container", "cpu");
+        let bounds = Bounds::of(&limits, LimitType::Container, "cpu");
         let (request, limit) = (quantity("100m"), quantity("4"));
         let wish = Wish {
             kept_request: None,
@@ -404,7 +412,7 @@ mod tests {
     #[test]
     fn a_limit_is_no_more_than_its_ratio_times_the_request() {
         let limits = item(json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}));
-        let bounds = Bounds::of(&limits, "Container", "cpu");
+        let bounds = Bounds::of(&limits, LimitType::Container, "cpu");
         let (request, limit) = (quantity("100m"), quantity("1"));
         let wish = Wish {
             kept_request: None,

@@ -5,8 +5,9 @@ use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
 use super::{Injection, builder::Builder, dind, settings};
 use crate::{
-    cache::key::{CacheKey, is_dns_label},
+    cache::key::CacheKey,
     dockerd::{CommandLine, Image, START},
+    k8s::names::is_dns_label,
     pod::{Container, ContainerRef},
     policy::{
         NodeSlots,

@@ -6,7 +6,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    k8s::namespace::{LimitRangeItem, Namespace, Namespaces, counted_by_quota},
+    k8s::{
+        limits::{LimitRangeSpec, ResourceQuotaSpec},
+        namespace::{Namespace, Namespaces},
+    },
     nodes::{NodeObject, Snapshot},
 };
 
@@ -101,16 +104,14 @@ pub fn namespaces(text: &str, source: &str) -> Result<Namespaces, FleetError> {
             return Err(object.error(format!("its namespace `{home}` is not in the file")));
         };
         if object.kind == "LimitRange" {
-            let range = object.read::<LimitRange>()?;
-            namespace.limits.extend(range.spec.limits);
+            let range = object.read::<WithSpec<LimitRangeSpec>>()?;
+            for item in range.spec.items() {
+                let item = item.map_err(|error| object.error(error.to_string()))?;
+                namespace.limits.push(item);
+            }
         } else {
-            let quota = object.read::<ResourceQuota>()?;
-            let counted = quota
-                .spec
-                .hard
-                .keys()
-                .filter_map(|key| counted_by_quota(key));
-            namespace.quotas.extend(counted);
+            let quota = object.read::<WithSpec<ResourceQuotaSpec>>()?;
+            namespace.quotas.extend(quota.spec.counted());
         }
     }
     Ok(Namespaces::new(namespaces.into_values()))
@@ -145,24 +146,8 @@ struct WithMetadata {
 }
 
 #[derive(Deserialize)]
-struct LimitRange {
-    spec: LimitRangeSpec,
-}
-
-#[derive(Deserialize)]
-struct ResourceQuota {
-    spec: ResourceQuotaSpec,
-}
-
-#[derive(Deserialize)]
-struct ResourceQuotaSpec {
-    #[serde(default)]
-    hard: BTreeMap<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct LimitRangeSpec {
-    limits: Vec<LimitRangeItem>,
+struct WithSpec<S> {
+    spec: S,
 }
 
 /// An object of the file, and where it is.

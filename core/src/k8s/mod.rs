@@ -1,5 +1,8 @@
-//! Kubernetes' own terms: quantities, namespaces, and the objects of a cluster read from a file.
+//! Kubernetes' own terms: names, quantities, namespaces and their limits, and the objects of a cluster read
+//! from a file.
 
 pub mod cluster_file;
+pub mod limits;
+pub mod names;
 pub mod namespace;
 pub mod quantity;

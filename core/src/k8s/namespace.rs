@@ -1,4 +1,4 @@
-//! What Slipway knows of a namespace: its labels, its Pod Security level, its LimitRanges.
+//! Namespaces: their labels, Pod Security level, LimitRanges and ResourceQuotas.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -8,11 +8,11 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::k8s::quantity::Quantity;
+use crate::k8s::limits::LimitRangeItem;
 
-/// The label of a namespace, and the label or annotation of a pod, that opts in or out.
+/// The label that opts a namespace in, and the label or annotation that opts a pod out.
 pub const INJECT: &str = "slipway.io/inject";
-/// The label of a namespace that selects a profile.
+/// The label by which a namespace selects a profile.
 pub const PROFILE: &str = "slipway.io/profile";
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
@@ -49,34 +49,20 @@ pub struct Namespace {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The `limits` of its LimitRanges.
+    /// The items of its LimitRanges.
     pub limits: Vec<LimitRangeItem>,
     /// What its ResourceQuotas count of containers, such as `requests.memory`.
     pub quotas: BTreeSet<String>,
 }
 
-/// What a key of a ResourceQuota's `spec.hard` counts of containers, such as `requests.memory`;
-/// `None` for a key that counts something else
-/// (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
-#[must_use]
-pub fn counted_by_quota(key: &str) -> Option<String> {
-    match key {
-        "cpu" | "memory" | "ephemeral-storage" => Some(format!("requests.{key}")),
-        // Of claims, not of containers.
-        "requests.storage" => None,
-        key if key.starts_with("requests.") || key.starts_with("limits.") => Some(key.to_owned()),
-        _ => None,
-    }
-}
-
 impl Namespace {
-    /// Whether the label `slipway.io/inject: enabled` opts it in.
+    /// Returns whether the label `slipway.io/inject: enabled` opts the namespace in.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.labels.get(INJECT).is_some_and(|v| v == "enabled")
     }
 
-    /// Whether it is one that no policy may touch: the cluster's own.
+    /// Returns whether the namespace is one of the cluster's own, which no policy may touch.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         matches!(
@@ -85,14 +71,14 @@ impl Namespace {
         ) || self.labels.contains_key("control-plane")
     }
 
-    /// The profile that its label asks for.
+    /// Returns the profile that the namespace's label selects.
     #[must_use]
     pub fn profile(&self) -> Option<&str> {
         self.labels.get(PROFILE).map(String::as_str)
     }
 
-    /// The Pod Security level that it enforces, `default` without a label. As in the API server's
-    /// admission, an unknown level counts as `restricted`.
+    /// Returns the Pod Security level that the namespace enforces, or `default` if it has no such label.
+    /// An unknown level counts as `restricted`, as it does in the API server.
     #[must_use]
     pub fn pod_security(&self, default: PodSecurity) -> PodSecurity {
         match self.labels.get(ENFORCE).map(String::as_str) {
@@ -104,32 +90,12 @@ impl Namespace {
     }
 }
 
-/// An item of a LimitRange's `spec.limits`
-/// (<https://kubernetes.io/docs/concepts/policy/limit-range/>).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LimitRangeItem {
-    /// `Container`, `Pod` or `PersistentVolumeClaim`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Limits that containers without any get.
-    pub default: BTreeMap<String, Quantity>,
-    /// Requests that containers without any get.
-    pub default_request: BTreeMap<String, Quantity>,
-    /// No request may be lower.
-    pub min: BTreeMap<String, Quantity>,
-    /// No limit may be higher; and a limit there must be.
-    pub max: BTreeMap<String, Quantity>,
-    /// How many times its request a limit may be.
-    pub max_limit_request_ratio: BTreeMap<String, Quantity>,
-}
-
-/// All known namespaces; immutable, replaced whole.
+/// All known namespaces: immutable, replaced as a whole.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces(HashMap<String, Namespace>);
 
 impl Namespaces {
-    /// These namespaces; of two with one name the later counts.
+    /// Collects namespaces; of two with the same name the later one counts.
     #[must_use]
     pub fn new(namespaces: impl IntoIterator<Item = Namespace>) -> Self {
         Self(
@@ -140,24 +106,24 @@ impl Namespaces {
         )
     }
 
-    /// The namespace `name`, if it is known.
+    /// Returns the namespace `name`, if it is known.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Namespace> {
         self.0.get(name)
     }
 
-    /// All of them, in no order.
+    /// Iterates over all namespaces, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
         self.0.values()
     }
 
-    /// How many are known.
+    /// Returns the number of known namespaces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is known.
+    /// Returns whether no namespace is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -173,20 +139,6 @@ mod tests {
             name: "ci".to_owned(),
             labels: [(key.to_owned(), value.to_owned())].into(),
             ..Namespace::default()
-        }
-    }
-
-    #[test]
-    fn quotas_count_requests_limits_or_something_else() {
-        for (key, counted) in [
-            ("memory", Some("requests.memory")),
-            ("requests.cpu", Some("requests.cpu")),
-            ("limits.memory", Some("limits.memory")),
-            ("pods", None),
-            ("requests.storage", None),
-            ("count/secrets", None),
-        ] {
-            assert_eq!(counted_by_quota(key).as_deref(), counted, "{key}");
         }
     }
 

@@ -9,7 +9,10 @@ use super::{
     PolicyFile, Profile, Recogniser, recogniser,
     values::{AbsolutePath, Mtu},
 };
-use crate::pod::is_within;
+use crate::{
+    k8s::names::{is_container_resource, is_env_var_name},
+    pod::is_within,
+};
 
 /// The highest group id of Linux that Kubernetes accepts.
 const MAX_GROUP: i64 = i32::MAX as i64;
@@ -126,7 +129,7 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
         if let Some(unknown) = settings
             .iter()
             .flat_map(all)
-            .find(|resource| !is_resource(resource))
+            .find(|resource| !is_container_resource(resource))
         {
             return error(
                 &format!("{name}.{unknown}"),
@@ -148,7 +151,7 @@ fn check_profile(path: &str, profile: &Profile) -> Result<(), PolicyError> {
         ("buildkit.env", &profile.buildkit.env),
     ];
     for (key, env) in envs {
-        if let Some(name) = env.keys().find(|name| !is_variable(name)) {
+        if let Some(name) = env.keys().find(|name| !is_env_var_name(name)) {
             return error(key, &format!("`{name}` is no name of a variable"));
         }
     }
@@ -276,19 +279,6 @@ fn check_node_slots(slots: &NodeSlots) -> Result<(), (&'static str, &'static str
     } else {
         Ok(())
     }
-}
-
-/// Whether the API server knows the resource without asking a device plugin's domain.
-fn is_resource(name: &str) -> bool {
-    matches!(name, "cpu" | "memory" | "ephemeral-storage")
-        || name.starts_with("hugepages-")
-        || name.contains('/')
-}
-
-/// A variable that every shell and every API server takes.
-fn is_variable(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(inner)
 }
 
 fn check_recognisers(recognisers: &[Recogniser]) -> Result<(), PolicyError> {

@@ -9,7 +9,10 @@ use super::{
     cache::{AccessMode, Cache, CacheKeySource, EmptyDir, EphemeralClaim, NoVolume},
     values::{LabelKey, ObjectName},
 };
-use crate::{cache::key::is_dns_label, k8s::quantity::Quantity};
+use crate::k8s::{
+    names::{is_dns_label, is_label_value},
+    quantity::Quantity,
+};
 
 /// Beyond this, a pool is a mistake: nothing pays for so many volumes in one namespace.
 const MAX_CLAIMS: u16 = 1000;
@@ -130,13 +133,4 @@ impl Pool {
             Ok(())
         }
     }
-}
-
-fn is_label_value(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && text.chars().all(inner)
-        && end(text.chars().next())
-        && end(text.chars().last())
 }

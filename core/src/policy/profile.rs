@@ -10,7 +10,10 @@ use super::{
     cache::{Cache, DockerdCache, EmptyDir, LocalCache, NodeSlots},
     values::{Glob, ImageRef, MirrorUrl, Mtu, SocketPath},
 };
-use crate::k8s::{namespace::LimitRangeItem, quantity::Quantity};
+use crate::k8s::{
+    limits::{LimitRangeItem, LimitType},
+    quantity::Quantity,
+};
 
 /// Settings by name; a namespace selects one profile. A key that is left out has the built-in
 /// default's value.
@@ -263,7 +266,11 @@ impl ResourceSettings {
         quotas: &'q BTreeSet<String>,
         limits: &[LimitRangeItem],
     ) -> Option<&'q str> {
-        let of_containers = || limits.iter().filter(|item| item.kind == "Container");
+        let of_containers = || {
+            limits
+                .iter()
+                .filter(|item| item.limit_type == LimitType::Container)
+        };
         let has_limit = |name: &str| {
             let is_filled_in = |item: &LimitRangeItem| {
                 item.default.contains_key(name) || item.max.contains_key(name)

@@ -9,6 +9,8 @@ use serde::{
     de::{self, Unexpected, Visitor},
 };
 
+use crate::k8s::names::{is_dns_subdomain, is_label_key};
+
 /// Declares a string type that is checked when it is read.
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $check:path, $pattern:literal) => {
@@ -157,31 +159,17 @@ fn check_mirror(text: &str) -> Result<(), String> {
 }
 
 fn check_object_name(text: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let label = |label: &str| {
-        label.chars().all(allowed) && ends(label.chars().next()) && ends(label.chars().last())
-    };
-    let ok = text.len() <= 253 && text.split('.').all(label);
-    ok.then_some(()).ok_or_else(|| {
-        format!("`{text}` is no object name: expected lower-case letters, digits, `-` and `.`")
+    is_dns_subdomain(text).then_some(()).ok_or_else(|| {
+        format!(
+            "`{text}` is not a valid object name: expected lower-case letters, digits, `-` and `.`"
+        )
     })
 }
 
 fn check_label_key(text: &str) -> Result<(), String> {
-    let (prefix, name) = match text.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, text),
-    };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let ok = name.len() <= 63
-        && name.chars().all(allowed)
-        && end(name.chars().next())
-        && end(name.chars().last())
-        && prefix.is_none_or(|prefix| check_object_name(prefix).is_ok());
-    ok.then_some(())
-        .ok_or_else(|| format!("`{text}` is no label key: expected `name` or `example.com/name`"))
+    is_label_key(text).then_some(()).ok_or_else(|| {
+        format!("`{text}` is not a valid label key: expected `name` or `example.com/name`")
+    })
 }
 
 fn check_image(text: &str) -> Result<(), String> {

@@ -8,8 +8,10 @@ use std::{
 
 use futures_util::StreamExt;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Deserialize;
-use slipway_core::k8s::namespace::{LimitRangeItem, Namespace, Namespaces, counted_by_quota};
+use slipway_core::k8s::{
+    limits::LimitRangeItem,
+    namespace::{Namespace, Namespaces},
+};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -159,26 +161,20 @@ fn labels(mut namespace: objects::Namespace) -> BTreeMap<String, String> {
 }
 
 fn counted(quota: objects::ResourceQuota) -> BTreeSet<String> {
-    let hard = quota.spec.hard.unwrap_or_default();
-    hard.keys()
-        .filter_map(|key| counted_by_quota(key))
-        .collect()
+    quota.spec.counted()
 }
 
 /// The items that can be read. The API server has checked them; one of a form that is newer than
 /// this version is left out, with a warning.
 fn items(range: objects::LimitRange) -> Vec<LimitRangeItem> {
     let (namespace, name) = (range.namespace(), range.name_any());
-    let items = range.spec.limits.unwrap_or_default().into_iter();
-    items
-        .filter_map(|item| {
-            LimitRangeItem::deserialize(item)
-                .inspect_err(|error| {
-                    warn!(namespace, name, %error, "an item of this LimitRange is not understood, and not respected");
-                })
-                .ok()
+    let understood = |item: Result<LimitRangeItem, serde_json::Error>| {
+        item.inspect_err(|error| {
+            warn!(namespace, name, %error, "an item of this LimitRange is not understood, and not respected");
         })
-        .collect()
+        .ok()
+    };
+    range.spec.items().filter_map(understood).collect()
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use std::{borrow::Cow, collections::BTreeMap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, core::ClusterResourceScope, core::NamespaceResourceScope};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
-use slipway_core::nodes::{NodeObject, NodeSpec, NodeStatus};
+use slipway_core::{
+    k8s::limits::{LimitRangeSpec, ResourceQuotaSpec},
+    nodes::{NodeObject, NodeSpec, NodeStatus},
+};
 
 /// A Node.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,14 +54,6 @@ pub(super) struct LimitRange {
     pub spec: LimitRangeSpec,
 }
 
-/// Its `spec`. The items are read later, one by one: a form that this version does not know must
-/// not break the list of all LimitRanges.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct LimitRangeSpec {
-    #[serde(default)]
-    pub limits: Option<Vec<Value>>,
-}
-
 /// A ResourceQuota.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ResourceQuota {
@@ -67,13 +61,6 @@ pub(super) struct ResourceQuota {
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: ResourceQuotaSpec,
-}
-
-/// Its `spec`, of which only what it counts matters, not how much.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct ResourceQuotaSpec {
-    #[serde(default)]
-    pub hard: Option<BTreeMap<String, Value>>,
 }
 
 /// The metadata that a watch needs, and what decisions look at.
