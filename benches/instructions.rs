@@ -27,7 +27,7 @@ use std::{
 use serde_json::json;
 use slipway_core::{admission::admit, nodes::Snapshot};
 use support::{
-    facts, fleets,
+    cluster_state, fleets,
     reviews::{Size, review, review_with},
     table::Table,
 };
@@ -91,10 +91,10 @@ fn main() -> ExitCode {
 
 /// What is counted.
 fn measured(case: &str, times: u64) {
-    let facts = facts(Snapshot::new(fleets::fleet(NODES)));
+    let state = cluster_state(Snapshot::new(fleets::fleet(NODES)));
     let body = body(case);
     for _ in 0..times {
-        let answer = admit(black_box(&body), facts.cluster()).unwrap();
+        let answer = admit(black_box(&body), state.cluster()).unwrap();
         black_box(answer);
     }
 }

@@ -131,8 +131,8 @@ async fn lease_all(replicas: &[Replica; 2], at_once: usize, times: &mut Times) {
 async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool) {
     let body = review.to_string();
     let begin = Instant::now();
-    let facts = replica.facts.load().clone();
-    let wish = admit(body.as_bytes(), facts.cluster())
+    let state = replica.state.load().clone();
+    let wish = admit(body.as_bytes(), state.cluster())
         .unwrap()
         .wish
         .unwrap();
@@ -140,7 +140,7 @@ async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool)
     let before = Instant::now();
     let grant = replica.leaser.lease(&wish, deadline).await;
     let lease = before.elapsed();
-    let mut cluster = facts.cluster();
+    let mut cluster = state.cluster();
     cluster.pools.grant = Some(&grant);
     admit(body.as_bytes(), cluster).unwrap();
     let has_claim = matches!(grant, slipway_core::cache::claims::Grant::Claim { .. });

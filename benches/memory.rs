@@ -20,7 +20,7 @@ use slipway_core::{
     nodes::{Inventory, Snapshot},
 };
 use support::{
-    facts, fleets,
+    cluster_state, fleets,
     reviews::{Size, review},
     table::Table,
 };
@@ -40,10 +40,10 @@ fn main() {
     nodes.print("What all that is kept of the nodes takes");
 
     let mut requests = Table::new(&["review", "allocations", "bytes", "most at once"]);
-    let facts = facts(Snapshot::new(fleets::fleet(1_000)));
+    let state = cluster_state(Snapshot::new(fleets::fleet(1_000)));
     for size in Size::ALL {
         let body = review(size);
-        let answer = || drop(black_box(admit(black_box(&body), facts.cluster()).unwrap()));
+        let answer = || drop(black_box(admit(black_box(&body), state.cluster()).unwrap()));
         // What is made once, at the first request, does not count.
         answer();
         let counted = measure(answer);

@@ -27,7 +27,7 @@ use std::{
 use criterion::Criterion;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use slipway::cluster::state::{Facts, LiveFacts};
+use slipway::cluster::state::{ClusterState, LiveState};
 use slipway_core::{
     admission::{
         admit, evaluate,
@@ -40,7 +40,7 @@ use slipway_core::{
     recognise::recognise,
 };
 use support::{
-    bare, facts, fleets,
+    bare, cluster_state, fleets,
     reviews::{Size, review, review_with},
     table::Table,
 };
@@ -69,7 +69,7 @@ fn main() {
 
 /// The whole way beside parses that keep less, and one that keeps more.
 fn by_size(criterion: &mut Criterion) {
-    let facts = facts(Snapshot::new(fleets::fleet(1_000)));
+    let state = cluster_state(Snapshot::new(fleets::fleet(1_000)));
     for size in Size::ALL {
         let bytes = review(size);
         let mut group = criterion.benchmark_group(format!("review {size}"));
@@ -83,7 +83,7 @@ fn by_size(criterion: &mut Criterion) {
             b.iter(|| serde_json::from_slice::<Value>(black_box(&bytes)).unwrap());
         });
         group.bench_function("whole way", |b| {
-            b.iter(|| admit(black_box(&bytes), facts.cluster()).unwrap());
+            b.iter(|| admit(black_box(&bytes), state.cluster()).unwrap());
         });
         group.finish();
     }
@@ -91,8 +91,8 @@ fn by_size(criterion: &mut Criterion) {
 
 /// What each step adds, for the review of the usual size.
 fn by_step(criterion: &mut Criterion) {
-    let facts = facts(Snapshot::new(fleets::fleet(1_000)));
-    let (cluster, bytes) = (facts.cluster(), review(Size::Usual));
+    let state = cluster_state(Snapshot::new(fleets::fleet(1_000)));
+    let (cluster, bytes) = (state.cluster(), review(Size::Usual));
     let request = Request::parse(&bytes).unwrap();
     let Subject::NewPod(pod) = &request.subject else {
         panic!("the review is of a new pod");
@@ -115,7 +115,7 @@ fn by_step(criterion: &mut Criterion) {
         b.iter(|| recognise(black_box(pod), cluster.policy.recognisers()).unwrap());
     });
     group.bench_function("candidate nodes", |b| {
-        let nodes = facts.nodes.as_ref().unwrap();
+        let nodes = state.nodes.as_ref().unwrap();
         b.iter(|| nodes.candidates(black_box(pod), cluster.policy.node_pools()));
     });
     group.bench_function("decide, with both", |b| {
@@ -143,20 +143,20 @@ fn by_fleet(criterion: &mut Criterion) {
         json!({"affinity": {"nodeAffinity": affinity}}),
     ];
     for count in FLEETS {
-        let facts = facts(Snapshot::new(fleets::fleet(count)));
+        let state = cluster_state(Snapshot::new(fleets::fleet(count)));
         for (what, fields) in PODS.iter().zip(&pods) {
             let bytes = review_with(Size::Usual, fields);
             let request = Request::parse(&bytes).unwrap();
             let Subject::NewPod(pod) = &request.subject else {
                 panic!("the review is of a new pod");
             };
-            let nodes = facts.nodes.as_ref().unwrap();
+            let nodes = state.nodes.as_ref().unwrap();
             let mut group = criterion.benchmark_group(format!("{count} nodes, {what}"));
             group.bench_function("candidate nodes", |b| {
                 b.iter(|| nodes.candidates(black_box(pod), &[]));
             });
             group.bench_function("whole way", |b| {
-                b.iter(|| admit(black_box(&bytes), facts.cluster()).unwrap());
+                b.iter(|| admit(black_box(&bytes), state.cluster()).unwrap());
             });
             group.finish();
         }
@@ -173,7 +173,7 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
 
     let mut inventory = Inventory::default();
     inventory.replace(fleets::fleet(count));
-    let live = LiveFacts::new(facts(inventory.snapshot()));
+    let live = LiveState::new(cluster_state(inventory.snapshot()));
     let bytes = review(Size::Usual);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -196,8 +196,8 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
         let mut group = criterion.benchmark_group(format!("{count} nodes, any node"));
         group.bench_function("whole way under churn", |b| {
             b.iter(|| {
-                let facts = live.load();
-                admit(black_box(&bytes), facts.cluster()).unwrap()
+                let state = live.load();
+                admit(black_box(&bytes), state.cluster()).unwrap()
             });
         });
         group.finish();
@@ -206,21 +206,21 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
 }
 
 /// Cordons a node, or takes that back, and publishes the snapshot that follows.
-fn change(inventory: &mut Inventory, live: &LiveFacts, number: usize, times: usize) {
+fn change(inventory: &mut Inventory, live: &LiveState, number: usize, times: usize) {
     inventory.apply(if times.is_multiple_of(2) {
         fleets::cordoned(number)
     } else {
         fleets::node(number)
     });
     let snapshot = Arc::new(inventory.snapshot());
-    live.update(|facts: &mut Facts| facts.nodes = Some(Arc::clone(&snapshot)));
+    live.update(|state: &mut ClusterState| state.nodes = Some(Arc::clone(&snapshot)));
 }
 
 /// What a watched change costs among 100,000 nodes: the next snapshot, published.
 fn of_changes(criterion: &mut Criterion) {
     let mut inventory = Inventory::default();
     inventory.replace(fleets::fleet(LARGEST));
-    let live = LiveFacts::new(facts(inventory.snapshot()));
+    let live = LiveState::new(cluster_state(inventory.snapshot()));
     let mut group = criterion.benchmark_group("change among 100000 nodes");
     let mut times = 0;
     let nodes = [fleets::cordoned(4_711), fleets::node(4_711)];
@@ -229,7 +229,7 @@ fn of_changes(criterion: &mut Criterion) {
             times += 1;
             inventory.apply(nodes[times % 2].clone());
             let snapshot = Arc::new(inventory.snapshot());
-            live.update(|facts: &mut Facts| facts.nodes = Some(Arc::clone(&snapshot)));
+            live.update(|state: &mut ClusterState| state.nodes = Some(Arc::clone(&snapshot)));
         });
     });
     let object = fleets::full_object(4_712).to_string();

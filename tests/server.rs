@@ -27,7 +27,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use slipway::{
-    cluster::state::{Facts, LiveFacts},
+    cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
     server::{Config, Server, Shutdown},
     tls::{ClientCheck, Identity, ServingCertificate},
@@ -58,11 +58,11 @@ struct Running {
     end: JoinHandle<std::io::Result<()>>,
 }
 
-fn example_facts() -> Facts {
-    Facts {
+fn example_state() -> ClusterState {
+    ClusterState {
         nodes: Some(cluster_file::example_nodes().unwrap().into()),
         namespaces: Some(cluster_file::example_namespaces().unwrap().into()),
-        ..Facts::default()
+        ..ClusterState::default()
     }
 }
 
@@ -74,7 +74,7 @@ fn start_with(change: impl FnOnce(&mut Config)) -> Running {
         metrics_listen: any,
         tls: identity.serving,
         clients: None,
-        facts: LiveFacts::new(example_facts()).into(),
+        state: LiveState::new(example_state()).into(),
         metrics: Metrics::new().into(),
         evaluate: admit,
         events: None,
@@ -527,7 +527,7 @@ async fn other_paths_and_methods_are_told_what_there_is() {
 
 #[tokio::test]
 async fn without_nodes_it_is_not_ready_but_answers() {
-    let server = start_with(|config| config.facts.update(|facts| facts.nodes = None));
+    let server = start_with(|config| config.state.update(|state| state.nodes = None));
     for (status, body) in [
         server.get("/readyz").await,
         server.send(get("/readyz")).await,
@@ -735,7 +735,7 @@ async fn a_taken_port_is_named() {
         metrics_listen: any,
         tls: identity.serving,
         clients: None,
-        facts: LiveFacts::default().into(),
+        state: LiveState::default().into(),
         metrics: Metrics::new().into(),
         evaluate: admit,
         events: None,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use slipway::{
     cluster::{
         events,
-        state::{Facts, LiveFacts},
+        state::{ClusterState, LiveState},
         watch,
     },
     metrics::Metrics,
@@ -31,7 +31,7 @@ const LIMITS: &str = "/api/v1/limitranges";
 
 struct Watching {
     server: ApiServer,
-    facts: Arc<LiveFacts>,
+    state: Arc<LiveState>,
     metrics: Arc<Metrics>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -45,13 +45,13 @@ impl Drop for Watching {
 impl Watching {
     /// Begins to watch a server that has one node and one namespace.
     fn start_on(server: ApiServer) -> Self {
-        let facts = Arc::new(LiveFacts::default());
+        let state = Arc::new(LiveState::default());
         let metrics = Arc::new(Metrics::new());
         let client = server.client("slipway");
-        let task = watch::cluster(client, Arc::clone(&facts), Arc::clone(&metrics));
+        let task = watch::cluster(client, Arc::clone(&state), Arc::clone(&metrics));
         Self {
             server,
-            facts,
+            state,
             metrics,
             task: tokio::spawn(task),
         }
@@ -64,18 +64,18 @@ impl Watching {
         Self::start_on(server)
     }
 
-    async fn until(&self, wanted: impl FnMut(&Facts) -> bool) {
-        let result = timeout(Duration::from_secs(30), self.facts.until(wanted)).await;
-        result.expect("the facts never became as wanted");
+    async fn until(&self, wanted: impl FnMut(&ClusterState) -> bool) {
+        let result = timeout(Duration::from_secs(30), self.state.until(wanted)).await;
+        result.expect("the state never became as wanted");
     }
 
     async fn until_synced(&self) {
-        self.until(|facts| facts.missing().is_empty()).await;
+        self.until(|state| state.missing().is_empty()).await;
     }
 
     /// The value of a metric, as it is written.
     fn metric(&self, name: &str) -> String {
-        let page = self.metrics.encode(&self.facts.load()).unwrap();
+        let page = self.metrics.encode(&self.state.load()).unwrap();
         let value = page.lines().find_map(|line| line.strip_prefix(name));
         let value = value.unwrap_or_else(|| panic!("no {name} in\n{page}"));
         value.trim().to_owned()
@@ -87,38 +87,38 @@ fn set_node(server: &ApiServer, name: &str, runtime: &str) {
     server.set(&format!("{NODES}/{name}"), node);
 }
 
-fn nodes(facts: &Facts) -> usize {
-    facts.nodes.as_ref().map_or(0, |nodes| nodes.len())
+fn nodes(state: &ClusterState) -> usize {
+    state.nodes.as_ref().map_or(0, |nodes| nodes.len())
 }
 
 #[tokio::test]
 async fn nodes_namespaces_and_limits_become_facts_and_follow_changes() {
     let watching = Watching::start();
     watching.until_synced().await;
-    assert_eq!(nodes(&watching.facts.load()), 1);
+    assert_eq!(nodes(&watching.state.load()), 1);
 
     set_node(&watching.server, "n2", "docker://20.10");
-    watching.until(|facts| nodes(facts) == 2).await;
+    watching.until(|state| nodes(state) == 2).await;
     watching.server.remove(&format!("{NODES}/n1"));
-    watching.until(|facts| nodes(facts) == 1).await;
+    watching.until(|state| nodes(state) == 1).await;
 
     let limits = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}}]}});
     let path = "/api/v1/namespaces/ci/limitranges/max";
     watching.server.set(path, limits);
-    let limits_of_ci = |facts: &Facts| {
-        facts
+    let limits_of_ci = |state: &ClusterState| {
+        state
             .namespaces
             .as_ref()?
             .get("ci")
             .map(|ci| ci.limits.len())
     };
-    watching.until(|facts| limits_of_ci(facts) == Some(1)).await;
+    watching.until(|state| limits_of_ci(state) == Some(1)).await;
     watching.server.edit("/api/v1/namespaces/ci", |namespace| {
         namespace["metadata"]["labels"] = json!({"slipway.io/inject": "enabled"});
     });
     watching
-        .until(|facts| {
-            let namespaces = facts.namespaces.as_ref().unwrap();
+        .until(|state| {
+            let namespaces = state.namespaces.as_ref().unwrap();
             namespaces.get("ci").is_some_and(Namespace::is_enabled)
         })
         .await;
@@ -141,7 +141,7 @@ async fn what_happened_while_a_watch_was_cut_and_its_history_gone_is_known_after
     set_node(&watching.server, "n3", "containerd://2.1.4");
     watching.server.compact();
     gate.open();
-    watching.until(|facts| nodes(facts) == 2).await;
+    watching.until(|state| nodes(state) == 2).await;
     let calls = watching.server.calls();
     let lists = calls
         .iter()
@@ -163,12 +163,12 @@ async fn a_server_that_is_gone_leaves_the_last_facts_and_an_age() {
         }
     };
     timeout(Duration::from_secs(30), it_ages).await.unwrap();
-    assert!(watching.facts.load().missing().is_empty(), "still in force");
-    assert_eq!(nodes(&watching.facts.load()), 1);
+    assert!(watching.state.load().missing().is_empty(), "still in force");
+    assert_eq!(nodes(&watching.state.load()), 1);
 
     set_node(&watching.server, "n2", "containerd://2.1.4");
     watching.server.resume();
-    watching.until(|facts| nodes(facts) == 2).await;
+    watching.until(|state| nodes(state) == 2).await;
     assert_eq!(watching.metric(age), "0.0");
 }
 
@@ -178,9 +178,9 @@ async fn without_the_right_to_list_nothing_is_known_until_it_is_given() {
     set_node(&server, "n1", "containerd://2.1.4");
     server.when(Verb::List, LIMITS).always().answer(403);
     let watching = Watching::start_on(server);
-    watching.until(|facts| facts.nodes.is_some()).await;
+    watching.until(|state| state.nodes.is_some()).await;
     assert_eq!(
-        watching.facts.load().missing(),
+        watching.state.load().missing(),
         ["the namespaces are not known yet"]
     );
     watching.server.clear_faults();
@@ -219,8 +219,8 @@ async fn a_list_that_breaks_off_is_no_list() {
         .when(Verb::List, NODES)
         .run(|server| server.when(Verb::List, NODES).answer(410));
     let watching = Watching::start_on(server);
-    watching.until(|facts| facts.nodes.is_some()).await;
-    assert_eq!(nodes(&watching.facts.load()), 700);
+    watching.until(|state| state.nodes.is_some()).await;
+    assert_eq!(nodes(&watching.state.load()), 700);
     let calls = watching.server.calls().into_iter();
     let lists = calls.filter(|call| call.verb == Verb::List && call.path == NODES);
     let answers: Vec<u16> = lists.map(|call| call.status).collect();
@@ -246,46 +246,46 @@ async fn a_mounted_policy_is_followed_through_swapped_links() {
     let path = dir.join("policy.yaml");
     symlink("..data/policy.yaml", &path).unwrap();
 
-    let facts = Arc::new(LiveFacts::new(Facts {
+    let state = Arc::new(LiveState::new(ClusterState {
         policy: Policy::parse("profiles: {one: {}}").unwrap().into(),
-        ..Facts::default()
+        ..ClusterState::default()
     }));
     let metrics = Arc::new(Metrics::new());
     let follower = tokio::spawn({
-        let (facts, metrics) = (Arc::clone(&facts), Arc::clone(&metrics));
+        let (state, metrics) = (Arc::clone(&state), Arc::clone(&metrics));
         async move {
             let text = "profiles: {one: {}}".to_owned();
             let every = Duration::from_millis(5);
-            watch::policy::follow(&path, text, every, &facts, &metrics).await;
+            watch::policy::follow(&path, text, every, &state, &metrics).await;
         }
     });
-    let until = async |wanted: &dyn Fn(&Facts) -> bool| {
-        let waited = timeout(Duration::from_secs(30), facts.until(wanted)).await;
+    let until = async |wanted: &dyn Fn(&ClusterState) -> bool| {
+        let waited = timeout(Duration::from_secs(30), state.until(wanted)).await;
         waited.expect("the policy never became as wanted");
     };
-    let says = |facts: &Facts, word: &str| {
-        let error = facts.policy_error.as_deref();
+    let says = |state: &ClusterState, word: &str| {
+        let error = state.policy_error.as_deref();
         error.is_some_and(|error| error.contains(word))
     };
 
     mount("v2", Some("profiles: {two: {}}"));
-    until(&|facts| facts.policy.profile("two").is_some()).await;
+    until(&|state| state.policy.profile("two").is_some()).await;
     mount("v3", Some("profiles: {three: {mtuu: 1}}"));
-    until(&|facts| says(facts, "unknown key `mtuu`")).await;
+    until(&|state| says(state, "unknown key `mtuu`")).await;
     assert!(
-        facts.load().policy.profile("two").is_some(),
+        state.load().policy.profile("two").is_some(),
         "the last good one"
     );
     mount("v4", Some(""));
-    until(&|facts| says(facts, "empty")).await;
+    until(&|state| says(state, "empty")).await;
     mount("v5", None);
-    until(&|facts| says(facts, "failed to read")).await;
+    until(&|state| says(state, "failed to read")).await;
     mount("v6", Some("profiles: {six: {}}"));
-    until(&|facts| facts.policy.profile("six").is_some() && facts.policy_error.is_none()).await;
+    until(&|state| state.policy.profile("six").is_some() && state.policy_error.is_none()).await;
 
     follower.abort();
     fs::remove_dir_all(&dir).unwrap();
-    let text = metrics.encode(&facts.load()).unwrap();
+    let text = metrics.encode(&state.load()).unwrap();
     for line in [
         "slipway_policy_reloads_total{outcome=\"accepted\"} 2",
         "slipway_policy_reloads_total{outcome=\"refused\"} 3",
@@ -333,6 +333,6 @@ async fn an_event_is_written_to_the_pods_namespace_once() {
     assert!(written[0]["note"].as_str().unwrap().contains("fsat"));
     assert_eq!(written[1]["regarding"]["kind"], "Namespace");
     assert_eq!(written[1]["metadata"]["namespace"], "ci-2");
-    let text = metrics.encode(&Facts::default()).unwrap();
+    let text = metrics.encode(&ClusterState::default()).unwrap();
     assert!(text.contains("slipway_events_total{outcome=\"suppressed\"} 1"));
 }

@@ -9,15 +9,15 @@ pub mod table;
 
 use std::sync::Arc;
 
-use slipway::cluster::state::Facts;
+use slipway::cluster::state::ClusterState;
 use slipway_core::{k8s::cluster_file, nodes::Snapshot};
 
-/// The facts of a cluster with these nodes, and with the built-in example's namespaces and policy.
-pub fn facts(nodes: Snapshot) -> Facts {
+/// The state of a cluster with these nodes, and with the built-in example's namespaces and policy.
+pub fn cluster_state(nodes: Snapshot) -> ClusterState {
     let namespaces = cluster_file::example_namespaces().expect("the built-in example is readable");
-    Facts {
+    ClusterState {
         nodes: Some(Arc::new(nodes)),
         namespaces: Some(Arc::new(namespaces)),
-        ..Facts::default()
+        ..ClusterState::default()
     }
 }

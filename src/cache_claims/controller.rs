@@ -42,7 +42,7 @@ use tracing::{debug, info, warn};
 use super::{FIELD_MANAGER, PodObject, claim_of, watch::edit};
 use crate::{
     cluster::{
-        state::{Facts, LiveFacts},
+        state::{ClusterState, LiveState},
         watch::changes::{Change, changes_of_labelled},
     },
     metrics::{ClaimChange, Metrics, Watched},
@@ -79,7 +79,7 @@ impl Default for Pace {
 /// new leader begins with a new one.
 pub struct Controller {
     client: Client,
-    facts: Arc<LiveFacts>,
+    state: Arc<LiveState>,
     metrics: Arc<Metrics>,
     pace: Pace,
     began: Instant,
@@ -96,10 +96,10 @@ type Pods = Option<BTreeMap<(String, String), PodObject>>;
 impl Controller {
     /// Prepares to lead.
     #[must_use]
-    pub fn new(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>, pace: Pace) -> Self {
+    pub fn new(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>, pace: Pace) -> Self {
         Self {
             client,
-            facts,
+            state,
             metrics,
             pace,
             began: Instant::now(),
@@ -111,12 +111,12 @@ impl Controller {
 
     /// Leads, for ever. To be dropped when leadership is lost.
     pub async fn lead(mut self) {
-        let facts = Arc::clone(&self.facts);
+        let state = Arc::clone(&self.state);
         loop {
-            facts.until(is_needed).await;
+            state.until(is_needed).await;
             tokio::select! {
                 () = self.work() => {}
-                () = facts.until(|facts| !is_needed(facts)) => {}
+                () = state.until(|state| !is_needed(state)) => {}
             }
             self.metrics.watch_ends(Watched::Pods);
             self.pods = None;
@@ -128,7 +128,7 @@ impl Controller {
         let metrics = Arc::clone(&self.metrics);
         let api = Api::<PodObject>::all(self.client.clone());
         let mut pods = pin!(changes_of_labelled(api, LEASE, Watched::Pods, &metrics));
-        let mut changed = self.facts.subscribe();
+        let mut changed = self.state.subscribe();
         loop {
             tokio::select! {
                 Some(change) = pods.next() => self.heard(change),
@@ -166,15 +166,15 @@ impl Controller {
 
     /// Looks at everything, and does what is due.
     async fn turn(&mut self) {
-        let facts = self.facts.load().clone();
-        let Some(claims) = facts.claims.clone() else {
+        let state = self.state.load().clone();
+        let Some(claims) = state.claims.clone() else {
             return;
         };
         self.end_leases(&claims).await;
         for claim in claims.iter().filter(|claim| claim.lacks_topology()) {
             self.tell_topology(claim).await;
         }
-        self.keep_up(&facts, &claims).await;
+        self.keep_up(&state, &claims).await;
     }
 
     async fn end_leases(&mut self, claims: &Claims) {
@@ -268,7 +268,7 @@ impl Controller {
         match within(api.patch(&claim.name, &parameters, &Patch::Merge(patch))).await {
             Ok(written) => {
                 if let Some(written) = claim_of(&written) {
-                    edit(&self.facts, |claims| {
+                    edit(&self.state, |claims| {
                         claims.written(&claim.version, written.clone());
                     });
                 }
@@ -283,9 +283,9 @@ impl Controller {
     }
 
     /// Makes and deletes claims.
-    async fn keep_up(&mut self, facts: &Facts, claims: &Claims) {
-        let namespaces = facts.namespaces.iter().flat_map(|all| all.iter());
-        let wanted = wanted(namespaces, &facts.policy);
+    async fn keep_up(&mut self, state: &ClusterState, claims: &Claims) {
+        let namespaces = state.namespaces.iter().flat_map(|all| all.iter());
+        let wanted = wanted(namespaces, &state.policy);
         let names: BTreeSet<&PoolName> = wanted.keys().chain(claims.pools()).collect();
         for name in names {
             let (namespace, pool) = name;
@@ -317,7 +317,7 @@ impl Controller {
                 self.metrics.claim_changed(ClaimChange::Created);
                 info!(claim = name, namespace, pool, "claim created");
                 if let Some(created) = claim_of(&created) {
-                    edit(&self.facts, |claims| claims.apply(created.clone()));
+                    edit(&self.state, |claims| claims.apply(created.clone()));
                 }
             }
             // Ours, and not in the watch yet; or somebody's: the next turn takes another name.
@@ -364,8 +364,8 @@ impl Controller {
 }
 
 /// While there are pools, and claims are known.
-fn is_needed(facts: &Facts) -> bool {
-    facts.policy.has_pools() && facts.claims.is_some() && facts.namespaces.is_some()
+fn is_needed(state: &ClusterState) -> bool {
+    state.policy.has_pools() && state.claims.is_some() && state.namespaces.is_some()
 }
 
 /// The pools that the policy asks for in these namespaces.

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::{FIELD_MANAGER, claim_of, watch::edit};
 use crate::{
-    cluster::state::LiveFacts,
+    cluster::state::LiveState,
     metrics::{LeaseOutcome, Metrics},
 };
 
@@ -40,7 +40,7 @@ type Key = (String, String);
 /// Leases claims to the pods of one replica's requests.
 pub struct Leaser {
     client: Client,
-    facts: Arc<LiveFacts>,
+    state: Arc<LiveState>,
     metrics: Arc<Metrics>,
     /// The version of each claim that one of our requests has tried or is trying: two of our own
     /// never race for one, and one that is out of date is not tried again.
@@ -55,12 +55,12 @@ impl fmt::Debug for Leaser {
 }
 
 impl Leaser {
-    /// Leases with this client, from the claims that the facts tell of.
+    /// Leases with this client, from the claims in the cluster state.
     #[must_use]
-    pub fn new(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) -> Self {
         Self {
             client,
-            facts,
+            state,
             metrics,
             tried: Mutex::default(),
             patience: PATIENCE,
@@ -143,7 +143,7 @@ impl Leaser {
             .await?;
         // The next request need not wait for the watch.
         if let Some(written) = claim_of(&written) {
-            edit(&self.facts, |claims| {
+            edit(&self.state, |claims| {
                 claims.written(&claim.version, written.clone());
             });
         }

@@ -1,4 +1,4 @@
-//! Pools of claims in a cluster: a watch that keeps the [facts](crate::cluster::state) up to date, the lease
+//! Pools of claims in a cluster: a watch that keeps the [cluster state](crate::cluster::state) up to date, the lease
 //! in an admission request, the leader's controller, and what a person does. What is decided here, [`pool`](slipway_core::cache::claims)
 //! decides.
 
@@ -19,7 +19,7 @@ pub use controller::{Controller, Pace};
 pub use lease::Leaser;
 
 use crate::{
-    cluster::{leader::Leadership, state::LiveFacts},
+    cluster::{leader::Leadership, state::LiveState},
     metrics::Metrics,
 };
 
@@ -30,15 +30,15 @@ pub(crate) const FIELD_MANAGER: &str = "slipway";
 pub async fn lead(
     client: Client,
     mut leadership: Leadership,
-    facts: Arc<LiveFacts>,
+    state: Arc<LiveState>,
     metrics: Arc<Metrics>,
 ) {
     loop {
         if !leadership.is_leader() {
             leadership.changed_from(false).await;
         }
-        let (facts, metrics) = (Arc::clone(&facts), Arc::clone(&metrics));
-        let controller = Controller::new(client.clone(), facts, metrics, Pace::default());
+        let (state, metrics) = (Arc::clone(&state), Arc::clone(&metrics));
+        let controller = Controller::new(client.clone(), state, metrics, Pace::default());
         tokio::select! {
             () = controller.lead() => {}
             () = leadership.lost() => {}
@@ -47,13 +47,13 @@ pub async fn lead(
 }
 
 /// Follows the claims while the policy has pools, for ever.
-pub async fn follow(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) {
+pub async fn follow(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) {
     loop {
-        facts.until(|facts| facts.policy.has_pools()).await;
+        state.until(|state| state.policy.has_pools()).await;
         tokio::select! {
-            () = watch::follow(client.clone(), &facts, &metrics) => {}
-            () = facts.until(|facts| !facts.policy.has_pools()) => {}
+            () = watch::follow(client.clone(), &state, &metrics) => {}
+            () = state.until(|state| !state.policy.has_pools()) => {}
         }
-        watch::forget(&facts, &metrics);
+        watch::forget(&state, &metrics);
     }
 }

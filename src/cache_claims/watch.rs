@@ -11,14 +11,14 @@ use tracing::info;
 use super::claim_of;
 use crate::{
     cluster::{
-        state::LiveFacts,
+        state::LiveState,
         watch::changes::{Change, changes_of_labelled},
     },
     metrics::{Metrics, Watched},
 };
 
 /// Follows the claims, for ever.
-pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     metrics.watch_begins(Watched::Claims);
     let api = Api::<PersistentVolumeClaim>::all(client);
     let mut changes = pin!(changes_of_labelled(api, POOL, Watched::Claims, metrics));
@@ -27,16 +27,16 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
             Change::All(all) => {
                 let claims = Arc::new(Claims::new(all.iter().filter_map(claim_of)));
                 info!(claims = claims.iter().count(), "claims of pools known");
-                facts.update(|facts| facts.claims = Some(Arc::clone(&claims)));
+                state.update(|state| state.claims = Some(Arc::clone(&claims)));
             }
             Change::Applied(object) => {
                 if let Some(claim) = claim_of(&object) {
-                    edit(facts, |claims| claims.apply(claim.clone()));
+                    edit(state, |claims| claims.apply(claim.clone()));
                 }
             }
             Change::Deleted(object) => {
                 if let Some(claim) = claim_of(&object) {
-                    edit(facts, |claims| claims.remove(&claim));
+                    edit(state, |claims| claims.remove(&claim));
                 }
             }
         }
@@ -44,16 +44,16 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
 }
 
 /// Changes the known claims, if they are known.
-pub(super) fn edit(facts: &LiveFacts, change: impl Fn(&mut Claims)) {
-    facts.update(|facts| {
-        if let Some(claims) = &mut facts.claims {
+pub(super) fn edit(state: &LiveState, change: impl Fn(&mut Claims)) {
+    state.update(|state| {
+        if let Some(claims) = &mut state.claims {
             change(Arc::make_mut(claims));
         }
     });
 }
 
 /// Nothing is known of claims any more.
-pub(super) fn forget(facts: &LiveFacts, metrics: &Metrics) {
+pub(super) fn forget(state: &LiveState, metrics: &Metrics) {
     metrics.watch_ends(Watched::Claims);
-    facts.update(|facts| facts.claims = None);
+    state.update(|state| state.claims = None);
 }

@@ -1,7 +1,7 @@
-//! What is known of the cluster at one moment, and the one place where a newer moment replaces it.
+//! The state of the cluster as this replica knows it, and the one place where it is replaced.
 //!
-//! A [`Facts`] is immutable. Requests load the present one without a lock and keep it to their end;
-//! the watches replace parts of it, each part whole.
+//! A [`ClusterState`] is immutable. A request loads the current one without a lock and keeps it to its end;
+//! each watch replaces its own part as a whole.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -19,28 +19,28 @@ use slipway_core::{
     policy::Policy,
 };
 
-/// Before the first list of namespaces, none is known.
+/// The namespaces before their first list.
 static NO_NAMESPACES: LazyLock<Namespaces> = LazyLock::new(Namespaces::default);
 
-/// What is known of the cluster. Its clones share the parts.
+/// The state of the cluster. Clones share the parts.
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// The nodes; `None` before the first list arrived.
+pub struct ClusterState {
+    /// The nodes; `None` before their first list.
     pub nodes: Option<Arc<Snapshot>>,
-    /// The namespaces and their LimitRanges; `None` before the first lists arrived.
+    /// The namespaces, with their LimitRanges and ResourceQuotas; `None` before their first lists.
     pub namespaces: Option<Arc<Namespaces>>,
     /// The policy in force.
     pub policy: Arc<Policy>,
-    /// Why the policy file, as it is now, is not the policy in force.
+    /// Why the present policy file is not in force.
     pub policy_error: Option<Arc<str>>,
     /// Where the policy came from, and when.
     pub policy_load: PolicyLoad,
-    /// Registry mirrors that did not answer when they were last probed.
+    /// Registry mirrors that did not answer the last probes.
     pub dead_mirrors: Arc<[String]>,
-    /// The claims of all pools; `None` before the first list arrived, and where no profile has a pool.
-    pub claims: Option<Arc<Claims>>,
-    /// Whether they have been probed at all.
+    /// Whether the mirrors have been probed at all.
     pub mirrors_probed: bool,
+    /// The claims of all pools; `None` before their first list, and if no profile has a pool.
+    pub claims: Option<Arc<Claims>>,
 }
 
 /// Where the policy came from, and when.
@@ -48,14 +48,14 @@ pub struct Facts {
 pub struct PolicyLoad {
     /// The file; `None` for the built-in policy.
     pub file: Option<Arc<str>>,
-    /// Since when the policy is in force.
+    /// When the policy came into force.
     pub in_force_since: Option<SystemTime>,
-    /// When the file last changed to something that cannot be used.
+    /// When a changed file was last refused.
     pub refused_at: Option<SystemTime>,
 }
 
-impl Facts {
-    /// The facts as the core takes them.
+impl ClusterState {
+    /// Returns the state as the core takes it.
     #[must_use]
     pub fn cluster(&self) -> Cluster<'_> {
         Cluster {
@@ -70,7 +70,7 @@ impl Facts {
         }
     }
 
-    /// What has not been heard of yet, in words; empty once everything has.
+    /// Returns what has not been listed yet, one sentence each.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         [
@@ -86,52 +86,52 @@ impl Facts {
     }
 }
 
-/// The facts in force, replaced while requests go on.
+/// The current cluster state, replaced while requests are served.
 #[derive(Debug, Default)]
-pub struct LiveFacts {
-    current: ArcSwap<Facts>,
-    /// Tells those who wait that something changed.
+pub struct LiveState {
+    current: ArcSwap<ClusterState>,
+    /// Wakes those who wait for a change.
     changed: watch::Sender<()>,
 }
 
-impl LiveFacts {
-    /// Begins with these facts.
+impl LiveState {
+    /// Begins with `state`.
     #[must_use]
-    pub fn new(facts: Facts) -> Self {
+    pub fn new(state: ClusterState) -> Self {
         Self {
-            current: ArcSwap::from_pointee(facts),
+            current: ArcSwap::from_pointee(state),
             changed: watch::Sender::default(),
         }
     }
 
-    /// The facts of this moment. Cheap, and never waits.
+    /// Returns the current state: cheap, and without waiting.
     #[must_use]
-    pub fn load(&self) -> Guard<Arc<Facts>> {
+    pub fn load(&self) -> Guard<Arc<ClusterState>> {
         self.current.load()
     }
 
-    /// Replaces parts. Two who replace different parts at once both succeed: `change` may run
-    /// again, on what the other one wrote.
-    pub fn update(&self, change: impl Fn(&mut Facts)) {
-        self.current.rcu(|facts| {
-            let mut facts = Facts::clone(facts);
-            change(&mut facts);
-            facts
+    /// Replaces parts of the state. `change` may run more than once: of two concurrent updates, the second
+    /// is repeated on the result of the first.
+    pub fn update(&self, change: impl Fn(&mut ClusterState)) {
+        self.current.rcu(|state| {
+            let mut state = ClusterState::clone(state);
+            change(&mut state);
+            state
         });
         self.changed.send_replace(());
     }
 
-    /// Tells of every change from now on.
+    /// Returns a receiver of every change from now on.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Waits until the facts are as `wanted`.
-    pub async fn until(&self, mut wanted: impl FnMut(&Facts) -> bool) {
+    /// Waits until the state is as `wanted`.
+    pub async fn until(&self, mut wanted: impl FnMut(&ClusterState) -> bool) {
         let mut changed = self.changed.subscribe();
         while !wanted(&self.load()) {
-            // The sender is part of `self`: it is there as long as this waits.
+            // Cannot fail: `self` holds the sender.
             let _ = changed.changed().await;
         }
     }
@@ -144,39 +144,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said_until_it_is_there() {
-        let live = LiveFacts::default();
+    fn everything_is_missing_until_its_first_list() {
+        let live = LiveState::default();
         assert_eq!(live.load().missing().len(), 2);
-        live.update(|facts| facts.nodes = Some(Arc::default()));
+        live.update(|state| state.nodes = Some(Arc::default()));
         assert_eq!(live.load().missing(), ["the namespaces are not known yet"]);
-        live.update(|facts| facts.namespaces = Some(Arc::default()));
+        live.update(|state| state.namespaces = Some(Arc::default()));
         assert!(live.load().missing().is_empty());
     }
 
     #[test]
-    fn facts_that_are_in_use_do_not_change() {
-        let live = LiveFacts::default();
+    fn a_loaded_state_does_not_change() {
+        let live = LiveState::default();
         let before = live.load();
-        live.update(|facts| facts.dead_mirrors = ["https://a".to_owned()].into());
+        live.update(|state| state.dead_mirrors = ["https://a".to_owned()].into());
         assert!(before.dead_mirrors.is_empty());
         assert_eq!(live.load().dead_mirrors.len(), 1);
     }
 
     #[test]
-    fn changes_of_different_parts_at_once_are_all_kept() {
-        let live = LiveFacts::default();
+    fn concurrent_updates_of_different_parts_are_all_kept() {
+        let live = LiveState::default();
         thread::scope(|scope| {
             scope.spawn(|| {
                 for i in 0..500 {
-                    live.update(|facts| facts.dead_mirrors = [i.to_string()].into());
+                    live.update(|state| state.dead_mirrors = [i.to_string()].into());
                 }
             });
             for _ in 0..500 {
-                live.update(|facts| facts.nodes = Some(Arc::default()));
+                live.update(|state| state.nodes = Some(Arc::default()));
             }
         });
-        let facts = live.load();
-        assert!(facts.nodes.is_some());
-        assert_eq!(facts.dead_mirrors.first().unwrap(), "499");
+        let state = live.load();
+        assert!(state.nodes.is_some());
+        assert_eq!(state.dead_mirrors.first().unwrap(), "499");
     }
 }

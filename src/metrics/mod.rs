@@ -20,7 +20,7 @@ use slipway_core::{
     nodes::{RuntimeKind, Snapshot},
 };
 
-use crate::cluster::state::Facts;
+use crate::cluster::state::ClusterState;
 use freshness::Freshness;
 use labels::{
     BuildLabels, ClaimLabels, MirrorLabels, OutcomeLabels, PortLabels, ProblemLabels,
@@ -34,7 +34,7 @@ const BUCKETS: [f64; 18] = [
     2.0, 5.0,
 ];
 
-/// All metrics. What [`Facts`] hold is read from them at each scrape, so that it cannot differ.
+/// All metrics. What [`ClusterState`] hold is read from them at each scrape, so that it cannot differ.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -120,7 +120,7 @@ impl Metrics {
         metrics
     }
 
-    /// The same, for a server whose facts come from files and never age.
+    /// The same, for a server whose cluster state comes from files and never ages.
     #[must_use]
     pub fn standalone() -> Self {
         let metrics = Self::new();
@@ -360,15 +360,15 @@ impl Metrics {
     ///
     /// # Errors
     /// Never: writing to a `String` does not fail.
-    pub fn encode(&self, facts: &Facts) -> Result<String, fmt::Error> {
-        if let Some(nodes) = &facts.nodes {
+    pub fn encode(&self, state: &ClusterState) -> Result<String, fmt::Error> {
+        if let Some(nodes) = &state.nodes {
             self.set_nodes(nodes);
         }
         self.set_snapshot_age();
         self.policy_reload_failed
-            .set(facts.policy_error.is_some().into());
-        self.set_mirrors(facts);
-        self.set_claims(facts);
+            .set(state.policy_error.is_some().into());
+        self.set_mirrors(state);
+        self.set_claims(state);
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -406,13 +406,13 @@ impl Metrics {
     }
 
     /// Only the mirrors that the policy names now, and only where they are probed.
-    fn set_mirrors(&self, facts: &Facts) {
+    fn set_mirrors(&self, state: &ClusterState) {
         self.mirrors.clear();
-        if !facts.mirrors_probed {
+        if !state.mirrors_probed {
             return;
         }
-        for mirror in facts.policy.registry_mirrors() {
-            let up = !facts
+        for mirror in state.policy.registry_mirrors() {
+            let up = !state
                 .dead_mirrors
                 .iter()
                 .any(|dead| dead == mirror.as_str());
@@ -424,11 +424,11 @@ impl Metrics {
     }
 
     /// By the profiles that the policy has now: what else stands in a claim's label is no name of ours.
-    fn set_claims(&self, facts: &Facts) {
+    fn set_claims(&self, state: &ClusterState) {
         self.claims.clear();
-        let Some(claims) = &facts.claims else { return };
+        let Some(claims) = &state.claims else { return };
         for claim in claims.iter() {
-            let known = facts.policy.profile(&claim.pool).map(|(name, _)| name);
+            let known = state.policy.profile(&claim.pool).map(|(name, _)| name);
             let profile = known.unwrap_or("unknown").to_owned();
             let state = claim.state().as_str();
             self.claims

@@ -1,5 +1,5 @@
 //! The webhook as a server: TLS, connections, routes, metrics. It knows nothing of decisions; it
-//! passes bytes to [`admit`](slipway_core::admission::admit) and facts with them.
+//! passes bytes to [`admit`](slipway_core::admission::admit) and the cluster state with them.
 
 mod body;
 mod connections;
@@ -31,7 +31,7 @@ use tracing::debug;
 
 use crate::{
     cache_claims::Leaser,
-    cluster::{events::Sink, state::LiveFacts},
+    cluster::{events::Sink, state::LiveState},
     metrics::{Metrics, Port},
     tls::{ClientCheck, ServingCertificate},
 };
@@ -75,7 +75,7 @@ pub struct Config {
     /// Who may connect to the webhook's port; everybody without it.
     pub clients: Option<Arc<ClientCheck>>,
     /// What is known of the cluster, and kept up to date by others.
-    pub facts: Arc<LiveFacts>,
+    pub state: Arc<LiveState>,
     /// What is counted, by this server and by others.
     pub metrics: Arc<Metrics>,
     /// What answers.
@@ -112,7 +112,7 @@ pub enum BindError {
 
 /// What all requests share.
 struct App {
-    facts: Arc<LiveFacts>,
+    state: Arc<LiveState>,
     evaluate: Evaluate,
     events: Option<Sink>,
     leaser: Option<Leaser>,
@@ -132,7 +132,7 @@ impl App {
             reasons.push("it is shutting down");
         }
         reasons.extend(self.certificate.not_ready_because());
-        reasons.extend(self.facts.load().missing());
+        reasons.extend(self.state.load().missing());
         reasons
     }
 }
@@ -190,7 +190,7 @@ impl Server {
         let metrics_listener = listen(config.metrics_listen)?;
         let tls = RustlsConfig::from_config(config.tls.server_config(config.clients)?);
         let app = App {
-            facts: config.facts,
+            state: config.state,
             evaluate: config.evaluate,
             events: config.events,
             leaser: config.leaser,

@@ -38,7 +38,7 @@ use super::{
     connections::{InTurn, Seat},
     duration, exposition, status,
 };
-use crate::{cluster::state::Facts, metrics::Problem};
+use crate::{cluster::state::ClusterState, metrics::Problem};
 
 /// Reviews of pods are some 15 KB. What takes longer than a turn is larger than this, in bytes.
 const LARGE: usize = 256 << 10;
@@ -93,7 +93,7 @@ async fn method_not_allowed(_: InTurn, request: Request) -> Response {
 async fn ready(_: InTurn, State(app): State<Arc<App>>) -> Response {
     let reasons = app.not_ready_because();
     if reasons.is_empty() {
-        let detail = app.facts.load().policy_error.as_ref().map_or_else(
+        let detail = app.state.load().policy_error.as_ref().map_or_else(
             || "ready".to_owned(),
             |error| format!("ready, with the last good policy: {error}"),
         );
@@ -107,7 +107,7 @@ async fn scrape(_: InTurn, State(app): State<Arc<App>>, headers: HeaderMap) -> R
     let certificate = &app.certificate;
     app.metrics
         .set_certificate(certificate.expires_at(), certificate.problem().is_some());
-    match app.metrics.encode(&app.facts.load()) {
+    match app.metrics.encode(&app.state.load()) {
         Ok(text) => {
             let (content_type, text) = exposition::negotiated(&headers, text);
             ([(CONTENT_TYPE, content_type)], text).into_response()
@@ -162,13 +162,13 @@ async fn answer(
     start: Instant,
     deadline: Instant,
 ) -> Result<Response, NotTaken> {
-    let facts = app.facts.load().clone();
-    let mut evaluated = evaluate(app, &body, &facts, None, deadline).await?;
+    let state = app.state.load().clone();
+    let mut evaluated = evaluate(app, &body, &state, None, deadline).await?;
     if let (Evaluated::Answer(answer), Some(leaser)) = (&evaluated, &app.leaser)
         && let Some(wish) = &answer.wish
     {
         let grant = leaser.lease(wish, deadline).await;
-        evaluated = evaluate(app, &body, &facts, Some(grant), deadline).await?;
+        evaluated = evaluate(app, &body, &state, Some(grant), deadline).await?;
     }
     match evaluated {
         Evaluated::Answer(answer) => {
@@ -205,26 +205,26 @@ enum Evaluated {
 async fn evaluate(
     app: &Arc<App>,
     body: &Bytes,
-    facts: &Arc<Facts>,
+    state: &Arc<ClusterState>,
     grant: Option<Grant>,
     deadline: Instant,
 ) -> Result<Evaluated, NotTaken> {
     if body.len() <= LARGE {
-        return Ok(evaluate_now(app, body, facts, grant.as_ref()));
+        return Ok(evaluate_now(app, body, state, grant.as_ref()));
     }
     let crowded = |_| NotTaken::Crowded;
     let turn = Arc::clone(&app.large).acquire_owned();
     let turn = timeout_at(deadline, turn).await.map_err(crowded)?;
-    let (app, body, facts) = (Arc::clone(app), body.clone(), Arc::clone(facts));
+    let (app, body, state) = (Arc::clone(app), body.clone(), Arc::clone(state));
     let looking = spawn_blocking(move || {
         let _turn = turn;
-        evaluate_now(&app, &body, &facts, grant.as_ref())
+        evaluate_now(&app, &body, &state, grant.as_ref())
     });
     Ok(looking.await.unwrap_or(Evaluated::Panicked))
 }
 
-fn evaluate_now(app: &App, body: &[u8], facts: &Facts, grant: Option<&Grant>) -> Evaluated {
-    let mut cluster = facts.cluster();
+fn evaluate_now(app: &App, body: &[u8], state: &ClusterState, grant: Option<&Grant>) -> Evaluated {
+    let mut cluster = state.cluster();
     cluster.pools.grant = grant;
     match catch_unwind(AssertUnwindSafe(|| (app.evaluate)(body, cluster))) {
         Ok(Ok(answer)) => Evaluated::Answer(Box::new(answer)),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 use slipway::{
     cache_claims::{self, Controller, Leaser, Pace},
-    cluster::state::{Facts, LiveFacts},
+    cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
 };
 use slipway_core::{
@@ -40,7 +40,7 @@ pub fn policy(settings: &str) -> Policy {
     .unwrap()
 }
 
-pub fn facts(policy: Policy) -> Facts {
+pub fn cluster_state(policy: Policy) -> ClusterState {
     let nodes = ["a", "b"].map(|zone| {
         serde_json::from_value(json!({
             "metadata": {"name": zone, "labels": {"topology.kubernetes.io/zone": zone}},
@@ -53,17 +53,17 @@ pub fn facts(policy: Policy) -> Facts {
         labels: [("slipway.io/inject".to_owned(), "enabled".to_owned())].into(),
         ..Namespace::default()
     };
-    Facts {
+    ClusterState {
         nodes: Some(Snapshot::new(nodes).into()),
         namespaces: Some(Namespaces::new([namespace]).into()),
         policy: policy.into(),
-        ..Facts::default()
+        ..ClusterState::default()
     }
 }
 
 /// A replica that follows the claims and leases them.
 pub struct Replica {
-    pub facts: Arc<LiveFacts>,
+    pub state: Arc<LiveState>,
     pub metrics: Arc<Metrics>,
     pub leaser: Leaser,
     client: kube::Client,
@@ -82,12 +82,12 @@ impl Replica {
     }
 
     pub async fn with(client: kube::Client, policy: Policy) -> Self {
-        let facts = Arc::new(LiveFacts::new(facts(policy)));
+        let state = Arc::new(LiveState::new(cluster_state(policy)));
         let metrics = Arc::new(Metrics::new());
-        let follow = cache_claims::follow(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
+        let follow = cache_claims::follow(client.clone(), Arc::clone(&state), Arc::clone(&metrics));
         let replica = Self {
-            leaser: Leaser::new(client.clone(), Arc::clone(&facts), Arc::clone(&metrics)),
-            facts,
+            leaser: Leaser::new(client.clone(), Arc::clone(&state), Arc::clone(&metrics)),
+            state,
             metrics,
             client,
             tasks: vec![tokio::spawn(follow)],
@@ -100,8 +100,8 @@ impl Replica {
 
     /// Waits for leases however busy the machine is.
     pub fn patient(mut self) -> Self {
-        let (facts, metrics) = (Arc::clone(&self.facts), Arc::clone(&self.metrics));
-        self.leaser = Leaser::new(self.client.clone(), facts, metrics).with_patience(PATIENCE);
+        let (state, metrics) = (Arc::clone(&self.state), Arc::clone(&self.metrics));
+        self.leaser = Leaser::new(self.client.clone(), state, metrics).with_patience(PATIENCE);
         self
     }
 
@@ -111,8 +111,8 @@ impl Replica {
     }
 
     pub fn lead_at(&mut self, pace: Pace) -> usize {
-        let (facts, metrics) = (Arc::clone(&self.facts), Arc::clone(&self.metrics));
-        let controller = Controller::new(self.client.clone(), facts, metrics, pace);
+        let (state, metrics) = (Arc::clone(&self.state), Arc::clone(&self.metrics));
+        let controller = Controller::new(self.client.clone(), state, metrics, pace);
         self.tasks.push(tokio::spawn(controller.lead()));
         self.tasks.len() - 1
     }
@@ -124,20 +124,21 @@ impl Replica {
 
     /// Waits until it knows the claims as wanted.
     pub async fn until(&self, mut wanted: impl FnMut(&Claims) -> bool) {
-        let known = |facts: &Facts| facts.claims.as_ref().is_some_and(|claims| wanted(claims));
-        let outcome = tokio::time::timeout(PATIENCE, self.facts.until(known)).await;
+        let known =
+            |state: &ClusterState| state.claims.as_ref().is_some_and(|claims| wanted(claims));
+        let outcome = tokio::time::timeout(PATIENCE, self.state.until(known)).await;
         outcome.expect("the claims never became as wanted");
     }
 
     /// Admits a pod as the server does. Returns the patched pod, and the warnings and audit
     /// annotations.
     pub async fn admit(&self, review: &Value) -> Admitted {
-        let facts = self.facts.load().clone();
+        let state = self.state.load().clone();
         let body = review.to_string();
-        let mut answer = admit(body.as_bytes(), facts.cluster()).unwrap();
+        let mut answer = admit(body.as_bytes(), state.cluster()).unwrap();
         if let Some(wish) = &answer.wish {
             let grant = self.leaser.lease(wish, Instant::now() + PATIENCE).await;
-            let mut cluster: Cluster<'_> = facts.cluster();
+            let mut cluster: Cluster<'_> = state.cluster();
             cluster.pools.grant = Some(&grant);
             answer = admit(body.as_bytes(), cluster).unwrap();
         }
@@ -145,7 +146,7 @@ impl Replica {
     }
 
     pub fn metric(&self, name: &str) -> u64 {
-        let text = self.metrics.encode(&self.facts.load()).unwrap();
+        let text = self.metrics.encode(&self.state.load()).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
             .trim()

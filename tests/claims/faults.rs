@@ -63,10 +63,10 @@ async fn an_answer_that_is_lost_is_no_claim() {
 #[tokio::test]
 async fn without_the_right_to_list_claims_pods_get_the_fallback() {
     let server = ApiServer::start();
-    let facts = super::cluster::facts(policy("claims: 5"));
-    assert!(facts.claims.is_none());
+    let state = super::cluster::cluster_state(policy("claims: 5"));
+    assert!(state.claims.is_none());
     let body = review("r1", "set").to_string();
-    let answer = slipway_core::admission::admit(body.as_bytes(), facts.cluster()).unwrap();
+    let answer = slipway_core::admission::admit(body.as_bytes(), state.cluster()).unwrap();
     let wish = answer.wish.unwrap();
     assert!(wish.candidates.is_none());
     drop(server);

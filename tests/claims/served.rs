@@ -34,7 +34,7 @@ impl Served {
         let identity = Identity::generate(&[], any.ip()).unwrap();
         let leaser = slipway::cache_claims::Leaser::new(
             server.client("served"),
-            Arc::clone(&replica.facts),
+            Arc::clone(&replica.state),
             Arc::clone(&replica.metrics),
         );
         let config = Config {
@@ -42,7 +42,7 @@ impl Served {
             metrics_listen: any,
             tls: identity.serving,
             clients: None,
-            facts: Arc::clone(&replica.facts),
+            state: Arc::clone(&replica.state),
             metrics: Arc::clone(&replica.metrics),
             evaluate: admit,
             events: None,

@@ -13,7 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use slipway::{
-    cluster::state::{Facts, LiveFacts},
+    cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
     server::{Config, Server, Shutdown},
     tls::Identity,
@@ -53,17 +53,17 @@ pub fn serve_until(
 ) -> (Served, Shutdown, JoinHandle<std::io::Result<()>>) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let identity = Identity::generate(&[], any.ip()).unwrap();
-    let facts = Facts {
+    let state = ClusterState {
         nodes: Some(cluster_file::example_nodes().unwrap().into()),
         namespaces: Some(cluster_file::example_namespaces().unwrap().into()),
-        ..Facts::default()
+        ..ClusterState::default()
     };
     let mut config = Config {
         listen: any,
         metrics_listen: any,
         tls: identity.serving,
         clients: None,
-        facts: LiveFacts::new(facts).into(),
+        state: LiveState::new(state).into(),
         metrics: Metrics::new().into(),
         evaluate: admit,
         events: None,

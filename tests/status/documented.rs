@@ -38,9 +38,9 @@ fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
 async fn every_key_of_the_status_is_documented_and_no_other() {
     let replica = Replica::start();
     replica.admit("ci", &runner("build-1")).await;
-    replica.facts.update(|facts| {
-        facts.policy_error = Some("unknown key".into());
-        facts.claims = Some(Arc::new(Claims::new([claim()])));
+    replica.state.update(|state| {
+        state.policy_error = Some("unknown key".into());
+        state.claims = Some(Arc::new(Claims::new([claim()])));
     });
     let mut known = BTreeSet::new();
     paths(&replica.get("/status").await.json(), "", &mut known);

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::replica::{Replica, facts, read, within};
+use crate::replica::{Replica, cluster_state, read, within};
 
 const POD: &str = "kind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n";
 
@@ -74,7 +74,7 @@ async fn the_webhooks_port_has_no_page() {
 
 #[tokio::test]
 async fn the_page_can_be_left_out_and_metrics_stay() {
-    let replica = Replica::start_as(facts(), |_| {}, Server::without_status_page);
+    let replica = Replica::start_as(cluster_state(), |_| {}, Server::without_status_page);
     for path in ["/", "/status", "/explain"] {
         assert_eq!(replica.get(path).await.status, StatusCode::NOT_FOUND);
     }
@@ -166,7 +166,7 @@ async fn a_body_that_is_too_large_is_read_to_its_end_and_refused() {
 
 #[tokio::test]
 async fn who_sends_slowly_loses_the_turn() {
-    let replica = Replica::start_with(facts(), |config| {
+    let replica = Replica::start_with(cluster_state(), |config| {
         config.request_timeout = std::time::Duration::from_millis(300);
     });
     let mut slow = TcpStream::connect(replica.page).await.unwrap();

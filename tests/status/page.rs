@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use slipway::cluster::state::Facts;
+use slipway::cluster::state::ClusterState;
 use slipway_core::cache::claims::Claims;
 
-use crate::replica::{Replica, claim, facts, runner};
+use crate::replica::{Replica, claim, cluster_state, runner};
 
 #[tokio::test]
 async fn a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod() {
@@ -142,7 +142,7 @@ async fn nodes_namespaces_and_the_policy_are_told() {
 
 #[tokio::test]
 async fn a_replica_that_is_not_ready_says_why_and_what_to_do() {
-    let replica = Replica::start_with(Facts::default(), |_| {});
+    let replica = Replica::start_with(ClusterState::default(), |_| {});
     let status = replica.get("/status").await.json();
     assert_eq!(status["ready"], false);
     assert_eq!(status["notReadyBecause"][0], "the nodes are not known yet");
@@ -165,11 +165,11 @@ async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
             .body
             .contains("Nothing needs attention")
     );
-    replica.facts.update(|facts| {
-        facts.policy_error = Some("policy.yaml: unknown key `mtuu`".into());
-        let mirrors = facts.policy.registry_mirrors();
-        facts.dead_mirrors = mirrors.iter().map(ToString::to_string).collect();
-        facts.mirrors_probed = true;
+    replica.state.update(|state| {
+        state.policy_error = Some("policy.yaml: unknown key `mtuu`".into());
+        let mirrors = state.policy.registry_mirrors();
+        state.dead_mirrors = mirrors.iter().map(ToString::to_string).collect();
+        state.mirrors_probed = true;
     });
     let status = replica.get("/status").await.json();
     assert_eq!(
@@ -197,8 +197,8 @@ async fn claims_of_pools_are_told_where_there_are_pools() {
     let replica = Replica::start();
     assert_eq!(replica.get("/status").await.json()["claims"], Value::Null);
     replica
-        .facts
-        .update(|facts| facts.claims = Some(Arc::new(Claims::new([claim()]))));
+        .state
+        .update(|state| state.claims = Some(Arc::new(Claims::new([claim()]))));
     let claim = replica.get("/status").await.json()["claims"][0].clone();
     assert_eq!(claim["state"], "leased");
     assert_eq!(claim["pod"], "build-*");
@@ -213,7 +213,7 @@ async fn claims_of_pools_are_told_where_there_are_pools() {
 
 #[tokio::test]
 async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
-    let mut many = facts();
+    let mut many = cluster_state();
     let namespace = |i| {
         format!(
             "---\nkind: Namespace\nmetadata: {{name: n{i:04}, labels: {{slipway.io/inject: enabled}}}}\n"

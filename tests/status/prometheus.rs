@@ -14,11 +14,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use slipway::cluster::state::Facts;
+use slipway::cluster::state::ClusterState;
 use slipway_core::cache::claims::Claims;
 use tokio::net::TcpStream;
 
-use crate::replica::{Replica, claim, example_pods, facts, read, within};
+use crate::replica::{Replica, claim, cluster_state, example_pods, read, within};
 
 const LABELS: &str = r#"job="slipway",namespace="slipway-system""#;
 
@@ -137,12 +137,12 @@ impl Prometheus {
     }
 }
 
-/// Facts of which every metric has something to tell.
-fn telling_facts() -> Facts {
-    let mut facts = facts();
-    facts.mirrors_probed = true;
-    facts.claims = Some(Claims::new([claim()]).into());
-    facts
+/// ClusterState of which every metric has something to tell.
+fn telling_state() -> ClusterState {
+    let mut state = cluster_state();
+    state.mirrors_probed = true;
+    state.claims = Some(Claims::new([claim()]).into());
+    state
 }
 
 async fn decide(replica: &Replica) {
@@ -157,7 +157,7 @@ async fn promtool_finds_nothing_to_complain_of() {
     let Some(promtool) = tool("promtool") else {
         return;
     };
-    let replica = Replica::start_with(telling_facts(), |_| {});
+    let replica = Replica::start_with(telling_state(), |_| {});
     decide(&replica).await;
     let metrics = replica.get("/metrics").await;
     let content_type = metrics.headers["content-type"].to_str().unwrap();
@@ -188,7 +188,7 @@ async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped()
     let Some(program) = tool("prometheus") else {
         return;
     };
-    let replica = Replica::start_with(telling_facts(), |_| {});
+    let replica = Replica::start_with(telling_state(), |_| {});
     let prometheus = Prometheus::start(&program, &replica);
     // Rates need a sample before and one after: what is decided first, every series, is scraped
     // before it is decided again.

@@ -12,7 +12,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use slipway::{
-    cluster::state::{Facts, LiveFacts},
+    cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
     server::{Config, Server, Shutdown},
     tls::Identity,
@@ -55,8 +55,8 @@ pub fn example_pods() -> Vec<String> {
 }
 
 /// What the example files say.
-pub fn facts() -> Facts {
-    Facts {
+pub fn cluster_state() -> ClusterState {
+    ClusterState {
         nodes: Some(cluster_file::nodes(&read(NODES), NODES).unwrap().into()),
         namespaces: Some(
             cluster_file::namespaces(&read(NAMESPACES), NAMESPACES)
@@ -64,7 +64,7 @@ pub fn facts() -> Facts {
                 .into(),
         ),
         policy: Policy::parse(&read(POLICY)).unwrap().into(),
-        ..Facts::default()
+        ..ClusterState::default()
     }
 }
 
@@ -73,7 +73,7 @@ pub struct Replica {
     webhook: SocketAddr,
     pub page: SocketAddr,
     ca_pem: String,
-    pub facts: Arc<LiveFacts>,
+    pub state: Arc<LiveState>,
     shutdown: Shutdown,
     end: JoinHandle<std::io::Result<()>>,
 }
@@ -94,27 +94,27 @@ impl Reply {
 
 impl Replica {
     pub fn start() -> Self {
-        Self::start_with(facts(), |_| {})
+        Self::start_with(cluster_state(), |_| {})
     }
 
-    pub fn start_with(facts: Facts, change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_as(facts, change, |server| server.named("slipway-0".to_owned()))
+    pub fn start_with(state: ClusterState, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(state, change, |server| server.named("slipway-0".to_owned()))
     }
 
     pub fn start_as(
-        facts: Facts,
+        state: ClusterState,
         change: impl FnOnce(&mut Config),
         finish: impl FnOnce(Server) -> Server,
     ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = Identity::generate(&[], any.ip()).unwrap();
-        let facts = Arc::new(LiveFacts::new(facts));
+        let state = Arc::new(LiveState::new(state));
         let mut config = Config {
             listen: any,
             metrics_listen: any,
             tls: identity.serving,
             clients: None,
-            facts: Arc::clone(&facts),
+            state: Arc::clone(&state),
             metrics: Metrics::standalone().into(),
             evaluate: admit,
             events: None,
@@ -130,7 +130,7 @@ impl Replica {
             webhook: server.address(),
             page: server.metrics_address(),
             ca_pem: identity.ca_pem,
-            facts,
+            state,
             shutdown: server.shutdown(),
             end: tokio::spawn(server.run()),
         }

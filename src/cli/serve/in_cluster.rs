@@ -21,7 +21,7 @@ use crate::{
     cluster::{
         events,
         leader::{Campaign, Leadership},
-        state::{Facts, LiveFacts},
+        state::{ClusterState, LiveState},
         watch,
     },
     metrics::Metrics,
@@ -138,7 +138,7 @@ impl InClusterArgs {
 #[derive(Clone)]
 struct Parts {
     client: Client,
-    facts: Arc<LiveFacts>,
+    state: Arc<LiveState>,
     metrics: Arc<Metrics>,
     serving: Arc<ServingCertificate>,
     shutdown: Shutdown,
@@ -152,17 +152,17 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let (policy, policy_text) = policy(args)?;
     let client = args.cluster.client.serving_client().await?;
     let metrics = Arc::new(Metrics::new());
-    let facts = Arc::new(LiveFacts::new(Facts {
+    let state = Arc::new(LiveState::new(ClusterState {
         policy: policy.into(),
         policy_load: policy_load(args),
-        ..Facts::default()
+        ..ClusterState::default()
     }));
     let serving = Arc::new(ServingCertificate::default());
     let (events, waiting) = events::Sink::new(Arc::clone(&metrics));
-    let leaser = Leaser::new(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
+    let leaser = Leaser::new(client.clone(), Arc::clone(&state), Arc::clone(&metrics));
     let config = args.server_config(
         Arc::clone(&serving),
-        Arc::clone(&facts),
+        Arc::clone(&state),
         Arc::clone(&metrics),
         Some(events),
         Some(leaser),
@@ -170,7 +170,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let server = args.bind(config)?.named(args.cluster.identity());
     let parts = Parts {
         client,
-        facts,
+        state,
         metrics,
         serving,
         shutdown: server.shutdown(),
@@ -203,26 +203,26 @@ impl Tasks {
         });
     }
 
-    /// What keeps the facts up to date.
+    /// What keeps the cluster state up to date.
     fn follow(&mut self, parts: &Parts, args: &ServeArgs, policy_text: String) {
         let Parts {
             client,
-            facts,
+            state,
             metrics,
             ..
         } = parts.clone();
-        self.spawn("watches", watch::cluster(client, facts, metrics));
+        self.spawn("watches", watch::cluster(client, state, metrics));
         if args.cluster.probe_mirrors {
-            let facts = Arc::clone(&parts.facts);
+            let state = Arc::clone(&parts.state);
             self.spawn("mirror probes", async move {
-                watch::mirrors::follow(&facts).await;
+                watch::mirrors::follow(&state).await;
             });
         }
         if let Some(path) = args.policy.clone() {
-            let Parts { facts, metrics, .. } = parts.clone();
+            let Parts { state, metrics, .. } = parts.clone();
             self.spawn("policy file", async move {
                 let every = watch::policy::EVERY;
-                watch::policy::follow(&path, policy_text, every, &facts, &metrics).await;
+                watch::policy::follow(&path, policy_text, every, &state, &metrics).await;
             });
         }
     }
@@ -251,11 +251,11 @@ impl Tasks {
         let options = own.certificates(args.tls_dir.as_deref());
         // Without certificates or pools to keep there is no leader, and no right to write a Lease.
         let by_files = own.certificates != certificates::Mode::Own;
-        let facts = Arc::clone(&parts.facts);
+        let state = Arc::clone(&parts.state);
         self.election = Some(tokio::spawn(async move {
             let needed = async {
                 if by_files {
-                    facts.until(|facts| facts.policy.has_pools()).await;
+                    state.until(|state| state.policy.has_pools()).await;
                 }
             };
             tokio::select! {
@@ -273,13 +273,13 @@ impl Tasks {
     fn keep_pools(&mut self, parts: &Parts, leadership: Leadership) {
         let Parts {
             client,
-            facts,
+            state,
             metrics,
             ..
         } = parts.clone();
-        let follow = cache_claims::follow(client.clone(), Arc::clone(&facts), Arc::clone(&metrics));
+        let follow = cache_claims::follow(client.clone(), Arc::clone(&state), Arc::clone(&metrics));
         self.spawn("claims", follow);
-        let lead = cache_claims::lead(client, leadership, facts, metrics);
+        let lead = cache_claims::lead(client, leadership, state, metrics);
         self.spawn("claims' controller", lead);
     }
 

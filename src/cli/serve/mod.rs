@@ -22,7 +22,7 @@ use crate::{
     cache_claims::Leaser,
     cluster::{
         events::Sink,
-        state::{LiveFacts, PolicyLoad},
+        state::{LiveState, PolicyLoad},
     },
     metrics::Metrics,
     server::{Config, Server, Shutdown, duration},
@@ -153,7 +153,7 @@ impl ServeArgs {
     fn server_config(
         &self,
         tls: Arc<ServingCertificate>,
-        facts: Arc<LiveFacts>,
+        state: Arc<LiveState>,
         metrics: Arc<Metrics>,
         events: Option<Sink>,
         leaser: Option<Leaser>,
@@ -163,7 +163,7 @@ impl ServeArgs {
             metrics_listen: self.metrics_listen,
             tls,
             clients: self.client_check()?,
-            facts,
+            state,
             metrics,
             evaluate: admit,
             events,

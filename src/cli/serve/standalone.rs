@@ -1,4 +1,4 @@
-//! `slipway serve --standalone`: no cluster, facts from files, certificates made at start.
+//! `slipway serve --standalone`: no cluster, the cluster state from files, certificates made at start.
 
 use std::{
     fmt::Write as _,
@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::{ServeArgs, end_on_signal, log, policy, policy_load};
 use crate::{
-    cluster::state::{Facts, LiveFacts},
+    cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
     server::Server,
     tls::Identity,
@@ -69,14 +69,14 @@ pub struct StandaloneArgs {
 /// # Errors
 /// When a file cannot be used or an address not be had.
 pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let facts = facts(args)?;
-    let words = FactsInWords::of(&facts);
+    let state = cluster_state(args)?;
+    let words = FactsInWords::of(&state);
     let tls_dir = args.tls_dir.clone().unwrap_or_else(|| TLS_DIR.into());
     let identity = Identity::generate(&args.standalone_args.tls_names, args.listen.ip())?;
     let metrics = Arc::new(Metrics::standalone());
     let server = args.bind(args.server_config(
         identity.serving,
-        LiveFacts::new(facts).into(),
+        LiveState::new(state).into(),
         metrics,
         None,
         None,
@@ -99,7 +99,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn facts(args: &ServeArgs) -> anyhow::Result<Facts> {
+fn cluster_state(args: &ServeArgs) -> anyhow::Result<ClusterState> {
     let nodes = match &args.standalone_args.nodes {
         Some(path) => cluster_file::nodes(&read(path)?, &path.display().to_string())?,
         None => cluster_file::example_nodes()?,
@@ -109,12 +109,12 @@ fn facts(args: &ServeArgs) -> anyhow::Result<Facts> {
         None => cluster_file::example_namespaces()?,
     };
     let (policy, _) = policy(args)?;
-    Ok(Facts {
+    Ok(ClusterState {
         nodes: Some(nodes.into()),
         namespaces: Some(namespaces.into()),
         policy: policy.into(),
         policy_load: policy_load(args),
-        ..Facts::default()
+        ..ClusterState::default()
     })
 }
 
@@ -133,7 +133,7 @@ fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// What a person wants to see first, and a command that works when pasted.
-fn summary(args: &ServeArgs, tls_dir: &Path, server: &Server, facts: &FactsInWords) -> String {
+fn summary(args: &ServeArgs, tls_dir: &Path, server: &Server, state: &FactsInWords) -> String {
     let name_of = |path: &Option<PathBuf>, built_in: &str| {
         path.as_ref()
             .map_or_else(|| built_in.to_owned(), |path| path.display().to_string())
@@ -174,18 +174,18 @@ See what it changes:
         version = env!("CARGO_PKG_VERSION"),
         address = server.address(),
         metrics = server.metrics_address(),
-        nodes = facts.nodes,
+        nodes = state.nodes,
         nodes_from = name_of(&args.standalone_args.nodes, cluster_file::EXAMPLE),
-        namespaces = facts.namespaces,
+        namespaces = state.namespaces,
         namespaces_from = name_of(&args.standalone_args.namespaces, cluster_file::EXAMPLE),
         policy = name_of(&args.policy, "built-in"),
-        profiles = facts.profiles,
+        profiles = state.profiles,
         ca = ca.display(),
     );
     text
 }
 
-/// What the summary says of the facts.
+/// What the summary says of the cluster state.
 struct FactsInWords {
     nodes: String,
     namespaces: usize,
@@ -193,15 +193,15 @@ struct FactsInWords {
 }
 
 impl FactsInWords {
-    fn of(facts: &Facts) -> Self {
-        let profiles: Vec<&str> = facts.policy.profile_names().collect();
+    fn of(state: &ClusterState) -> Self {
+        let profiles: Vec<&str> = state.policy.profile_names().collect();
         Self {
-            nodes: facts
+            nodes: state
                 .nodes
                 .as_deref()
                 .map(nodes_in_words)
                 .unwrap_or_default(),
-            namespaces: facts.namespaces.as_ref().map_or(0, |all| all.len()),
+            namespaces: state.namespaces.as_ref().map_or(0, |all| all.len()),
             profiles: profiles.join(", "),
         }
     }

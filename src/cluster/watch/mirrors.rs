@@ -15,7 +15,7 @@ use slipway_core::policy::values::MirrorUrl;
 use tokio::{net::TcpStream, time};
 use tracing::{info, warn};
 
-use crate::cluster::state::LiveFacts;
+use crate::cluster::state::LiveState;
 
 /// How often each mirror is probed.
 const EVERY: Duration = Duration::from_secs(15);
@@ -25,24 +25,24 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const DEAD_AFTER: u32 = 2;
 
 /// Probes the mirrors of the policy in force, for ever.
-pub async fn follow(facts: &LiveFacts) {
+pub async fn follow(state: &LiveState) {
     let mut probes = Probes::default();
     let mut ticks = time::interval(EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let mut policy = Arc::clone(&facts.load().policy);
+    let mut policy = Arc::clone(&state.load().policy);
     loop {
         // A changed policy may bring a mirror that was never probed.
         tokio::select! {
             _ = ticks.tick() => {}
-            () = facts.until(|facts| !Arc::ptr_eq(&facts.policy, &policy)) => {}
+            () = state.until(|state| !Arc::ptr_eq(&state.policy, &policy)) => {}
         }
-        policy = Arc::clone(&facts.load().policy);
+        policy = Arc::clone(&state.load().policy);
         let changed = probes.round(policy.registry_mirrors()).await;
-        if changed || !facts.load().mirrors_probed {
+        if changed || !state.load().mirrors_probed {
             let dead: Arc<[String]> = probes.dead().into();
-            facts.update(|facts| {
-                facts.dead_mirrors = Arc::clone(&dead);
-                facts.mirrors_probed = true;
+            state.update(|state| {
+                state.dead_mirrors = Arc::clone(&dead);
+                state.mirrors_probed = true;
             });
         }
     }

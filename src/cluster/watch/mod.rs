@@ -18,7 +18,7 @@ use kube::{Api, Client, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 use slipway_core::{k8s::namespace::Namespaces, nodes::NodeObject};
 
-use crate::{cluster::state::LiveFacts, metrics::Metrics};
+use crate::{cluster::state::LiveState, metrics::Metrics};
 
 /// Changes that come within this time are taken together.
 const GATHER: Duration = Duration::from_millis(200);
@@ -26,10 +26,10 @@ const GATHER: Duration = Duration::from_millis(200);
 const PAGE: u32 = 500;
 
 /// Watches nodes, namespaces, LimitRanges and ResourceQuotas, for ever.
-pub async fn cluster(client: Client, facts: Arc<LiveFacts>, metrics: Arc<Metrics>) {
+pub async fn cluster(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) {
     tokio::join!(
-        nodes::follow(client.clone(), &facts, &metrics),
-        namespaces::follow(client, &facts, &metrics),
+        nodes::follow(client.clone(), &state, &metrics),
+        namespaces::follow(client, &state, &metrics),
     );
 }
 

@@ -21,13 +21,13 @@ use super::{
     objects,
 };
 use crate::{
-    cluster::state::LiveFacts,
+    cluster::state::LiveState,
     metrics::{Metrics, Watched},
 };
 
 /// Follows all three, for ever. Nothing is published before each was listed: a namespace whose
 /// limits are unknown could get more than it admits.
-pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     let namespaces = Api::<objects::Namespace>::all(client.clone());
     let limits = Api::<objects::LimitRange>::all(client.clone());
     let quotas = Api::<objects::ResourceQuota>::all(client);
@@ -61,7 +61,7 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
             if std::mem::take(&mut first) {
                 info!(namespaces = namespaces.len(), "namespaces known");
             }
-            facts.update(|facts| facts.namespaces = Some(Arc::clone(&namespaces)));
+            state.update(|state| state.namespaces = Some(Arc::clone(&namespaces)));
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     objects::Node,
 };
 use crate::{
-    cluster::state::LiveFacts,
+    cluster::state::LiveState,
     metrics::{Metrics, Watched},
 };
 
@@ -32,7 +32,7 @@ impl Extend<Node> for Listing {
 }
 
 /// Follows the nodes, for ever.
-pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics) {
+pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     let mut changes = pin!(changes(Api::<Node>::all(client), Watched::Nodes, metrics));
     let mut inventory = Inventory::default();
     let mut first = true;
@@ -53,7 +53,7 @@ pub(super) async fn follow(client: Client, facts: &LiveFacts, metrics: &Metrics)
             } else {
                 debug!(nodes = snapshot.len(), "new snapshot of the nodes");
             }
-            facts.update(|facts| facts.nodes = Some(Arc::clone(&snapshot)));
+            state.update(|state| state.nodes = Some(Arc::clone(&snapshot)));
         }
     }
 }

@@ -13,7 +13,7 @@ use slipway_core::policy::Policy;
 use tokio::{fs, time};
 use tracing::{error, info, warn};
 
-use crate::{cluster::state::LiveFacts, metrics::Metrics};
+use crate::{cluster::state::LiveState, metrics::Metrics};
 
 /// How often the file is read. A kubelet takes up to a minute to bring a changed ConfigMap anyway.
 pub const EVERY: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ pub async fn follow(
     path: &Path,
     in_force: String,
     every: Duration,
-    facts: &LiveFacts,
+    state: &LiveState,
     metrics: &Metrics,
 ) {
     let mut file = PolicyFile::new(in_force);
@@ -38,12 +38,12 @@ pub async fn follow(
         let text = text.map_err(|error| format!("failed to read it: {error}"));
         if let Some(news) = file.read(text) {
             metrics.policy_reloaded(news.is_ok());
-            publish(path, news, facts);
+            publish(path, news, state);
         }
     }
 }
 
-fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
+fn publish(path: &Path, news: Result<Policy, String>, state: &LiveState) {
     let now = SystemTime::now();
     match news {
         Ok(policy) => {
@@ -52,10 +52,10 @@ fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
             }
             info!(path = %path.display(), "a changed policy is in force");
             let policy = Arc::new(policy);
-            facts.update(|facts| {
-                facts.policy = Arc::clone(&policy);
-                facts.policy_error = None;
-                facts.policy_load.in_force_since = Some(now);
+            state.update(|state| {
+                state.policy = Arc::clone(&policy);
+                state.policy_error = None;
+                state.policy_load.in_force_since = Some(now);
             });
         }
         Err(problem) => {
@@ -65,9 +65,9 @@ fn publish(path: &Path, news: Result<Policy, String>, facts: &LiveFacts) {
                 "the changed policy cannot be used; the last good one stays in force"
             );
             let problem: Arc<str> = problem.into();
-            facts.update(|facts| {
-                facts.policy_error = Some(Arc::clone(&problem));
-                facts.policy_load.refused_at = Some(now);
+            state.update(|state| {
+                state.policy_error = Some(Arc::clone(&problem));
+                state.policy_load.refused_at = Some(now);
             });
         }
     }

@@ -1,4 +1,4 @@
-//! What would be decided about a manifest, as `slipway explain --diff` says it, with the facts of
+//! What would be decided about a manifest, as `slipway explain --diff` says it, with the state of
 //! this moment.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::{
     html, json,
     page::{ExplainPage, Form, Outcome, PodView},
 };
-use crate::cluster::state::Facts;
+use crate::cluster::state::ClusterState;
 
 /// The largest manifest, in bytes: what an API server takes, and some comments.
 const MAX_MANIFEST: usize = 2 << 20;
@@ -115,7 +115,7 @@ pub(super) async fn form(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     };
     html(
         StatusCode::OK,
-        &ExplainPage::new(&app.facts.load(), &form, Outcome::None),
+        &ExplainPage::new(&app.state.load(), &form, Outcome::None),
     )
 }
 
@@ -131,11 +131,11 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
         Ok(bytes) => bytes,
         Err(not_taken) => return not_taken.into_response(),
     };
-    let facts = app.facts.load().clone();
+    let state = app.state.load().clone();
     // It goes on when the client has gone, and keeps its turn until then.
     let looking = spawn_blocking(move || {
         let _turn = turn;
-        respond(&facts, &parts, bytes)
+        respond(&state, &parts, bytes)
     });
     looking.await.unwrap_or_else(|_| {
         // The panic's message may quote the manifest.
@@ -143,16 +143,16 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
     })
 }
 
-fn respond(facts: &Facts, parts: &Parts, body: Vec<u8>) -> Response {
+fn respond(state: &ClusterState, parts: &Parts, body: Vec<u8>) -> Response {
     if let Some(form) = form_of(parts, &body) {
-        return page_of(facts, &form);
+        return page_of(state, &form);
     }
     let query = parts.uri.query().unwrap_or_default();
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let namespace = pairs.find_map(|(key, value)| (key == "namespace").then(|| value.into_owned()));
     match String::from_utf8(body) {
         Ok(manifest) => data_of(
-            facts,
+            state,
             &Form {
                 manifest,
                 namespace: namespace.unwrap_or_default(),
@@ -162,28 +162,28 @@ fn respond(facts: &Facts, parts: &Parts, body: Vec<u8>) -> Response {
     }
 }
 
-fn page_of(facts: &Facts, form: &Form) -> Response {
+fn page_of(state: &ClusterState, form: &Form) -> Response {
     let refused = |refusal: &Refusal| {
         let message = refusal.to_string();
-        let page = ExplainPage::new(facts, form, Outcome::Refused(&message));
+        let page = ExplainPage::new(state, form, Outcome::Refused(&message));
         html(refusal.status(), &page)
     };
     let items = match items(form) {
         Ok(items) => items,
         Err(refusal) => return refused(&refusal),
     };
-    match look(&items, facts) {
+    match look(&items, state) {
         Ok(pods) => {
-            let page = ExplainPage::new(facts, form, Outcome::Pods(&pods));
+            let page = ExplainPage::new(state, form, Outcome::Pods(&pods));
             html(StatusCode::OK, &page)
         }
         Err(refusal) => refused(&refusal),
     }
 }
 
-fn data_of(facts: &Facts, form: &Form) -> Response {
+fn data_of(state: &ClusterState, form: &Form) -> Response {
     let answer = items(form).and_then(|items| {
-        let pods = look(&items, facts)?;
+        let pods = look(&items, state)?;
         let diff: String = pods.iter().map(|pod| pod.diff.as_str()).collect();
         let reports: Vec<&Report<'_>> = pods.iter().map(|pod| &pod.report).collect();
         Ok(json(&serde_json::json!({"pods": reports, "diff": diff})))
@@ -226,9 +226,9 @@ fn items(form: &Form) -> Result<Vec<Item<'_>>, Refusal> {
 }
 
 /// What `slipway explain --diff` does.
-fn look<'a>(items: &'a [Item<'a>], facts: &'a Facts) -> Result<Vec<PodView<'a>>, Refusal> {
+fn look<'a>(items: &'a [Item<'a>], state: &'a ClusterState) -> Result<Vec<PodView<'a>>, Refusal> {
     let defect = |error: &dyn ToString| Refusal::Defect(error.to_string());
-    let cluster = facts.cluster();
+    let cluster = state.cluster();
     let changed = inject_all(items, cluster, |_, _| ()).map_err(|error| defect(&error))?;
     let mut views = Vec::new();
     for (item, changed) in items.iter().zip(&changed) {

@@ -37,7 +37,7 @@ use decisions::Decisions;
 use page::{Overview, STYLE};
 use report::Status;
 
-/// What the page keeps beside the facts.
+/// What the page keeps besides the cluster state.
 #[derive(Debug)]
 pub(super) struct State {
     /// The last decisions.

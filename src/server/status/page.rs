@@ -10,7 +10,7 @@ use super::{
     report::{DecisionStatus, Status},
     words::in_words,
 };
-use crate::cluster::state::Facts;
+use crate::cluster::state::ClusterState;
 
 /// The style of all pages.
 pub(super) const STYLE: &str = include_str!("style.css");
@@ -277,8 +277,8 @@ impl<'a> ExplainPage<'a> {
     }
 
     /// The form as it was sent, and what came of it.
-    pub(super) fn new(facts: &'a Facts, form: &'a Form, outcome: Outcome<'a>) -> Self {
-        let all = facts.namespaces.iter().flat_map(|known| known.iter());
+    pub(super) fn new(state: &'a ClusterState, form: &'a Form, outcome: Outcome<'a>) -> Self {
+        let all = state.namespaces.iter().flat_map(|known| known.iter());
         let opted_in = all.filter(|namespace| namespace.is_enabled());
         let mut namespaces: Vec<&str> = opted_in.map(|n| n.name.as_str()).collect();
         namespaces.sort_unstable();

@@ -13,7 +13,7 @@ use slipway_core::{
 };
 
 use super::{attention::Attention, decisions::Decided};
-use crate::{cluster::state::Facts, server::App};
+use crate::{cluster::state::ClusterState, server::App};
 
 /// The state of one replica. Keys are added over time, never renamed or removed; `docs/status.md`
 /// says what each means.
@@ -170,7 +170,7 @@ pub(super) struct DecisionStatus {
 impl Status {
     /// The state of this moment.
     pub(super) fn of(app: &App) -> Self {
-        let facts = app.facts.load();
+        let state = app.state.load();
         let now = SystemTime::now();
         let mut status = Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -181,13 +181,13 @@ impl Status {
             ready: true,
             not_ready_because: app.not_ready_because(),
             attention: Vec::new(),
-            policy: PolicyStatus::of(&facts),
-            mirrors: mirrors(&facts),
+            policy: PolicyStatus::of(&state),
+            mirrors: mirrors(&state),
             certificate: CertificateStatus::of(app, now),
             watches: app.metrics.watch_ages().map(WatchStatus::of).collect(),
-            nodes: facts.nodes.as_deref().map(NodesStatus::of),
-            namespaces: NamespacesStatus::of(&facts),
-            claims: claims(&facts),
+            nodes: state.nodes.as_deref().map(NodesStatus::of),
+            namespaces: NamespacesStatus::of(&state),
+            claims: claims(&state),
             decisions_since_start: app.status.decisions.total(),
             decisions: app
                 .status
@@ -204,15 +204,15 @@ impl Status {
 }
 
 impl PolicyStatus {
-    fn of(facts: &Facts) -> Self {
-        let (policy, load) = (&facts.policy, &facts.policy_load);
+    fn of(state: &ClusterState) -> Self {
+        let (policy, load) = (&state.policy, &state.policy_load);
         let profiles = policy
             .profile_names()
             .filter_map(|name| policy.profile(name));
         Self {
             file: load.file.as_deref().map(str::to_owned),
             in_force_since: load.in_force_since.map(seconds),
-            error: facts.policy_error.as_deref().map(str::to_owned),
+            error: state.policy_error.as_deref().map(str::to_owned),
             refused_at: load.refused_at.map(seconds),
             warnings: policy.warnings(),
             profiles: profiles.map(ProfileStatus::of).collect(),
@@ -298,13 +298,13 @@ impl NodesStatus {
 }
 
 impl NamespacesStatus {
-    fn of(facts: &Facts) -> Option<Self> {
-        let namespaces = facts.namespaces.as_deref()?;
+    fn of(state: &ClusterState) -> Option<Self> {
+        let namespaces = state.namespaces.as_deref()?;
         let all = namespaces.iter();
         let mut opted_in: Vec<&Namespace> =
             all.filter(|namespace| namespace.is_enabled()).collect();
         opted_in.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let status = |namespace| NamespaceStatus::of(namespace, &facts.policy);
+        let status = |namespace| NamespaceStatus::of(namespace, &state.policy);
         Some(Self {
             known: namespaces.len(),
             opted_in: opted_in.into_iter().map(status).collect(),
@@ -349,19 +349,19 @@ impl DecisionStatus {
     }
 }
 
-fn mirrors(facts: &Facts) -> Vec<MirrorStatus> {
-    let is_dead = |url: &str| facts.dead_mirrors.iter().any(|dead| dead == url);
-    let mirrors = facts.policy.registry_mirrors().into_iter();
+fn mirrors(state: &ClusterState) -> Vec<MirrorStatus> {
+    let is_dead = |url: &str| state.dead_mirrors.iter().any(|dead| dead == url);
+    let mirrors = state.policy.registry_mirrors().into_iter();
     mirrors
         .map(|mirror| MirrorStatus {
             url: mirror.to_string(),
-            up: facts.mirrors_probed.then(|| !is_dead(mirror.as_str())),
+            up: state.mirrors_probed.then(|| !is_dead(mirror.as_str())),
         })
         .collect()
 }
 
-fn claims(facts: &Facts) -> Option<Vec<ClaimStatus>> {
-    let claims = facts.claims.as_deref()?;
+fn claims(state: &ClusterState) -> Option<Vec<ClaimStatus>> {
+    let claims = state.claims.as_deref()?;
     let status = |claim: &Claim| ClaimStatus {
         namespace: claim.namespace.clone(),
         name: claim.name.clone(),
