@@ -14,8 +14,6 @@
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -26,8 +24,8 @@ use std::{
 
 use serde_json::json;
 use slipway_core::{admission::admit, nodes::Snapshot};
-use support::{
-    cluster_state, fleets,
+use slipway_testkit::{
+    fleets::{self, cluster_state},
     reviews::{Size, review, review_with},
     table::Table,
 };

@@ -12,12 +12,6 @@
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
-#[allow(dead_code, reason = "the tests use the rest")]
-#[path = "../tests/claims/cluster.rs"]
-mod cluster;
-#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
-#[path = "../tests/apiserver/harness/mod.rs"]
-mod harness;
 use std::{
     fs, thread,
     time::{Duration, Instant},
@@ -33,9 +27,11 @@ use kube::{
 use serde_json::{Value, json};
 use slipway::cache_claims::claim_of;
 use slipway_core::{admission::admit, cache::claims::Claim};
-use slipway_testkit::api_server::ApiServer;
-
-use cluster::{Replica, policy, review};
+use slipway_testkit::{
+    api_server::ApiServer,
+    claims::{Replica, policy, review},
+    kube_apiserver,
+};
 
 const NAMESPACE: &str = "ci";
 /// Claims of the pool, and leases of one round.
@@ -71,7 +67,7 @@ async fn main() {
     let in_memory = ApiServer::start();
     measure("in memory", [in_memory.client("a"), in_memory.client("b")]).await;
     // Whether it is there is said where it is looked for.
-    if let Some(real) = harness::Cluster::start("leases").await {
+    if let Some(real) = kube_apiserver::Cluster::start("leases").await {
         real.namespace(NAMESPACE, json!({})).await;
         let kubeconfig = real.directory().join("admin.kubeconfig");
         let clients = [client(&kubeconfig).await, client(&kubeconfig).await];

@@ -10,8 +10,6 @@
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::hint::black_box;
 
 use allocation_counter::measure;
@@ -19,8 +17,8 @@ use slipway_core::{
     admission::admit,
     nodes::{Inventory, Snapshot},
 };
-use support::{
-    cluster_state, fleets,
+use slipway_testkit::{
+    fleets::{self, cluster_state},
     reviews::{Size, review},
     table::Table,
 };

@@ -10,8 +10,6 @@
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
-mod support;
-
 use std::{
     fs,
     hint::black_box,
@@ -39,10 +37,11 @@ use slipway_core::{
     patch::operations,
     recognise::recognise,
 };
-use support::{
-    bare, cluster_state, fleets,
+use slipway_testkit::{
+    fleets::{self, cluster_state},
     reviews::{Size, review, review_with},
     table::Table,
+    yardstick,
 };
 
 const FLEETS: [usize; 4] = [10, 1_000, 10_000, 100_000];
@@ -77,7 +76,7 @@ fn by_size(criterion: &mut Criterion) {
             b.iter(|| serde_json::from_slice::<IgnoredAny>(black_box(&bytes)).unwrap());
         });
         group.bench_function("bare borrowed parse", |b| {
-            b.iter(|| serde_json::from_slice::<bare::Review<'_>>(black_box(&bytes)).unwrap());
+            b.iter(|| serde_json::from_slice::<yardstick::Review<'_>>(black_box(&bytes)).unwrap());
         });
         group.bench_function("serde_json Value", |b| {
             b.iter(|| serde_json::from_slice::<Value>(black_box(&bytes)).unwrap());

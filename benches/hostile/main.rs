@@ -1,5 +1,5 @@
 //! What a well-behaved client sees while others attack: how long its calls take alone, and beside each
-//! of the attacks in `tests/hostile`.
+//! of the attacks of the tests.
 //!
 //! `cargo bench --bench hostile` needs taskset and chrt (Debian: util-linux), and two processors to
 //! itself: one for the server, one for the clients. On theirs the attacker gets what the well-behaved
@@ -14,17 +14,6 @@
     reason = "a benchmark that meets the unexpected should stop there"
 )]
 
-#[path = "../../tests/hostile/attacks/mod.rs"]
-mod attacks;
-#[path = "../../tests/hostile/neighbour.rs"]
-#[allow(dead_code, reason = "the tests call until an attack is over")]
-mod neighbour;
-#[path = "../../tests/hostile/served.rs"]
-#[allow(dead_code, reason = "the tests have the server in their own process")]
-mod served;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::{
     env, fs,
     net::SocketAddr,
@@ -33,14 +22,16 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{runtime::Runtime, time};
-
-use neighbour::{CALLS_A_CONNECTION, connect, percentile, review};
-use served::Served;
-use support::{
+use slipway_testkit::{
+    hostile::{
+        attacks,
+        neighbour::{CALLS_A_CONNECTION, connect, percentile, review},
+        served::Served,
+    },
     process::{CLIENT_CPU, Server, tls_dir},
     table::Table,
 };
+use tokio::{runtime::Runtime, time};
 
 /// The first argument of a process that attacks.
 const ATTACK: &str = "--attack";

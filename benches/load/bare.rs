@@ -19,7 +19,7 @@ use axum_server::{
 use serde_json::{Value, json};
 use slipway::tls::Identity;
 
-use super::support::process::{Server, free_port};
+use slipway_testkit::process::{Server, free_port};
 
 /// The first argument of a process that is a bare server.
 pub const SERVE: &str = "--serve";
@@ -63,7 +63,7 @@ pub fn start(kind: Kind) -> Server {
     let port = free_port();
     let program = env::current_exe().unwrap();
     let arguments = [SERVE, kind.name(), &port.to_string()].map(ToOwned::to_owned);
-    Server::start(&program.display().to_string(), &arguments, port, || {
+    Server::start(&program, &arguments, port, || {
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     })
 }

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::support::process::{CLIENT_CPU, Server};
+use slipway_testkit::process::{CLIENT_CPU, Server};
 
 /// How many connections ask at once. An API server keeps fewer.
 pub const CONNECTIONS: u32 = 16;

@@ -14,17 +14,16 @@
 
 mod bare;
 mod client;
-#[path = "../support/mod.rs"]
-mod support;
 mod watched;
 
 use std::{env, process::Command, time::Duration};
 
 use client::{Load, Protocol};
-use support::{
-    process::{Server, scratch},
+use slipway_testkit::{
+    process::Server,
     reviews::{Size, review},
     table::Table,
+    workspace::scratch,
 };
 
 /// Each server is asked so often in each protocol; the median counts.

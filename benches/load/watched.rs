@@ -4,13 +4,12 @@
 use std::{fs, time::Duration};
 
 use serde_json::json;
-use slipway_testkit::api_server::ApiServer;
+use slipway_testkit::{api_server::ApiServer, fleets, process::Server, table::Table};
 use tokio::runtime::Runtime;
 
 use super::{
     client::{Load, Protocol},
     megabytes,
-    support::{fleets, process::Server, table::Table},
 };
 
 const NODES: usize = 5_000;

@@ -3,11 +3,23 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`api_server`] | a Kubernetes API server in memory, whose faults a test scripts |
+//! | [`claims`] | replicas that lease the claims of a pool from it |
+//! | [`fleets`] | nodes of a large cluster |
+//! | [`hostile`] | hostile clients, the server that they attack, a well-behaved client beside them |
+//! | [`kube_apiserver`] | a real kube-apiserver and etcd, with Slipway's chart installed |
+//! | [`kubelet`] | a stand-in for the kubelet: runs dockerd as a patched pod says |
+//! | [`machine`] | what runs dockerd: programs, a node's directories, an image |
+//! | [`process`] | `slipway serve` as a process, with its processor time and memory |
+//! | [`reviews`] | AdmissionReviews of several sizes |
+//! | [`table`] | tables of results, in Markdown |
+//! | [`workspace`] | the repository's files, and what cargo has built |
+//! | [`yardstick`] | the shortest parse of a review that a webhook could do |
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::return_self_not_must_use,
@@ -16,3 +28,16 @@
 )]
 
 pub mod api_server;
+pub mod claims;
+pub mod fleets;
+pub mod hostile;
+pub mod kube_apiserver;
+#[cfg(target_os = "linux")]
+pub mod kubelet;
+#[cfg(target_os = "linux")]
+pub mod machine;
+pub mod process;
+pub mod reviews;
+pub mod table;
+pub mod workspace;
+pub mod yardstick;

@@ -1,0 +1,61 @@
+//! Requests over HTTP/1.1 that are slow or without end.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::hostile::served::{ATTACKER, HTTP_1, Served, within};
+
+const DRIP: Duration = Duration::from_millis(50);
+
+/// One head whose header has no end, and one whose headers have none.
+pub async fn endless_heads(served: &Served) {
+    for line in [
+        format!("x: {}\r\n", "y".repeat(1 << 16)),
+        "a: b\r\n".to_owned(),
+    ] {
+        let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+        stream
+            .write_all(b"POST /mutate HTTP/1.1\r\nhost: localhost\r\n")
+            .await
+            .unwrap();
+        within(async { while stream.write_all(line.as_bytes()).await.is_ok() {} }).await;
+    }
+}
+
+/// A hundred heads and a hundred bodies, byte by byte, until the server has enough of them.
+pub async fn dripping(served: &Served) {
+    let heads = join_all((0..100).map(|_| drip(served, "POST /mutate HTTP/1.1\r\nx: ")));
+    let bodies = join_all((0..100).map(|_| {
+        drip(
+            served,
+            "POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n{",
+        )
+    }));
+    tokio::join!(heads, bodies);
+}
+
+async fn drip(served: &Served, head: &str) {
+    let stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let mut pace = tokio::time::interval(DRIP);
+    let writing = async {
+        write.write_all(head.as_bytes()).await?;
+        loop {
+            pace.tick().await;
+            write.write_all(b"x").await?;
+            write.flush().await?;
+        }
+    };
+    let mut answer = Vec::new();
+    let reading = read.read_to_end(&mut answer);
+    let ended: Result<(), std::io::Error> = within(async {
+        tokio::select! {
+            ended = writing => ended,
+            ended = reading => ended.map(|_| ()),
+        }
+    })
+    .await;
+    drop(ended);
+}

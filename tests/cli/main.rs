@@ -1,0 +1,12 @@
+//! The commands of the program, as a shell runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+
+mod cluster;
+mod files;

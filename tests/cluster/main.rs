@@ -1,0 +1,15 @@
+//! Slipway in a cluster that an API server in memory plays: watches, leadership, claims, certificates.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+
+mod certificates;
+mod claims;
+mod leader;
+mod serve;
+mod watch;

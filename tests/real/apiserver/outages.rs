@@ -1,0 +1,153 @@
+//! What goes wrong in clusters, under load: no pod's creation fails, or waits, for Slipway's sake.
+
+use serde_json::json;
+
+use super::{
+    fixture::status,
+    harness::{Signal, eventually, pods},
+    place::{Place, count, pod},
+};
+
+#[tokio::test]
+async fn pods_are_admitted_as_they_came_while_slipway_is_gone() {
+    let Some(place) = Place::new("gone").await else {
+        return;
+    };
+    let mut replica = place.release.start_one().await;
+    place.until_patched().await;
+    replica.end(Signal::Kill).await;
+    let before = place.failed_open().await;
+    let load = place.load();
+    load.go_on().await;
+    // Neither a refused connection nor a Service without an address does harm.
+    place.release.route_to([]);
+    load.go_on().await;
+    let (patched, plain) = count(load.end().await);
+    assert_eq!(patched, 0);
+    assert!(place.failed_open().await - before >= plain);
+    place.assert_nothing_waited().await;
+
+    // It comes back, and is asked again.
+    let _replica = place.release.start_one().await;
+    place.until_patched().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_ends_in_order_loses_no_request() {
+    let Some(place) = Place::new("rollout").await else {
+        return;
+    };
+    let (mut old, mut stays) = (place.release.start("a"), place.release.start("b"));
+    old.until_ready().await;
+    stays.until_ready().await;
+    place.release.route_to([&old, &stays]);
+    place.until_patched().await;
+    let before = place.failed_open().await;
+    let load = place.load();
+    load.go_on().await;
+    // As in rolling updates: one goes, another one takes its place.
+    for name in ["c", "d", "e", "f"] {
+        place.release.route_to([&stays]);
+        old.end(Signal::Term).await;
+        load.go_on().await;
+        let new = place.release.start(name);
+        new.until_ready().await;
+        place.release.route_to([&stays, &new]);
+        load.go_on().await;
+        old = std::mem::replace(&mut stays, new);
+    }
+    let (_, plain) = count(load.end().await);
+    assert_eq!(plain, 0);
+    assert_eq!(place.failed_open().await, before);
+    place.assert_nothing_waited().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_dies_holds_nobody_up() {
+    let Some(place) = Place::new("death").await else {
+        return;
+    };
+    let (a, mut b) = (place.release.start("a"), place.release.start("b"));
+    a.until_ready().await;
+    b.until_ready().await;
+    place.release.route_to([&a, &b]);
+    place.until_patched().await;
+    let load = place.load();
+    load.go_on().await;
+    b.end(Signal::Kill).await;
+    // The Service leads to nowhere for a while, half of the time.
+    load.go_on().await;
+    place.release.route_to([&a]);
+    place.until_patched().await;
+    load.go_on().await;
+    let (patched, _) = count(load.end().await);
+    assert!(patched > 0);
+    place.assert_nothing_waited().await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() {
+    let Some(place) = Place::new("frozen").await else {
+        return;
+    };
+    let mut replica = place.release.start_one().await;
+    place.until_patched().await;
+    let before = place.failed_open().await;
+    replica.send(Signal::Stop);
+    // Neither one that comes over an open connection, nor one for which a new one is made.
+    let (path, pod) = (pods::dry_run("ci"), pod());
+    let create = || place.api.post(&path, &pod);
+    let (one, another) = tokio::join!(create(), create());
+    for reply in [one, another] {
+        assert_eq!(status(&reply.ok()), None);
+    }
+    assert_eq!(place.failed_open().await, before + 2);
+    replica.send(Signal::Continue);
+    place.until_patched().await;
+}
+
+#[tokio::test]
+async fn the_api_server_restarts_under_load() {
+    let Some(mut place) = Place::new("restart").await else {
+        return;
+    };
+    let replica = place.release.start_one().await;
+    place.until_patched().await;
+    let load = place.load();
+    load.go_on().await;
+    for signal in [Signal::Term, Signal::Kill] {
+        place.assert_nothing_waited().await;
+        place.cluster.stop(signal).await;
+        load.go_on().await;
+        // With what was known last it serves on.
+        replica.until_ready().await;
+        place.cluster.restart().await;
+        place.until_patched().await;
+        load.go_on().await;
+    }
+    place.assert_nothing_waited().await;
+    // For its own end the API server may answer with errors. None of them is about the webhook.
+    for reply in load.end().await.into_iter().flatten() {
+        let message = reply.message();
+        assert!(reply.is_ok() || !message.contains("webhook"), "{message}");
+    }
+    let problems = replica.metric("slipway_admission_problems_total").await;
+    assert!(problems < 0.5, "{problems}");
+    // What happened is in the log once, with what it means; a library's lines would not say of what.
+    let log = replica.log();
+    assert!(
+        log.contains("watch lost; what was known stays in force"),
+        "{log}"
+    );
+    assert!(!log.contains("\"message\":\"failed with "), "{log}");
+
+    // What came after is known: the watches go on.
+    let labels = json!({"slipway.io/inject": "enabled", "slipway.io/profile": "added"});
+    place.cluster.namespace("later", labels).await;
+    eventually("the new namespace to be known", async || {
+        let reply = place.api.post(&pods::dry_run("later"), &pod()).await;
+        let status = status(&reply.body)?;
+        (status["profile"] == "added").then_some(())
+    })
+    .await;
+}

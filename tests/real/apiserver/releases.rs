@@ -1,0 +1,104 @@
+//! The release as helm and GitOps tools install, upgrade and remove it: what Slipway wrote stays.
+
+use serde_json::{Value, json};
+
+use super::{
+    certificates::CONFIGURATION,
+    harness::apply,
+    place::{Place, count},
+};
+
+/// The release as the next version's values would have it.
+fn changed() -> Value {
+    let mut values = Place::values();
+    values["webhook"]["annotations"] = json!({"team": "ci"});
+    values["webhook"]["excludeNamespaces"] = json!(["flux-system"]);
+    values["policy"]["profiles"]["later"] = json!({"dind": {"registryMirrors": []}});
+    values
+}
+
+#[tokio::test]
+async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() {
+    let Some(place) = Place::by_helm("helm").await else {
+        return;
+    };
+    let (a, b) = (place.release.start("a"), place.release.start("b"));
+    a.until_ready().await;
+    b.until_ready().await;
+    place.release.route_to([&a, &b]);
+    place.until_patched().await;
+    let trusted = place.ca_bundle().await;
+    let before = place.failed_open().await;
+    let load = place.load();
+    load.go_on().await;
+
+    let upgrade = ["upgrade", "slipway", "charts/slipway", "--values=-"];
+    let helm = |values| place.release.helm(&place.cluster, &upgrade, values);
+    assert_eq!(helm(changed()), None);
+    let configuration = place.api.get(CONFIGURATION).await.ok();
+    assert_eq!(configuration["metadata"]["annotations"]["team"], "ci");
+    assert_eq!(place.ca_bundle().await, trusted);
+    load.go_on().await;
+
+    // A GitOps tool that takes over, and owns what it renders.
+    let mut objects = place.release.rendered(Place::values());
+    objects.retain(|object| object["kind"] == "MutatingWebhookConfiguration");
+    apply(&place.cluster, &objects);
+    assert_eq!(place.ca_bundle().await, trusted);
+    load.go_on().await;
+
+    let (_, plain) = count(load.end().await);
+    assert_eq!(plain, 0);
+    assert_eq!(place.failed_open().await, before);
+    place.assert_nothing_waited().await;
+}
+
+#[tokio::test]
+async fn what_is_left_after_an_uninstall_is_what_the_documents_say() {
+    let Some(place) = Place::by_helm("removed").await else {
+        return;
+    };
+    let replica = place.release.start_one().await;
+    place.until_patched().await;
+    let load = place.load();
+    load.go_on().await;
+    let uninstall = ["uninstall", "slipway"];
+    assert_eq!(
+        place.release.helm(&place.cluster, &uninstall, json!({})),
+        None
+    );
+    load.go_on().await;
+    drop(replica);
+    load.go_on().await;
+    // Pods are created all the time, from some moment on without us.
+    let (patched, plain) = count(load.end().await);
+    assert!(patched > 0 && plain > 0, "{patched} {plain}");
+    place.assert_nothing_waited().await;
+
+    let kinds = "all,configmaps,secrets,serviceaccounts,leases,roles,rolebindings,clusterroles,\
+                 clusterrolebindings,mutatingwebhookconfigurations,priorityclasses,networkpolicies,\
+                 poddisruptionbudgets";
+    let kubectl = |arguments: &[&str]| {
+        let output = place.cluster.kubectl().args(arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let left = kubectl(&["get", kinds, "--all-namespaces", "--output=name"]);
+    let mut left: Vec<&str> = left
+        .lines()
+        .filter(|name| name.contains("slipway"))
+        .collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        ["lease.coordination.k8s.io/slipway", "secret/slipway-tls"]
+    );
+    let namespace = ["--namespace", "slipway-system"];
+    for command in [
+        ["delete", "secret", "slipway-tls"],
+        ["delete", "lease", "slipway"],
+    ] {
+        kubectl(&[&namespace[..], &command].concat());
+    }
+}

@@ -1,0 +1,221 @@
+//! The release's service account: what it may do is enough, and no more.
+
+use serde_json::{Value, json};
+
+use super::{
+    fixture::installed,
+    harness::{apply, eventually, pods},
+};
+
+const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
+
+/// (verb, group, resource, namespace, name)
+type Right = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const WEBHOOKS: &str = "admissionregistration.k8s.io";
+
+const NEEDED: [Right; 9] = [
+    ("list", "", "nodes", "", ""),
+    ("watch", "", "namespaces", "", ""),
+    ("watch", "", "limitranges", "", ""),
+    ("create", "events.k8s.io", "events", "any", ""),
+    (
+        "get",
+        WEBHOOKS,
+        "mutatingwebhookconfigurations",
+        "",
+        "slipway",
+    ),
+    (
+        "patch",
+        WEBHOOKS,
+        "mutatingwebhookconfigurations",
+        "",
+        "slipway",
+    ),
+    ("update", "", "secrets", "slipway-system", "slipway-tls"),
+    (
+        "create",
+        "coordination.k8s.io",
+        "leases",
+        "slipway-system",
+        "",
+    ),
+    (
+        "update",
+        "coordination.k8s.io",
+        "leases",
+        "slipway-system",
+        "slipway",
+    ),
+];
+
+const REFUSED: [Right; 16] = [
+    ("get", "", "secrets", "any", ""),
+    ("list", "", "secrets", "", ""),
+    ("list", "", "secrets", "slipway-system", ""),
+    ("get", "", "secrets", "slipway-system", "other"),
+    ("get", "", "secrets", "any", "slipway-tls"),
+    ("create", "", "secrets", "any", ""),
+    ("get", "", "pods", "any", ""),
+    ("create", "", "pods", "slipway-system", ""),
+    ("patch", "", "nodes", "", "any"),
+    ("patch", "", "namespaces", "", "any"),
+    ("get", "", "configmaps", "any", ""),
+    (
+        "patch",
+        WEBHOOKS,
+        "mutatingwebhookconfigurations",
+        "",
+        "other",
+    ),
+    ("create", WEBHOOKS, "mutatingwebhookconfigurations", "", ""),
+    (
+        "patch",
+        WEBHOOKS,
+        "validatingwebhookconfigurations",
+        "",
+        "slipway",
+    ),
+    (
+        "create",
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        "",
+        "",
+    ),
+    (
+        "update",
+        "coordination.k8s.io",
+        "leases",
+        "kube-system",
+        "any",
+    ),
+];
+
+#[tokio::test]
+async fn the_account_may_do_what_it_needs_and_nothing_else() {
+    let Some(here) = installed().await else {
+        return;
+    };
+    let api = here.release.api().await;
+    let mut wrong = Vec::new();
+    let needed = NEEDED.iter().map(|right| (right, true));
+    let refused = REFUSED.iter().map(|right| (right, false));
+    for (right, expected) in needed.chain(refused) {
+        let (verb, group, resource, namespace, name) = right;
+        let attributes = json!({"verb": verb, "group": group, "resource": resource,
+            "namespace": namespace, "name": name});
+        let review = json!({"spec": {"resourceAttributes": attributes}});
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = api.post(path, &review).await.ok();
+        if answer["status"]["allowed"] != expected {
+            wrong.push(format!("{right:?}: {}", answer["status"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn nothing_that_slipway_asks_for_is_forbidden() {
+    let Some(here) = installed().await else {
+        return;
+    };
+    let asked: Vec<Value> = here.cluster.audit_events(ACCOUNT);
+    let code = |event: &Value| event["responseStatus"]["code"].as_u64();
+    let forbidden: Vec<&Value> = asked.iter().filter(|e| code(e) == Some(403)).collect();
+    assert!(forbidden.is_empty(), "{forbidden:#?}");
+    assert!(asked.len() > 5, "only {} requests", asked.len());
+}
+
+#[tokio::test]
+async fn an_event_tells_the_owner_what_can_be_mended() {
+    let Some(here) = installed().await else {
+        return;
+    };
+    here.enabled("told", &json!({"slipway.io/profile": "missing"}))
+        .await;
+    let api = here.cluster.admin().await;
+    let pod = pods::example("scale-set-dind");
+    api.post(&pods::path("told"), &pod).await.ok();
+    let event = eventually("the Event", async || {
+        let events = api.get("/api/v1/namespaces/told/events").await.ok();
+        let mut events = events["items"].as_array().unwrap().iter();
+        events
+            .find(|event| event["reason"] == "ProfileUnknown")
+            .cloned()
+    })
+    .await;
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["involvedObject"]["kind"], "EphemeralRunner");
+    let owner = &pod["metadata"]["ownerReferences"][0];
+    assert_eq!(event["involvedObject"]["name"], owner["name"]);
+    let message = event["message"].as_str().unwrap();
+    assert!(message.contains("missing"), "{message}");
+}
+
+#[tokio::test]
+async fn with_pools_the_account_touches_no_claim_but_theirs() {
+    let Some(here) = installed().await else {
+        return;
+    };
+    // Beside the release: the rights, and what guards them, of another one.
+    let values = json!({"fullnameOverride": "pooled", "pools": {"enabled": true}});
+    let mut objects = here.release.rendered(values);
+    let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
+    objects.retain(|object| {
+        let kind = object["kind"].as_str().unwrap();
+        object["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("pooled")
+            && (kinds.contains(&kind) || kind.starts_with("ValidatingAdmissionPolicy"))
+            && object["metadata"]["annotations"]
+                .get("helm.sh/hook")
+                .is_none()
+    });
+    assert_eq!(objects.len(), 5, "{objects:#?}");
+    apply(here.cluster, &objects);
+    let admin = here.cluster.admin().await;
+    here.cluster.namespace("guarded", json!({})).await;
+    let path = "/api/v1/namespaces/guarded/persistentvolumeclaims";
+    let claim = |name: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "labels": labels},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+    };
+    let of_pool = json!({"slipway.io/pool": "fast"});
+    admin.post(path, &claim("database", json!({}))).await.ok();
+    let account = here.release.api_of(here.cluster, "pooled").await;
+    eventually("the guard", async || {
+        let reply = account.post(path, &claim("stray", json!({}))).await;
+        if reply.is_ok() {
+            admin.delete(&format!("{path}/stray")).await.ok();
+            return None;
+        }
+        reply
+            .message()
+            .contains("touches no claim but")
+            .then_some(())
+    })
+    .await;
+
+    let database = format!("{path}/database");
+    assert_eq!(account.delete(&database).await.status, 403);
+    let labelled = json!({"metadata": {"labels": of_pool}});
+    assert_eq!(account.merge(&database, &labelled).await.status, 403);
+    account.post(path, &claim("layers", of_pool)).await.ok();
+    let layers = format!("{path}/layers");
+    let held = json!({"metadata": {"annotations": {"slipway.io/lease": "a"}}});
+    account.merge(&layers, &held).await.ok();
+    let out = json!({"metadata": {"labels": {"slipway.io/pool": null}}});
+    assert_eq!(account.merge(&layers, &out).await.status, 403);
+    account.delete(&layers).await.ok();
+    // Others are not asked.
+    admin.delete(&database).await.ok();
+}

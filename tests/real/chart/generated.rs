@@ -1,0 +1,97 @@
+//! What the chart holds of the source: the recognisers, and the policy's part of the schema.
+
+use std::{env, fs};
+
+use serde_json::{Map, Value, json};
+use slipway_core::policy::{Policy, Recogniser};
+
+use super::helm::{path, read};
+
+const RECOGNISERS: &str = "charts/slipway/files/recognisers.yaml";
+const SCHEMA: &str = "charts/slipway/values.schema.json";
+
+/// Compares a file with what it should hold, or writes that with `SLIPWAY_BLESS`.
+fn is_fresh(file: &str, wanted: &str) {
+    if env::var_os("SLIPWAY_BLESS").is_some() {
+        fs::write(path(file), wanted).unwrap();
+    }
+    assert!(
+        read(file) == wanted,
+        "{file} is stale: run SLIPWAY_BLESS=1 cargo test --test real chart"
+    );
+}
+
+#[test]
+fn the_built_in_recognisers_are_those_of_the_source() {
+    let marks: Vec<Value> = Recogniser::built_in()
+        .map(|recogniser| {
+            let mut value = serde_json::to_value(recogniser).unwrap();
+            // Which container is what: the match condition does not ask.
+            value
+                .as_object_mut()
+                .unwrap()
+                .retain(|key, _| ["name", "enabled", "anyOf", "noneOf"].contains(&key.as_str()));
+            value
+        })
+        .collect();
+    assert!(marks.len() >= 8);
+    let head = "# How runner pods look, from core/src/policy/recogniser.rs. Written by\n\
+                # SLIPWAY_BLESS=1 cargo test --test real chart\n";
+    is_fresh(
+        RECOGNISERS,
+        &format!("{head}{}", serde_saphyr::to_string(&marks).unwrap()),
+    );
+}
+
+#[test]
+fn the_schema_of_the_policy_is_that_of_the_source() {
+    let mut schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
+    let mut policy = serde_json::to_value(Policy::schema()).unwrap();
+    let policy = policy.as_object_mut().unwrap();
+    policy.remove("$schema");
+    let definitions = policy.remove("$defs").unwrap();
+    let mut policy = Value::Object(std::mem::take(policy));
+    let mut definitions = definitions;
+    move_references(&mut policy);
+    move_references(&mut definitions);
+    schema["properties"]["policy"] = policy;
+    schema["definitions"] = definitions;
+    is_fresh(SCHEMA, &format!("{schema:#}\n"));
+}
+
+/// Older helms know draft 7, in which `$defs` is `definitions` and a reference stands alone.
+fn move_references(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            map.values_mut().for_each(move_references);
+            if let Some(Value::String(target)) = map.remove("$ref") {
+                let target = target.replace("#/$defs/", "#/definitions/");
+                map.insert("allOf".to_owned(), json!([{"$ref": target}]));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(move_references),
+        _ => {}
+    }
+}
+
+/// Every object that lists its properties refuses others.
+fn check_strict(schema: &Value, at: &str) {
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        assert_eq!(schema["additionalProperties"], false, "{at} takes anything");
+        for (key, value) in properties {
+            check_strict(value, &format!("{at}.{key}"));
+        }
+    }
+}
+
+#[test]
+fn a_mistyped_value_is_an_error_everywhere() {
+    let schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
+    check_strict(&schema, "values");
+    let empty = Map::new();
+    let definitions = schema["definitions"].as_object().unwrap_or(&empty);
+    assert!(definitions.len() > 20);
+    for (name, definition) in definitions {
+        check_strict(definition, name);
+    }
+}

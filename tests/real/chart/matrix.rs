@@ -1,0 +1,215 @@
+//! Every switch on and off, alone and in pairs: what holds for one release holds for all.
+
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::{
+    helm::{self, is_here, lint, render, template},
+    invariants,
+    objects::{Objects, parse_stream},
+};
+
+/// Values for one of which a release is another: each is tried alone.
+pub fn switches() -> Vec<Value> {
+    let mut switches = interesting();
+    switches.extend([
+        json!({}),
+        json!({"replicas": 1}),
+        json!({"nameOverride": "gate", "commonLabels": {"team": "ci"}, "commonAnnotations": {"note": "x"}}),
+        json!({"fullnameOverride": "gate", "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"}}),
+        json!({"webhook": {"failurePolicy": "Fail", "reinvocationPolicy": "Never", "timeoutSeconds": 30}}),
+        json!({"webhook": {"timeoutSeconds": 2, "annotations": {"admissions.enforcer/disabled": "true"}}}),
+        json!({"webhook": {"excludeNamespaces": ["flux-system"]}}),
+        json!({"cacheClaim": {"enabled": true, "namespace": "ci"}}),
+        json!({"cacheClaim": {"enabled": true, "namespace": "ci", "storageClassName": "managed-premium",
+            "name": "layers", "accessMode": "ReadWriteOncePod", "size": "1Ti", "annotations": {"a": "b"}}}),
+        json!({"certificates": {"mode": "cert-manager", "certManager": {"issuerRef": {"name": "ours", "kind": "ClusterIssuer"}}}}),
+        json!({"certificates": {"mode": "cert-manager", "certManager": {"duration": "720h", "renewBefore": "240h"}}}),
+        json!({"image": {"repository": "registry.example:5000/slipway", "digest": format!("sha256:{}", "0".repeat(64))}}),
+        json!({"image": {"tag": "1.2.3", "pullPolicy": "Always"}, "imagePullSecrets": [{"name": "pull"}]}),
+        json!({"log": {"level": "debug", "format": "text"}}),
+        json!({"listenAddress": "[::]"}),
+        json!({"ports": {"webhook": 10250, "metrics": 9090}, "service": {"port": 8443, "annotations": {"a": "b"}}}),
+        json!({"drain": {"delaySeconds": 0, "timeoutSeconds": 300}}),
+        json!({"resources": {"limits": null, "requests": {"cpu": "1", "memory": "128Mi"}}}),
+        json!({"priorityClass": {"create": false}}),
+        json!({"priorityClass": {"create": false, "name": "system-cluster-critical"}}),
+        json!({"priorityClass": {"name": "gate", "value": 10_000_000}}),
+        json!({"podDisruptionBudget": {"enabled": false}}),
+        json!({"podDisruptionBudget": {"maxUnavailable": "50%"}}),
+        json!({"antiAffinity": "hard"}),
+        json!({"antiAffinity": "none"}),
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["system"]}]}]}}}}),
+        json!({"topologySpreadConstraints": [{"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]}),
+        json!({"nodeSelector": {"kubernetes.io/os": null, "pool": "system"}, "tolerations": [{"operator": "Exists"}]}),
+        json!({"updateStrategy": {"type": "Recreate"}}),
+        json!({"serviceAccount": {"create": false}}),
+        json!({"serviceAccount": {"create": false, "name": "mine"}}),
+        json!({"serviceAccount": {"name": "gate", "annotations": {"a": "b"}}}),
+        json!({"policyConfigMap": "ours", "probeMirrors": false}),
+        json!({"statusPage": {"enabled": false}}),
+        json!({"pools": {"enabled": true, "guard": false}}),
+        json!({"revisionHistoryLimit": 0, "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+            "podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null}}),
+        json!({"extraVolumes": [{"name": "ca", "secret": {"secretName": "api-server-ca"}}],
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/slipway/client-ca", "readOnly": true}],
+            "extraArgs": ["--client-ca=/etc/slipway/client-ca/ca.crt"]}),
+        json!({"metrics": {"serviceMonitor": {"enabled": true, "interval": "1m", "relabelings": [{"action": "labeldrop", "regex": "x"}],
+            "metricRelabelings": [{"action": "labeldrop", "regex": "y"}]}}}),
+        json!({"extraArgs": ["--workers=2"], "extraEnv": [{"name": "TZ", "value": "UTC"}]}),
+        json!({"networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}],
+            "apiServerPorts": [6443], "extraEgress": [{"ports": [{"port": 3128}]}]}}),
+        json!({"metrics": {"prometheusRule": {"enabled": true, "labels": {"release": "prometheus"},
+            "runbookUrl": "https://runbooks.example/slipway"}}}),
+        json!({"metrics": {"dashboard": {"enabled": true, "labels": {"x": "1", "grafana_dashboard": null}, "annotations": {"grafana_folder": "CI"}}}}),
+        json!({"global": {"anything": 1}, "enabled": true}),
+    ]);
+    switches
+}
+
+/// Switches that reach into several objects: each is also tried with every other.
+fn interesting() -> Vec<Value> {
+    vec![
+        json!({"certificates": {"mode": "cert-manager"}}),
+        json!({"certificates": {"mode": "provided", "provided": {"secretName": "mine", "caBundle": "Y2E="}}}),
+        json!({"pools": {"enabled": true}}),
+        json!({"policy": {"profiles": {"default": {"hostAccess": false, "dind": {"registryMirrors": ["http://mirror.ci:5000"]}}}}}),
+        json!({"webhook": {"matchConditions": {"enabled": false}}}),
+        json!({"hostNetwork": true}),
+        json!({"networkPolicy": {"enabled": false}}),
+        json!({"metrics": {"serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}}, "prometheusRule": {"enabled": true}, "dashboard": {"enabled": true}}}),
+    ]
+}
+
+/// `over` laid over `base`, map by map.
+fn merged(base: &Value, over: &Value) -> Value {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            let mut result = base.clone();
+            for (key, value) in over {
+                let below = result.get(key).cloned().unwrap_or(Value::Null);
+                result.insert(key.clone(), merged(&below, value));
+            }
+            Value::Object(result)
+        }
+        _ => over.clone(),
+    }
+}
+
+fn pairs() -> Vec<Value> {
+    let all = interesting();
+    let pairs = all
+        .iter()
+        .enumerate()
+        .flat_map(|(i, first)| all[i + 1..].iter().map(move |second| merged(first, second)));
+    pairs.collect()
+}
+
+/// Looks at each of the values on as many threads as there are CPUs.
+fn for_each(values: &[Value], look: impl Fn(&Value) + Sync) {
+    let threads = thread::available_parallelism().map_or(2, usize::from);
+    let share = values.len().div_ceil(threads);
+    thread::scope(|scope| {
+        for values in values.chunks(share) {
+            scope.spawn(|| values.iter().for_each(&look));
+        }
+    });
+}
+
+#[test]
+fn every_release_is_sound_and_renders_the_same_twice() {
+    if !is_here() {
+        return;
+    }
+    for_each(&switches(), |values| {
+        let text = template(values, &[]).unwrap_or_else(|error| panic!("{values}: {error}"));
+        assert_eq!(Ok(&text), template(values, &[]).as_ref(), "{values}");
+        invariants::check(values, &Objects::new(parse_stream(&text)));
+    });
+}
+
+#[test]
+fn switches_work_together() {
+    if !is_here() {
+        return;
+    }
+    let pairs = pairs();
+    assert!(pairs.len() > 20);
+    for_each(&pairs, |values| invariants::check(values, &render(values)));
+}
+
+#[test]
+fn lint_is_content() {
+    if !is_here() {
+        return;
+    }
+    for values in interesting().iter().chain([&json!({})]) {
+        lint(values).unwrap_or_else(|error| panic!("{values}: {error}"));
+    }
+}
+
+#[test]
+fn a_value_that_is_no_value_is_refused() {
+    if !is_here() {
+        return;
+    }
+    for (values, said) in [
+        (json!({"replica": 3}), "replica"),
+        (json!({"replicas": 0}), "replicas"),
+        (
+            json!({"webhook": {"failurePolcy": "Ignore"}}),
+            "failurePolcy",
+        ),
+        (json!({"webhook": {"timeoutSeconds": 1}}), "timeoutSeconds"),
+        (
+            json!({"certificates": {"mode": "selfsigned"}}),
+            "certificates",
+        ),
+        (json!({"metrics": {"dashboard": true}}), "dashboard"),
+        (
+            json!({"policy": {"profiles": {"default": {"dind": {"mtuu": 1400}}}}}),
+            "mtuu",
+        ),
+        (
+            json!({"policy": {"profiles": {"default": {"dind": {"mtu": "1400"}}}}}),
+            "mtu",
+        ),
+        (
+            json!({"policy": {"profiles": {"default": {"strategy": "fastest"}}}}),
+            "strategy",
+        ),
+        (json!({"certificates": {"mode": "provided"}}), "caBundle"),
+        (
+            json!({"cacheClaim": {"enabled": true}}),
+            "cacheClaim.namespace",
+        ),
+        (json!({"ports": {"webhook": 8080}}), "must differ"),
+        (
+            json!({"hostNetwork": true, "ports": {"webhook": 10250}}),
+            "kubelet",
+        ),
+    ] {
+        let error = template(&values, &[]).expect_err(&values.to_string());
+        assert!(error.contains(said), "{values}: {error}");
+    }
+}
+
+#[test]
+fn the_notes_say_what_to_label_and_what_host_access_means() {
+    if !is_here() {
+        return;
+    }
+    let notes = helm::notes(&json!({}));
+    for text in [
+        "kubectl label namespace RUNNERS slipway.io/inject=enabled",
+        "Host access is root on the node",
+        "helm test slipway --namespace slipway-system",
+    ] {
+        assert!(notes.contains(text), "{notes}");
+    }
+    assert!(!notes.contains("!!"), "{notes}");
+    let loud = helm::notes(&json!({"webhook": {"failurePolicy": "Fail"}}));
+    assert!(loud.contains("!! webhook.failurePolicy is Fail"), "{loud}");
+}

@@ -1,0 +1,141 @@
+//! Alerts and dashboard ask for metrics that Slipway has.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use serde_json::{Value, json};
+
+use super::{
+    helm::{is_here, path, read, render, tool},
+    objects::Objects,
+};
+
+fn with_everything() -> Objects {
+    render(
+        &json!({"metrics": {"prometheusRule": {"enabled": true, "runbookUrl": "https://runbooks.example/slipway"},
+        "serviceMonitor": {"enabled": true}, "dashboard": {"enabled": true}}}),
+    )
+}
+
+/// The names under which the source registers metrics, with the suffix that their type adds.
+fn known() -> BTreeSet<String> {
+    let source = read("src/metrics/mod.rs");
+    let registered = source.split(".register(").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
+        Some((
+            format!("slipway_{name}"),
+            rest.split(".register(").next()?.to_owned(),
+        ))
+    });
+    let suffixes = ["", "_total", "_info", "_bucket", "_count", "_sum"];
+    let names = registered.flat_map(|(name, _)| suffixes.map(|suffix| format!("{name}{suffix}")));
+    let names: BTreeSet<String> = names.collect();
+    assert!(names.len() > 40, "{names:?}");
+    names
+}
+
+/// The metrics of Slipway that a query names.
+fn named(query: &str) -> Vec<&str> {
+    query
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .filter(|word| word.starts_with("slipway_"))
+        .collect()
+}
+
+fn rules(objects: &Objects) -> Vec<Value> {
+    let groups = objects.one("PrometheusRule")["spec"]["groups"]
+        .as_array()
+        .unwrap();
+    let rules = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap());
+    rules.cloned().collect()
+}
+
+#[test]
+fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() {
+    if !is_here() {
+        return;
+    }
+    let known = known();
+    let rules = rules(&with_everything());
+    assert!(rules.len() >= 10);
+    for rule in &rules {
+        let query = rule["expr"].as_str().unwrap();
+        assert!(
+            !query.contains("SERVICE") && !query.contains("DEPLOYMENT"),
+            "{query}"
+        );
+        for name in named(query) {
+            assert!(known.contains(name), "{name} is no metric: {query}");
+        }
+        let Some(alert) = rule["alert"].as_str() else {
+            continue;
+        };
+        assert!(alert.starts_with("Slipway"));
+        assert!(["warning", "critical"].contains(&rule["labels"]["severity"].as_str().unwrap()));
+        for annotation in ["summary", "description", "runbook_url"] {
+            assert!(rule["annotations"][annotation].is_string(), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn the_dashboard_is_whole() {
+    if !is_here() {
+        return;
+    }
+    let objects = with_everything();
+    let mut maps = objects.all("ConfigMap");
+    let text = maps
+        .find_map(|map| map["data"]["slipway.json"].as_str())
+        .unwrap();
+    let dashboard: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        dashboard,
+        serde_json::from_str::<Value>(&read("charts/slipway/files/dashboard.json")).unwrap()
+    );
+    let known = known();
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_i64().unwrap()), "{panel}");
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            for name in named(query) {
+                assert!(known.contains(name), "{name} is no metric: {query}");
+            }
+        }
+    }
+    assert!(ids.len() >= 10);
+}
+
+/// Prometheus itself tries the rules, where promtool is installed.
+#[test]
+fn every_alert_fires_when_it_should_and_only_then() {
+    let (true, Some(promtool)) = (is_here(), tool("promtool", "PROMTOOL")) else {
+        return;
+    };
+    let objects = with_everything();
+    let tests = read("tests/real/chart/alerts.yaml");
+    for alert in rules(&objects).iter().filter_map(|r| r["alert"].as_str()) {
+        assert!(
+            tests.contains(&format!("\"{alert}\"")),
+            "{alert} has no test"
+        );
+    }
+    let directory = path(env!("CARGO_TARGET_TMPDIR"));
+    let spec = objects.one("PrometheusRule")["spec"].to_string();
+    fs::write(directory.join("rules.json"), spec).unwrap();
+    fs::write(directory.join("alerts.yaml"), tests).unwrap();
+    for arguments in [
+        ["check", "rules", "rules.json"],
+        ["test", "rules", "alerts.yaml"],
+    ] {
+        let mut command = Command::new(&promtool);
+        let output = command
+            .args(arguments)
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}

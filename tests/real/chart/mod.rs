@@ -1,0 +1,15 @@
+//! The Helm chart, rendered by real helm: every switch on and off, and what comes out checked as
+//! Kubernetes would.
+//!
+//! `SLIPWAY_BLESS=1 cargo test --test real chart` rewrites what is generated from the source: the
+//! recognisers and the policy's part of the schema.
+
+mod expression;
+mod generated;
+mod helm;
+mod invariants;
+mod matrix;
+mod metrics;
+mod modes;
+mod objects;
+mod reference;

@@ -1,0 +1,300 @@
+//! What each switch is for.
+
+use serde_json::{Value, json};
+
+use super::{
+    helm::{NAMESPACE, is_here, read, render, render_for},
+    objects::{Objects, parse_stream, strings},
+};
+
+fn cert_manager() -> Value {
+    json!({"certificates": {"mode": "cert-manager"}})
+}
+
+#[test]
+fn only_a_provided_ca_is_rendered() {
+    if !is_here() {
+        return;
+    }
+    let ca = |values: &Value| {
+        render(values).webhook()["clientConfig"]
+            .get("caBundle")
+            .cloned()
+    };
+    assert_eq!(ca(&json!({})), None);
+    assert_eq!(ca(&cert_manager()), None);
+    let provided = json!({"certificates": {"mode": "provided", "provided": {"secretName": "mine", "caBundle": "Y2E="}}});
+    assert_eq!(ca(&provided), Some(json!("Y2E=")));
+}
+
+#[test]
+fn slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount() {
+    if !is_here() {
+        return;
+    }
+    let own = render(&json!({}));
+    assert_eq!(own.argument("certificates"), Some("self"));
+    assert_eq!(own.argument("tls-secret"), Some("slipway-tls"));
+    assert_eq!(own.argument("tls-dir"), None);
+    let provided = render(
+        &json!({"certificates": {"mode": "provided", "provided": {"secretName": "mine", "caBundle": "Y2E="}}}),
+    );
+    for (objects, secret) in [(provided, "mine"), (render(&cert_manager()), "slipway-tls")] {
+        assert_eq!(objects.argument("tls-secret"), None);
+        assert_eq!(objects.argument("tls-dir"), Some("/etc/slipway/tls"));
+        let pod = objects.pod();
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        assert!(mounts.iter().any(|m| m["mountPath"] == "/etc/slipway/tls"));
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert!(volumes.iter().any(|v| v["secret"]["secretName"] == secret));
+        assert_eq!(objects.own_rules("Role").count(), 0, "nothing needs them");
+        let mut rules = objects.own_rules("ClusterRole");
+        assert!(!rules.any(|r| {
+            r.get("resourceNames").is_some() && strings(&r["verbs"]).contains(&"patch")
+        }));
+    }
+}
+
+#[test]
+fn cert_manager_signs_for_the_service_and_injects_its_ca() {
+    if !is_here() {
+        return;
+    }
+    let objects = render(&cert_manager());
+    let annotations = &objects.one("MutatingWebhookConfiguration")["metadata"]["annotations"];
+    let from = annotations["cert-manager.io/inject-ca-from"]
+        .as_str()
+        .unwrap();
+    let (namespace, name) = from.split_once('/').unwrap();
+    assert_eq!(namespace, NAMESPACE);
+    let mut certificates = objects.all("Certificate");
+    let serving = certificates
+        .find(|c| c["metadata"]["name"] == name)
+        .unwrap();
+    let names = strings(&serving["spec"]["dnsNames"]);
+    assert!(names.contains(&"slipway.slipway-system.svc"));
+    assert_eq!(serving["spec"]["secretName"], "slipway-tls");
+    for certificate in objects.all("Certificate") {
+        let issuer = &certificate["spec"]["issuerRef"]["name"];
+        assert!(
+            objects
+                .all("Issuer")
+                .any(|i| &i["metadata"]["name"] == issuer)
+        );
+    }
+    let ours = json!({"certificates": {"mode": "cert-manager", "certManager": {"issuerRef": {"name": "ours"}}}});
+    let objects = render(&ours);
+    assert!(!objects.has("Issuer"));
+    assert_eq!(
+        objects.one("Certificate")["spec"]["issuerRef"]["name"],
+        "ours"
+    );
+}
+
+#[test]
+fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() {
+    if !is_here() {
+        return;
+    }
+    let rendered = render(&cert_manager());
+    let wanted: Vec<Value> = rendered
+        .iter()
+        .filter(|o| o["apiVersion"] == "cert-manager.io/v1")
+        .map(|o| {
+            let metadata = json!({"name": o["metadata"]["name"], "namespace": NAMESPACE});
+            json!({"apiVersion": o["apiVersion"], "kind": o["kind"], "metadata": metadata, "spec": o["spec"]})
+        })
+        .collect();
+    let written = parse_stream(&read("certs/cert-manager.yaml"));
+    assert_eq!(written.len(), 4);
+    for object in &written {
+        assert!(
+            wanted.contains(object),
+            "{object:#}\nis none of {wanted:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_status_page_can_be_left_out() {
+    if !is_here() {
+        return;
+    }
+    assert_eq!(render(&json!({})).argument("status-page"), Some("true"));
+    let without = render(&json!({"statusPage": {"enabled": false}}));
+    assert_eq!(without.argument("status-page"), Some("false"));
+}
+
+#[test]
+fn names_are_looked_up_on_the_ports_of_every_distribution() {
+    if !is_here() {
+        return;
+    }
+    let objects = render(&json!({}));
+    let dns = &objects.one("NetworkPolicy")["spec"]["egress"][0];
+    let of = |port: u16| ["UDP", "TCP"].map(|protocol| json!({"port": port, "protocol": protocol}));
+    let ports = [of(53), of(5353)].concat();
+    assert_eq!(dns, &json!({"ports": ports}));
+}
+
+#[test]
+fn where_there_are_pools_slipway_is_kept_from_all_other_claims() {
+    const GUARD: &str = "ValidatingAdmissionPolicy";
+    if !is_here() {
+        return;
+    }
+    let with = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
+    let policy = &with.one(GUARD)["spec"];
+    let condition = policy["matchConditions"][0]["expression"].as_str().unwrap();
+    let account = format!("'system:serviceaccount:{NAMESPACE}:gate'");
+    assert!(condition.ends_with(&account), "{condition}");
+    let binding = &with.one("ValidatingAdmissionPolicyBinding")["spec"];
+    assert_eq!(binding["policyName"], with.one(GUARD)["metadata"]["name"]);
+    assert_eq!(binding["validationActions"], json!(["Deny"]));
+    assert!(!render(&json!({})).has(GUARD));
+    assert!(!render(&json!({"pools": {"enabled": true, "guard": false}})).has(GUARD));
+    let old = render_for(
+        &json!({"pools": {"enabled": true}}),
+        &["--kube-version=1.29.0"],
+    );
+    assert!(!old.has(GUARD), "1.29 does not know it");
+}
+
+#[test]
+fn claims_are_touched_only_with_pools() {
+    if !is_here() {
+        return;
+    }
+    let rights = |objects: &Objects| {
+        let mut rules = objects.own_rules("ClusterRole");
+        rules.any(|rule| strings(&rule["resources"]).contains(&"persistentvolumeclaims"))
+    };
+    let without = render(
+        &json!({"policy": {"profiles": {"default": {"dind": {"cache": {"type": "emptyDir"}}}}}}),
+    );
+    assert!(!rights(&without));
+    assert_eq!(without.webhook()["sideEffects"], "None");
+    let pool = json!({"type": "pool"});
+    for values in [
+        json!({"pools": {"enabled": true}}),
+        json!({"policy": {"profiles": {"default": {}, "fast": {"dind": {"cache": pool}}}}}),
+    ] {
+        let with = render(&values);
+        assert!(rights(&with));
+        assert_eq!(with.webhook()["sideEffects"], "NoneOnDryRun");
+    }
+    let pools_of_others = render(
+        &json!({"certificates": cert_manager()["certificates"], "pools": {"enabled": true}}),
+    );
+    let mut rules = pools_of_others.own_rules("Role");
+    assert!(
+        rules.all(|rule| strings(&rule["resources"]) == ["leases"]),
+        "a leader, no Secret"
+    );
+}
+
+#[test]
+fn match_conditions_are_left_out_where_they_are_not_known_or_not_wanted() {
+    if !is_here() {
+        return;
+    }
+    assert!(render(&json!({})).expression().is_some());
+    for version in ["v1.28.0", "v1.28.3-gke.1200"] {
+        let objects = render_for(&json!({}), &["--kube-version", version]);
+        assert!(objects.expression().is_some(), "{version}");
+    }
+    let old = render_for(&json!({}), &["--kube-version", "v1.27.9"]);
+    assert_eq!(old.expression(), None);
+    let off = json!({"webhook": {"matchConditions": {"enabled": false}}});
+    assert_eq!(render(&off).expression(), None);
+}
+
+#[test]
+fn a_failing_webhook_must_be_asked_for() {
+    if !is_here() {
+        return;
+    }
+    let webhook = |values: &Value| render(values).webhook().clone();
+    let usual = webhook(&json!({}));
+    assert_eq!(usual["failurePolicy"], "Ignore");
+    assert_eq!(usual["timeoutSeconds"], 5);
+    assert_eq!(usual["reinvocationPolicy"], "IfNeeded");
+    let asked = webhook(&json!({"webhook": {"failurePolicy": "Fail"}}));
+    assert_eq!(asked["failurePolicy"], "Fail");
+}
+
+#[test]
+fn the_mirrors_of_the_policy_can_be_reached() {
+    if !is_here() {
+        return;
+    }
+    let mirrors = json!([
+        "http://mirror.ci:5000",
+        "http://plain.ci",
+        "https://secure.ci/"
+    ]);
+    let values = json!({"networkPolicy": {"apiServerPorts": [6443]},
+        "policy": {"profiles": {"a": {"dind": {"registryMirrors": mirrors}}, "b": {}}}});
+    let objects = render(&values);
+    let egress = &objects.one("NetworkPolicy")["spec"]["egress"][1]["ports"];
+    let ports = egress
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["port"].as_i64().unwrap());
+    assert_eq!(ports.collect::<Vec<_>>(), [6443, 443, 5000, 80]);
+}
+
+#[test]
+fn the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them() {
+    if !is_here() {
+        return;
+    }
+    let objects = render(&json!({"hostNetwork": true, "ports": {"webhook": 18443}}));
+    assert_eq!(objects.pod()["hostNetwork"], true);
+    assert_eq!(objects.pod()["dnsPolicy"], "ClusterFirstWithHostNet");
+    let update = &objects.one("Deployment")["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(update, &json!({"maxSurge": 0, "maxUnavailable": 1}));
+}
+
+#[test]
+fn the_cache_claim_is_the_runners_and_outlives_the_release() {
+    if !is_here() {
+        return;
+    }
+    assert!(!render(&json!({})).has("PersistentVolumeClaim"));
+    let values = json!({"cacheClaim": {"enabled": true, "namespace": "ci", "storageClassName": "managed-premium"}});
+    let objects = render(&values);
+    let claim = objects.one("PersistentVolumeClaim");
+    assert_eq!(claim["metadata"]["namespace"], "ci");
+    assert_eq!(claim["metadata"]["name"], "docker-cache-pvc");
+    assert_eq!(
+        claim["metadata"]["annotations"]["helm.sh/resource-policy"],
+        "keep"
+    );
+    assert_eq!(
+        claim["spec"],
+        json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "managed-premium", "resources": {"requests": {"storage": "50Gi"}}})
+    );
+}
+
+#[test]
+fn the_server_has_every_flag_that_the_chart_gives_it() {
+    if !is_here() {
+        return;
+    }
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for objects in [render(&json!({})), render(&cert_manager())] {
+        let arguments = objects.arguments();
+        assert_eq!(arguments[0], "serve");
+        for argument in &arguments[1..] {
+            let (flag, _) = argument.split_once('=').unwrap();
+            let listed = |line: &str| line.split([' ', ',']).any(|word| word == flag);
+            assert!(help.lines().any(listed), "{flag} is not in --help");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The buildkitd sidecar of the strategy `containerd`: a real buildkitd takes what is injected, and builds.
+//!
+//! `BUILDKITD` names the program; without it, the tests say so and pass.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    kubelet::{Container, Options, Surroundings, buildkitd_of, patched, variables},
+    machine::{Machine, stdout},
+};
+
+/// A scale set's pod whose dockerd gives way to a buildkitd with this cache.
+fn pod(cache: &Value, mirrors: &[&str]) -> Value {
+    let text = include_str!("../../../examples/pods/scale-set-dind.yaml");
+    let pod: Value = serde_saphyr::from_str(text).unwrap();
+    let policy = json!({"profiles": {"default": {
+        "strategy": "containerd",
+        "replaceDockerd": true,
+        "containerd": {"buildkitd": {"cache": cache}},
+        "dind": {"registryMirrors": mirrors},
+    }}});
+    let nodes = include_str!("../../../examples/nodes/aks.yaml");
+    patched(&pod, &policy.to_string(), nodes)
+}
+
+/// The pod's buildkitd.
+fn start<'m>(
+    machine: &'m Machine,
+    name: &str,
+    pod: &Value,
+    programs: &[(PathBuf, String)],
+) -> Container<'m> {
+    let buildkitd = buildkitd_of(pod).expect("a buildkitd in the pod");
+    let mut mounts = programs.to_vec();
+    // Where a client finds its project; in the pod it is the runner that has it.
+    mounts.push((machine.pod_dir("context"), "/context".to_owned()));
+    let surroundings = Surroundings {
+        mounts,
+        ..Surroundings::default()
+    };
+    Container::start_one(
+        machine,
+        name,
+        (pod, buildkitd),
+        Options::default(),
+        &surroundings,
+    )
+}
+
+/// The pod's buildkitd, when its startup probe has succeeded.
+fn up<'m>(
+    machine: &'m Machine,
+    name: &str,
+    pod: &Value,
+    programs: &[(PathBuf, String)],
+) -> Container<'m> {
+    let mut container = start(machine, name, pod, programs);
+    container.wait_for_probe(buildkitd_of(pod).unwrap());
+    container
+}
+
+/// Builds through the runner's `BUILDKIT_HOST`. Says how many steps were there.
+fn build(buildkitd: &Container<'_>, pod: &Value) -> usize {
+    let words = ["buildctl", "build", "--frontend=dockerfile.v0"];
+    let context = ["--local=context=/context", "--local=dockerfile=/context"];
+    let output = buildkitd
+        .within(&[&words[..], &context].concat())
+        .envs(variables(&pod["spec"]["containers"][0]))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}\n{}", buildkitd.log());
+    text.matches(" CACHED").count()
+}
+
+/// A machine with a project for the client, and the programs of buildkitd.
+fn ready() -> Option<(Machine, Vec<(PathBuf, String)>)> {
+    let machine = Machine::ready()?;
+    let programs = Machine::buildkitd()?;
+    check_out(&machine);
+    Some((machine, programs))
+}
+
+/// Puts a project where the client looks for it.
+fn check_out(machine: &Machine) {
+    let project = machine.context("buildkitd", &["RUN echo built >/file"]);
+    for entry in fs::read_dir(project).unwrap().flatten() {
+        let target = machine.pod_dir("context").join(entry.file_name());
+        fs::copy(entry.path(), target).unwrap();
+    }
+}
+
+#[test]
+fn the_next_job_finds_on_a_claim_what_the_last_one_built() {
+    let Some((machine, programs)) = ready() else {
+        return;
+    };
+    let claim = json!({"type": "pvc", "claimName": "buildkit", "accessMode": "ReadWriteOncePod"});
+    let pod = pod(&claim, &["https://mirror.gcr.io"]);
+    let first = up(&machine, "first", &pod, &programs);
+    assert_eq!(build(&first, &pod), 0);
+    assert_eq!(build(&first, &pod), 2);
+    first.terminate();
+    let second = up(&machine, "second", &pod, &programs);
+    assert_eq!(build(&second, &pod), 2);
+    // Killed, as at the end of a node or of its memory: the next one starts, and what was kept is still good.
+    second.kill();
+    let third = up(&machine, "third", &pod, &programs);
+    assert_eq!(build(&third, &pod), 2);
+}
+
+#[test]
+fn it_starts_again_in_the_same_pod_after_it_was_killed() {
+    let Some((machine, programs)) = ready() else {
+        return;
+    };
+    let pod = pod(&json!({"type": "emptyDir"}), &[]);
+    let first = up(&machine, "pod", &pod, &programs);
+    assert_eq!(build(&first, &pod), 0);
+    // Its socket and the marks of its state directory stay in the pod's volumes.
+    first.kill();
+    assert_eq!(build(&up(&machine, "pod", &pod, &programs), &pod), 2);
+}
+
+#[test]
+fn it_starts_with_every_cache_and_every_kind_of_mirror() {
+    let Some((machine, programs)) = ready() else {
+        return;
+    };
+    let caches = [
+        json!({"type": "none"}),
+        json!({"type": "emptyDir", "sizeLimit": "10Gi"}),
+        json!({"type": "ephemeral", "size": "10Gi"}),
+    ];
+    let mirrors: [&[&str]; 3] = [
+        &[],
+        &["http://mirror.ci:5000"],
+        &["https://mirror.ci", "http://other.ci:5000"],
+    ];
+    for (n, (cache, mirrors)) in caches.iter().zip(mirrors).enumerate() {
+        let pod = pod(cache, mirrors);
+        let buildkitd = up(&machine, &format!("pod-{n}"), &pod, &programs);
+        assert_eq!(build(&buildkitd, &pod), 0, "{cache} {mirrors:?}");
+    }
+}
+
+#[test]
+fn its_socket_belongs_to_a_group_that_the_runner_is_in() {
+    let Some((machine, programs)) = ready() else {
+        return;
+    };
+    let pod = pod(&json!({"type": "emptyDir"}), &[]);
+    let buildkitd = up(&machine, "pod", &pod, &programs);
+    let socket = fs::metadata(buildkitd.socket_outside()).unwrap();
+    let groups = &pod["spec"]["securityContext"]["supplementalGroups"];
+    assert_eq!(*groups, json!([socket.gid()]));
+    assert_eq!(socket.permissions().mode() & 0o060, 0o060);
+    // A runner that is not root, with the groups of the pod and no others.
+    let client = ["setpriv", "--reuid=1001", "--regid=1001", "--groups=0"];
+    let command = ["buildctl", "debug", "workers"];
+    let mut command = buildkitd.within(&[&client[..], &command].concat());
+    stdout(command.envs(variables(&pod["spec"]["containers"][0])));
+}
+
+#[test]
+fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() {
+    let Some((machine, programs)) = ready() else {
+        return;
+    };
+    let pod = pod(&json!({"type": "pvc", "claimName": "buildkit"}), &[]);
+    let first = up(&machine, "first", &pod, &programs);
+    let mut second = start(&machine, "second", &pod, &programs);
+    second.wait_until_ended();
+    let log = second.log();
+    assert!(log.contains("another instance running"), "{log}");
+    assert_eq!(build(&first, &pod), 0);
+    assert_eq!(build(&first, &pod), 2);
+}

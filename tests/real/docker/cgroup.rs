@@ -1,0 +1,51 @@
+//! What the start wrapper runs beside dockerd leaves the root cgroup, where that is the container's own.
+
+use std::process::Command;
+
+use slipway_core::inject::START_SCRIPT;
+
+use super::machine::{Machine, stdout};
+
+/// Runs the wrapper where `/proc/self/cgroup` says `own`, until what it runs beside the program goes on. What was then
+/// written to the cgroup `init`, if there is one.
+fn left_for(own: &str) -> String {
+    let program = "until [ -e /opt/slipway/slots/went-on ]; do /bin/sleep 0.02; done; cat /sys/fs/cgroup/init/cgroup.procs || :";
+    // Beside dockerd it waits for an answer, before all else: with this `sleep`, and everything has moved.
+    let prepare = r#"set -e
+mount -t tmpfs proc /proc
+mkdir -p /proc/self
+echo "$1" >/proc/self/cgroup
+mount -t tmpfs cgroup /sys/fs/cgroup
+mount -t tmpfs opt /opt
+mkdir -p /opt/slipway/slots /opt/bin
+printf '#!/bin/sh\n: >/opt/slipway/slots/went-on\nexec /bin/sleep 1' >/opt/bin/sleep
+chmod 755 /opt/bin/sleep
+PATH=/opt/bin:$PATH
+exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        prepare,
+        "sh",
+        own,
+        START_SCRIPT.as_str(),
+        program,
+    ]);
+    stdout(&mut command)
+}
+
+#[test]
+fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() {
+    if Machine::ready().is_none() {
+        return;
+    }
+    assert_eq!(left_for("0::/"), "0\n");
+    // The node's own hierarchy: the root of that is not for a pod.
+    assert_eq!(left_for("0::/kubepods/pod1"), "");
+    assert_eq!(left_for("9:pids:/"), "");
+}

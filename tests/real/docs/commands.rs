@@ -1,0 +1,265 @@
+//! Every command that a document shows is run, or its arguments are checked by the program that takes
+//! them.
+//!
+//! A shell runs each line with a path that holds nothing but stand-ins. The stand-in of slipway runs
+//! commands that need no cluster, and has the arguments of others checked; those of helm and kubectl
+//! have flags checked, and helm's renders the chart with the values. Programs that are not run at all
+//! are listed with the reason. A program without a stand-in is an error: nothing goes unnoticed.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
+
+use super::{read, root};
+
+/// Programs whose commands are not run here, and why.
+const NOT_RUN: [(&str, &str); 8] = [
+    (
+        "cargo",
+        "the first command of the README has a test of its own; the rest builds or tests everything",
+    ),
+    (
+        "docker",
+        "tests/real/image.rs builds the image, with these arguments",
+    ),
+    (
+        "curl",
+        "tests/real/status runs those of docs/status.md against a replica",
+    ),
+    ("grep", "it reads what another command prints"),
+    ("jq", "it reads what another command prints"),
+    ("base64", "it reads a file of the reader's"),
+    ("rm", "it deletes a directory of a node"),
+    ("openssl", "it reads a file of the reader's"),
+];
+
+/// Files that a reader has and this repository does not.
+const FILES_OF_READERS: [&str; 2] = ["values.yaml", "policy.yaml"];
+
+#[derive(Debug)]
+struct Shown {
+    document: String,
+    line: usize,
+    command: String,
+}
+
+/// All documents for people.
+pub fn documents() -> Vec<String> {
+    let mut found = vec!["charts/slipway/README.md".to_owned()];
+    for directory in [".", "docs", "certs"] {
+        for entry in fs::read_dir(root().join(directory)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = Path::new(directory).join(name);
+            if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(
+                    path.strip_prefix(".")
+                        .unwrap_or(&path)
+                        .display()
+                        .to_string(),
+                );
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The commands of all shell blocks of a document, with continued lines joined.
+fn shown(document: &str) -> Vec<Shown> {
+    let text = read(document);
+    let mut commands: Vec<Shown> = Vec::new();
+    let (mut shell, mut fenced, mut continued) = (false, false, false);
+    for (i, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(language) = line.strip_prefix("```") {
+            fenced = !fenced;
+            shell = fenced && ["sh", "bash", "console"].contains(&language);
+            continue;
+        }
+        if !shell || line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (part, more) = line
+            .strip_suffix('\\')
+            .map_or((line, false), |part| (part, true));
+        match commands.last_mut().filter(|_| continued) {
+            Some(last) => last.command.push_str(part),
+            None => commands.push(Shown {
+                document: document.to_owned(),
+                line: i + 1,
+                command: part.to_owned(),
+            }),
+        }
+        continued = more;
+    }
+    assert!(!fenced, "{document}: a block without an end");
+    commands
+}
+
+/// A program, on the path or where `.ci/install-tools` puts it.
+fn tool(name: &str) -> Option<PathBuf> {
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&on_path)
+        .chain([root().join("target/tools/bin")])
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none_or(|_| name == "kubectl"),
+            "{name} is required and not there"
+        );
+        // Past the test harness, which hides what tests that pass print.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {name} is not there, so flags of its commands are not checked; run .ci/install-tools"
+        );
+    }
+    found
+}
+
+/// A directory with a stand-in for each program that a document may name. Made once: a program that
+/// runs cannot be written.
+static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-ins");
+    fs::create_dir_all(&directory).unwrap();
+    let put = |name: &str, script: &str| {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for (name, _) in NOT_RUN {
+        // Whoever writes to it is not cut off.
+        put(name, "exec /bin/cat >/dev/null");
+    }
+    put(
+        "base64",
+        "case $* in *d*) /bin/cat >/dev/null ;; esac\necho Q0E=",
+    );
+    // What it would do needs a cluster, a terminal that ends it, or a manifest on standard input.
+    let readers = FILES_OF_READERS
+        .map(|file| format!("*\" {file} \"*"))
+        .join("|");
+    put(
+        "slipway",
+        &format!(
+            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
+            slipway = env!("CARGO_BIN_EXE_slipway"),
+        ),
+    );
+    let checked = |program: Option<PathBuf>| {
+        program.map_or("exit 0".to_owned(), |path| {
+            // The arguments after `--` are those of a program in a container.
+            format!(
+                "keep=yes\nfor argument do shift; [ \"$argument\" = -- ] && keep=; [ $keep ] && set -- \"$@\" \"$argument\"; done\nexec {} \"$@\" --help",
+                path.display()
+            )
+        })
+    };
+    put("kubectl", &checked(tool("kubectl")));
+    let helm = tool("helm");
+    let render = helm.as_ref().map_or(String::new(), |helm| {
+        format!(
+            "case $1 in install|upgrade) ;; *) exec {helm} \"$@\" --help ;; esac\n{helm} \"$@\" --help >/dev/null || exit\nshift 2; chart=$1; shift\nset -- \"$@\" --\nwhile [ \"$1\" != -- ]; do case $1 in --set|--set-string) set -- \"$@\" \"$1\" \"$2\"; shift 2 ;; *) shift ;; esac; done\nshift\nexec {helm} template slipway \"$chart\" \"$@\"",
+            helm = helm.display()
+        )
+    });
+    put("helm", &render);
+    directory
+});
+
+#[test]
+fn every_command_of_every_document_is_one_that_works() {
+    let mut count = 0;
+    for document in documents() {
+        for Shown {
+            document,
+            line,
+            command,
+        } in shown(&document)
+        {
+            assert!(
+                !command.trim_start().starts_with(['.', '/']),
+                "{document}:{line}: a program by its path would be run: {command}"
+            );
+            assert!(
+                !command.contains('>'),
+                "{document}:{line}: it would write a file: {command}"
+            );
+            let output = Command::new("/bin/bash")
+                .args(["-o", "pipefail", "-c", &command])
+                .current_dir(root())
+                .env("PATH", STAND_INS.as_path())
+                .env("NO_COLOR", "1")
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{document}:{line}: {command}\n{output:?}"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} commands found");
+}
+
+/// Code spans in the text of documents that begin with one of slipway's commands.
+#[test]
+fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
+    let commands = [
+        "inject", "explain", "nodes", "check", "cache", "policy", "serve",
+    ];
+    let mut count = 0;
+    for document in documents() {
+        for span in read(&document).split('`').skip(1).step_by(2) {
+            let mut words = span.split_whitespace();
+            let is_command = words.next() == Some("slipway")
+                && words.next().is_some_and(|word| commands.contains(&word));
+            if !is_command || span.contains('\n') {
+                continue;
+            }
+            let output = Command::new("/bin/bash")
+                .args(["-o", "pipefail", "-c", &format!("{span} --help")])
+                .current_dir(root())
+                .env("PATH", STAND_INS.as_path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{document}: {span}\n{output:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "only {count} found");
+}
+
+#[test]
+fn a_command_that_nobody_knows_is_an_error() {
+    for command in [
+        "frobnicate",
+        "slipway explain -f examples/pods/no-such-file.yaml",
+        "slipway check --frobnicate",
+        "slipway serve --standalon",
+    ] {
+        let output = Command::new("/bin/bash")
+            .args(["-o", "pipefail", "-c", command])
+            .current_dir(root())
+            .env("PATH", STAND_INS.as_path())
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "{command}");
+    }
+}
+
+/// The commands of a document, without comments, for comparison.
+pub fn bare_commands(document: &str) -> Vec<String> {
+    let commands = shown(document).into_iter();
+    commands
+        .map(|shown| {
+            let command = shown.command.split(" #").next().unwrap();
+            command.split_whitespace().collect::<Vec<_>>().join(" ")
+        })
+        .collect()
+}

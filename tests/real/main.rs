@@ -1,0 +1,17 @@
+//! Slipway beside real programs: kube-apiserver, dockerd, helm, Chromium, Prometheus.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected should stop there"
+)]
+
+mod apiserver;
+mod chart;
+#[cfg(target_os = "linux")]
+mod docker;
+mod docs;
+mod image;
+mod status;

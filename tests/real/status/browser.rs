@@ -1,0 +1,264 @@
+//! The page as a browser shows it and as people without a mouse use it.
+//!
+//! `SLIPWAY_BLESS=1` takes the pictures of `docs/` anew.
+
+use std::{collections::BTreeSet, env, fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    replica::{Replica, example_pods, read},
+    webdriver::{Browser, ENTER, TAB},
+};
+
+const FOCUSABLE: &str = "a[href], button, input, select, textarea, [tabindex='0']";
+
+/// A server that has decided on the example pods, and a browser; `None` where there is none.
+async fn start() -> Option<(Replica, Browser, String)> {
+    let browser = Browser::start().await?;
+    let replica = Replica::start();
+    let namespaces = [
+        "ci",
+        "ci",
+        "ci-limited",
+        "ci",
+        "ci-restricted",
+        "ci-baseline",
+        "ci",
+    ];
+    let pods: Vec<Value> = example_pods()
+        .iter()
+        .map(|file| serde_saphyr::from_str(&read(file)).unwrap())
+        .collect();
+    for (pod, namespace) in pods.iter().cycle().zip(namespaces.iter().cycle()).take(84) {
+        replica.admit(namespace, pod).await;
+    }
+    let root = format!("http://{}", replica.page);
+    Some((replica, browser, root))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint() {
+    let Some((replica, browser, root)) = start().await else {
+        return;
+    };
+    let mut backgrounds = BTreeSet::new();
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme).await;
+        for path in ["/", "/explain?example=scale-set"] {
+            browser.open(&format!("{root}{path}")).await;
+            let background = browser
+                .script("return getComputedStyle(document.body).backgroundColor")
+                .await;
+            backgrounds.insert(background.as_str().unwrap().to_owned());
+            assert_eq!(browser.console().await, [json!(null); 0], "{scheme} {path}");
+            browser.resize(360, 780).await;
+            let too_wide = browser
+                .script("return document.documentElement.scrollWidth - innerWidth")
+                .await;
+            assert!(
+                too_wide.as_i64().unwrap() <= 0,
+                "{path}: {too_wide} px too wide for a phone"
+            );
+            browser.resize(1280, 1000).await;
+        }
+    }
+    // White paper twice is what a page has whose style was refused.
+    assert_eq!(backgrounds.len(), 2, "{backgrounds:?}");
+    browser.end().await;
+    replica.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_reaches_everything_in_order_and_everything_has_a_name() {
+    let Some((replica, browser, root)) = start().await else {
+        return;
+    };
+    browser.open(&root).await;
+    let mark = format!(
+        "const all = [...document.querySelectorAll(\"{FOCUSABLE}\")]; all.forEach((e, i) => e.dataset.place = i); return all.length"
+    );
+    let count = browser.script(&mark).await.as_u64().unwrap();
+    assert!(count > 15, "{count}");
+    for place in 0..count {
+        browser.press(TAB).await;
+        let at = browser
+            .script("return document.activeElement.dataset.place")
+            .await;
+        assert_eq!(at, json!(place.to_string()));
+        let (role, name) = browser.focus_in_words().await;
+        assert!(
+            !role.is_empty() && role != "generic" && !name.trim().is_empty(),
+            "{place}: {role} `{name}`"
+        );
+        if place == 0 {
+            assert_eq!(name, "Skip to the content");
+            let left = browser
+                .script("return document.activeElement.getBoundingClientRect().left")
+                .await;
+            assert!(left.as_f64().unwrap() >= 0.0, "who tabs sees it");
+        }
+    }
+    browser.open(&root).await;
+    browser.press(TAB).await;
+    browser.press(ENTER).await;
+    assert_eq!(
+        browser.script("return document.activeElement.id").await,
+        "main"
+    );
+    browser.end().await;
+    replica.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outline_is_one_that_a_screen_reader_can_follow() {
+    let Some((replica, browser, root)) = start().await else {
+        return;
+    };
+    browser.open(&root).await;
+    outline(&browser).await;
+    browser
+        .open(&format!("{root}/explain?example=scale-set"))
+        .await;
+    browser
+        .script("document.querySelector('form.explain').submit()")
+        .await;
+    browser
+        .open(&format!("{root}/explain?example=no-docker"))
+        .await;
+    outline(&browser).await;
+    browser.end().await;
+    replica.end().await;
+}
+
+async fn outline(browser: &Browser) {
+    let levels = browser
+        .script(
+            "return [...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))",
+        )
+        .await;
+    let levels: Vec<u64> = levels
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|level| level.as_u64().unwrap())
+        .collect();
+    assert_eq!(
+        levels.iter().filter(|level| **level == 1).count(),
+        1,
+        "{levels:?}"
+    );
+    assert!(
+        levels.windows(2).all(|pair| pair[1] <= pair[0] + 1),
+        "{levels:?}"
+    );
+    for (what, script) in [
+        (
+            "ids that stand twice",
+            "const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.filter((id, i) => ids.indexOf(id) != i)",
+        ),
+        (
+            "references to nothing",
+            "return [...document.querySelectorAll('[aria-labelledby],[aria-describedby],label[for],[list]')].flatMap(e => ['aria-labelledby', 'aria-describedby', 'for', 'list'].map(a => e.getAttribute(a))).filter(id => id && !document.getElementById(id))",
+        ),
+        (
+            "links within the page to nothing",
+            "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href').slice(1)).filter(id => !document.getElementById(id))",
+        ),
+        (
+            "header cells without a scope",
+            "return [...document.querySelectorAll('th:not([scope])')].map(e => e.innerText)",
+        ),
+        (
+            "pictures without a name",
+            "return [...document.querySelectorAll('svg:not([aria-hidden]):not([aria-label])')].map(e => e.outerHTML.slice(0, 80))",
+        ),
+    ] {
+        assert_eq!(browser.script(script).await, json!([]), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_is_explained_without_a_mouse() {
+    let Some((replica, browser, root)) = start().await else {
+        return;
+    };
+    let manifest = "kind: Pod\napiVersion: v1\nmetadata:\n  name: build-1\n  labels: {actions-ephemeral-runner: \"True\"}\nspec:\n  containers:\n  - {name: runner, image: r}\n  - {name: dind, image: docker:dind}\n";
+    browser.open(&root).await;
+    browser
+        .script("document.getElementById('manifest').focus()")
+        .await;
+    browser.keys(manifest).await;
+    browser.press(TAB).await;
+    browser.keys("ci").await;
+    browser.press(TAB).await;
+    assert_eq!(
+        browser.focus_in_words().await,
+        ("button".to_owned(), "Explain".to_owned())
+    );
+    browser.press(ENTER).await;
+    browser.arrives_at("build-1: dind · Slipway").await;
+    let text = browser.text().await;
+    let said = replica
+        .post("/explain?namespace=ci", "application/yaml", manifest)
+        .await
+        .json();
+    assert!(
+        text.contains(said["pods"][0]["reason"]["code"].as_str().unwrap()),
+        "{text}"
+    );
+    for injection in said["pods"][0]["injections"].as_array().unwrap() {
+        assert!(
+            text.contains(injection.as_str().unwrap()),
+            "{injection}\n{text}"
+        );
+    }
+    assert_eq!(browser.console().await, [json!(null); 0]);
+    outline(&browser).await;
+    browser.end().await;
+    replica.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pictures_of_the_documents_are_there_and_small() {
+    let document = read("docs/status.md");
+    let names: Vec<&str> = document
+        .split("](images/")
+        .skip(1)
+        .map(|rest| rest.split(')').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["status-light.png", "status-dark.png", "explain-light.png"]
+    );
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+    if env::var_os("SLIPWAY_BLESS").is_some()
+        && let Some((replica, browser, root)) = start().await
+    {
+        fs::create_dir_all(&directory).unwrap();
+        for name in &names {
+            let (page, scheme) = name.trim_end_matches(".png").split_once('-').unwrap();
+            browser.prefer(scheme).await;
+            if page == "status" {
+                browser.open(&root).await;
+            } else {
+                browser
+                    .open(&format!("{root}/explain?example=scale-set"))
+                    .await;
+                browser
+                    .script("document.querySelector('form.explain button').click()")
+                    .await;
+                browser.arrives_at("dind").await;
+            }
+            let height = if page == "status" { 1100 } else { 1300 };
+            fs::write(directory.join(name), browser.screenshot(1180, height).await).unwrap();
+        }
+        browser.end().await;
+        replica.end().await;
+    }
+    for name in names {
+        let picture = fs::read(directory.join(name)).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "{name}");
+        assert!(picture.len() < 300 << 10, "{name}: {} bytes", picture.len());
+    }
+}

@@ -1,0 +1,63 @@
+//! docs/status.md tells every key of the JSON, and no other.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::Value;
+use slipway_core::cache::claims::Claims;
+
+use super::replica::{Replica, claim, read, runner};
+
+/// Every key, as a path: `[]` stands for an item of a list.
+fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let path = if at.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{at}.{key}")
+                };
+                paths(value, &path, found);
+                found.insert(path);
+            }
+        }
+        Value::Array(items) => {
+            assert!(
+                !items.is_empty() || at.ends_with("arnings") || at.ends_with("Because"),
+                "{at} is empty"
+            );
+            for item in items {
+                paths(item, &format!("{at}[]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn every_key_of_the_status_is_documented_and_no_other() {
+    let replica = Replica::start();
+    replica.admit("ci", &runner("build-1")).await;
+    replica.state.update(|state| {
+        state.policy_error = Some("unknown key".into());
+        state.claims = Some(Arc::new(Claims::new([claim()])));
+    });
+    let mut known = BTreeSet::new();
+    paths(&replica.get("/status").await.json(), "", &mut known);
+    assert!(known.len() > 50, "{known:?}");
+
+    let document = read("docs/status.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeSet<String> = rows
+        .map(|row| row.split('`').next().unwrap().to_owned())
+        .filter(|key| !key.starts_with('/'))
+        .collect();
+    let missing: Vec<_> = known.difference(&documented).collect();
+    let stale: Vec<_> = documented.difference(&known).collect();
+    assert!(missing.is_empty(), "not in docs/status.md: {missing:#?}");
+    assert!(
+        stale.is_empty(),
+        "no keys, but in docs/status.md: {stale:#?}"
+    );
+    replica.end().await;
+}

@@ -1,0 +1,224 @@
+//! What the page lets nobody do.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hyper::StatusCode;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use slipway::server::Server;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::replica::{Replica, cluster_state, read, within};
+
+const POD: &str = "kind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n";
+
+#[tokio::test]
+async fn every_answer_forbids_scripts_frames_and_copies_in_caches() {
+    let replica = Replica::start();
+    let replies = [
+        replica.get("/").await,
+        replica.get("/status").await,
+        replica.get("/explain").await,
+        replica.get("/explain?example=gitlab").await,
+        replica.explain(POD).await,
+        replica.explain("{").await,
+        replica.submit("{", "").await,
+        replica.submit(POD, "").await,
+    ];
+    for reply in replies {
+        let header = |name: &str| reply.headers[name].to_str().unwrap();
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert!(
+            !policy.contains("unsafe") && !policy.contains("script-src"),
+            "{policy}"
+        );
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(header("cache-control"), "no-store");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+    }
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded() {
+    let replica = Replica::start();
+    for page in [replica.get("/").await, replica.submit(POD, "ci").await] {
+        let (_, rest) = page.body.split_once("<style>").unwrap();
+        let (style, _) = rest.split_once("</style>").unwrap();
+        let hash = format!("'sha256-{}'", STANDARD.encode(Sha256::digest(style)));
+        let policy = page.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains(&hash), "{policy}");
+        assert!(!page.body.contains("<script") && !page.body.contains(" style="));
+        for address in ["src=\"", "url(", "@import", "href=\"http"] {
+            assert!(!page.body.contains(address), "{address}");
+        }
+    }
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn the_webhooks_port_has_no_page() {
+    let replica = Replica::start();
+    for path in ["/", "/status", "/explain"] {
+        assert_eq!(
+            replica.get_from_webhook(path).await.status,
+            StatusCode::NOT_FOUND
+        );
+    }
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn the_page_can_be_left_out_and_metrics_stay() {
+    let replica = Replica::start_as(cluster_state(), |_| {}, Server::without_status_page);
+    for path in ["/", "/status", "/explain"] {
+        assert_eq!(replica.get(path).await.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(replica.explain(POD).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(replica.get("/metrics").await.status, 200);
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_was_looked_at_leaves_no_trace() {
+    let replica = Replica::start();
+    let before = replica.get("/status").await.json();
+    let pod = read("examples/pods/scale-set-dind.yaml");
+    assert_eq!(replica.explain(&pod).await.status, 200);
+    assert_eq!(replica.submit(&pod, "").await.status, 200);
+    let mut after = replica.get("/status").await.json();
+    after["time"] = before["time"].clone();
+    after["certificate"] = before["certificate"].clone();
+    assert_eq!(after, before);
+    let metrics = replica.get("/metrics").await.body;
+    assert!(
+        !metrics.contains("slipway_admission_requests_total{"),
+        "{metrics}"
+    );
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn other_methods_change_nothing() {
+    let replica = Replica::start();
+    for path in ["/", "/status"] {
+        let reply = replica.post(path, "application/json", "{}").await;
+        assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
+    let replica = Replica::start();
+    let many = format!("---\n{POD}").repeat(51);
+    // Each level doubles: 2^40 scalars, if anybody wrote them all out.
+    let doubled = |i| format!("a{}: &a{} [*a{i}, *a{i}]\n", i + 1, i + 1);
+    let bomb = (0..40).map(doubled).collect::<Vec<_>>().concat();
+    for (manifest, sentence) in [
+        ("kind: Pod\nspec:\n  containers: 7\n".to_owned(), "line 3"),
+        ("{".to_owned(), "expected"),
+        (
+            "# nothing\n".to_owned(),
+            "there are no pods in the manifest",
+        ),
+        (
+            "kind: Service\napiVersion: v1\n".to_owned(),
+            "there are no pods in the manifest",
+        ),
+        (many, "51 pods are too many at once"),
+        (format!("a0: &a0 x\n{bomb}"), "line"),
+        ("[".repeat(100_000), "line"),
+    ] {
+        let reply = replica.explain(&manifest).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{}", reply.body);
+        assert!(reply.body.contains(sentence), "{}", reply.body);
+        assert!(reply.body.len() < 1024, "{}", reply.body);
+        let page = replica.submit(&manifest, "").await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST);
+        assert!(page.body.contains("role=\"alert\""));
+    }
+    let reply = replica
+        .post("/explain", "application/yaml", vec![0xff])
+        .await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_read_to_its_end_and_refused() {
+    let replica = Replica::start();
+    for size in [3 << 20, 12 << 20] {
+        let reply = replica.explain(&"#".repeat(size)).await;
+        assert_eq!(
+            reply.status,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "{}",
+            reply.body
+        );
+    }
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn who_sends_slowly_loses_the_turn() {
+    let replica = Replica::start_with(cluster_state(), |config| {
+        config.request_timeout = std::time::Duration::from_millis(300);
+    });
+    let mut slow = TcpStream::connect(replica.page).await.unwrap();
+    slow.write_all(b"POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nkind")
+        .await
+        .unwrap();
+    let mut answer = vec![0; 12];
+    within(slow.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 408");
+    assert_eq!(replica.explain(POD).await.status, 200);
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at() {
+    let replica = Replica::start();
+    let mut pending = TcpStream::connect(replica.page).await.unwrap();
+    let head = format!(
+        "POST /explain HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        POD.len()
+    );
+    pending.write_all(head.as_bytes()).await.unwrap();
+    // It is answered so once its turn has come and its body is asked for.
+    let mut asked = [0; 25];
+    within(pending.read_exact(&mut asked)).await.unwrap();
+    for path in ["/", "/status", "/explain", "/metrics", "/readyz"] {
+        assert_eq!(replica.get(path).await.status, 200, "{path}");
+    }
+    pending.write_all(POD.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    within(pending.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 200");
+    replica.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access() {
+    let replica = Replica::start();
+    let reply = replica
+        .submit(&read("examples/pods/no-docker.yaml"), "elsewhere")
+        .await;
+    assert_eq!(reply.status, 200);
+    assert!(!reply.body.contains("hostPath /"), "{}", reply.body);
+    let reply = replica
+        .post(
+            "/explain?namespace=web",
+            "application/yaml",
+            read("examples/pods/no-docker.yaml"),
+        )
+        .await
+        .json();
+    assert_eq!(reply["pods"][0]["reason"]["code"], "namespace-not-enabled");
+    assert_eq!(reply["diff"], json!(""));
+    replica.end().await;
+}

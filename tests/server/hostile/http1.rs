@@ -1,0 +1,128 @@
+//! What comes of requests over HTTP/1.1 that are wrong, slow or without end.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    attacks::http1 as attacks,
+    neighbour::beside,
+    served::{ATTACKER, HTTP_1, REVIEW, serve, within},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_two_readers_could_read_differently_is_never_answered_with_200() {
+    let served = serve(|_| {});
+    let length = REVIEW.len();
+    let heads = [
+        // Which length counts?
+        format!("content-length: {length}\r\ncontent-length: 5\r\n"),
+        format!("content-length: {length}\r\ntransfer-encoding: chunked\r\n"),
+        format!("transfer-encoding: identity\r\ncontent-length: {length}\r\n"),
+        "transfer-encoding: chunked, gzip\r\n".to_owned(),
+        "content-length: -1\r\n".to_owned(),
+        "content-length: 99999999999999999999999\r\n".to_owned(),
+        format!("content-length: +{length}\r\n"),
+        format!("content-length: 0x{length:x}\r\n"),
+        // Which header?
+        format!("content-length : {length}\r\n"),
+        format!("x: a\r\n b\r\ncontent-length: {length}\r\n"),
+        format!("x: a\0b\r\ncontent-length: {length}\r\n"),
+        format!("\u{1}: b\r\ncontent-length: {length}\r\n"),
+    ];
+    beside(&served, async {
+        for head in heads {
+            let request = format!(
+                "POST /mutate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\n{REVIEW}"
+            );
+            let answer = served.answer(request.as_bytes()).await;
+            let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
+            assert!(refused, "{head:?}: {answer}");
+        }
+        for start in ["POST /mutate HTTP/9.9", "GET", "POST  /mutate HTTP/1.1", "\0 / HTTP/1.1"] {
+            let answer = served.answer(format!("{start}\r\n\r\n").as_bytes()).await;
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{start:?}: {answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_that_are_none_are_refused() {
+    let served = serve(|_| {});
+    beside(&served, async {
+        for chunks in [
+            "xyz\r\n{}\r\n0\r\n\r\n",
+            "-2\r\n{}\r\n0\r\n\r\n",
+            "ffffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+            "2\r\n{}{}{}\r\n0\r\n\r\n",
+            "2;x=\r\r\n{}\r\n0\r\n\r\n",
+        ] {
+            let request = format!(
+                "POST /mutate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"
+            );
+            let answer = served.answer(request.as_bytes()).await;
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{chunks:?}: {answer}");
+        }
+        // Extensions and trailers are read over, but not without end.
+        let long = format!("2;{}\r\n{{}}\r\n0\r\n\r\n", "x".repeat(1 << 20));
+        let request = format!(
+            "POST /mutate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{long}"
+        );
+        let answer = served.answer(request.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_without_end_is_cut_off() {
+    let served = serve(|_| {});
+    beside(&served, attacks::endless_heads(&served)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_heads_and_slow_bodies_are_closed_however_steadily_they_drip() {
+    let served = serve(|config| config.request_timeout = Duration::from_secs(1));
+    beside(&served, attacks::dripping(&served)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_error_comes_after_the_body() {
+    let served = serve(|_| {});
+    // Everything is written before anything is read: an early answer would reset this client.
+    let body = vec![b' '; 2 << 20];
+    for (line, status) in [
+        ("POST /elsewhere", "404"),
+        ("PUT /mutate", "405"),
+        ("POST /healthz", "405"),
+        ("POST /mutate", "400"),
+    ] {
+        for framing in ["content-length", "transfer-encoding"] {
+            let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+            let (head, end) = match framing {
+                "content-length" => (format!("content-length: {}\r\n\r\n", body.len()), ""),
+                _ => (
+                    format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n", body.len()),
+                    "\r\n0\r\n\r\n",
+                ),
+            };
+            let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\n{head}");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            within(stream.write_all(&body)).await.unwrap();
+            stream.write_all(end.as_bytes()).await.unwrap();
+            // The connection is still good.
+            let next = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            stream.write_all(next).await.unwrap();
+            stream.flush().await.unwrap();
+            let mut answers = String::new();
+            within(stream.read_to_string(&mut answers)).await.unwrap();
+            let starts = format!("HTTP/1.1 {status} ");
+            assert!(answers.starts_with(&starts), "{line} {framing}: {answers}");
+            assert!(
+                answers.contains("HTTP/1.1 200 OK"),
+                "{line} {framing}: {answers}"
+            );
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Inputs made to fill the memory, against the program itself.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use serde_json::Value;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    attacks::requests::{self as attacks, review_full_of},
+    neighbour::beside,
+    served::{ATTACKER, HTTP_1, Served, serve, within},
+};
+
+/// The chart's memory limit.
+const LIMIT_KIB: u64 = 256 << 10;
+
+struct Program {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn start() -> (Program, Served) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("slipway-memory-{}-{number}", std::process::id()));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_slipway"))
+        .args([
+            "serve",
+            "--standalone",
+            "--listen=127.0.0.1:0",
+            "--metrics-listen=127.0.0.1:0",
+        ])
+        .args(["--log-format=json", "--workers=2", "--tls-dir"])
+        .arg(&dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let serving = log
+        .by_ref()
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap_or_default())
+        .find(|line| line["message"] == "serving")
+        .unwrap();
+    // Its log must not fill the pipe.
+    std::thread::spawn(move || log.for_each(drop));
+    let address = |key: &str| {
+        serving[key]
+            .as_str()
+            .unwrap()
+            .parse::<SocketAddr>()
+            .unwrap()
+    };
+    let served = Served {
+        address: address("address"),
+        metrics: address("metrics"),
+        ca_pem: fs::read_to_string(dir.join("ca.crt")).unwrap(),
+    };
+    (Program { child, dir }, served)
+}
+
+impl Program {
+    /// The most memory that it ever had, in KiB.
+    fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+}
+
+/// 1 GiB in bodies of the largest size, all at once, over a few HTTP/2 connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_the_largest_size_all_at_once_stay_below_the_charts_memory_limit() {
+    let (program, served) = start();
+    beside(&served, attacks::largest_bodies(&served)).await;
+    let peak = program.peak();
+    println!("peak: {} MiB", peak >> 10);
+    assert!(peak < LIMIT_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_its_answers_loses_its_connections_before_they_fill_the_memory() {
+    let (program, served) = start();
+    beside(&served, attacks::never_reading(&served, 40)).await;
+    let peak = program.peak();
+    println!("peak: {} MiB", peak >> 10);
+    assert!(peak < LIMIT_KIB, "{peak} KiB");
+    let closed = served
+        .metric(r#"slipway_admission_problems_total{problem="connection-limit"}"#)
+        .await;
+    assert!(closed >= 36, "of 40 connections {closed} were closed");
+}
+
+/// Bytes by the million that a careless reader makes something large of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_as_many_small_things_as_fit_stay_below_the_charts_memory_limit() {
+    let (program, served) = start();
+    beside(&served, async {
+        for (pod, item) in [
+            (r#"{"spec":{"containers":[{}]}}"#, r#"{"name":"","env":[]}"#),
+            (r#"{"spec":{"containers":[{}]}}"#, r#"{"name":"","resources":{"limits":{"":1,"":1}}}"#),
+            (r#"{"spec":{"containers":[{"name":"c","args":[{}]}]}}"#, r#""""#),
+            (r#"{"spec":{"tolerations":[{}]}}"#, "{}"),
+            (r#"{"spec":{"volumes":[{}]}}"#, r#"{"name":""}"#),
+            (r#"{"metadata":{"ownerReferences":[{}]}}"#, "{}"),
+            (r#"{"metadata":{"labels":{{}}}}"#, r#""":"""#),
+        ] {
+            let review = review_full_of(pod, item);
+            let head = format!(
+                "POST /mutate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                review.len()
+            );
+            let answer = served.answer((head + &review).as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(answer.contains(r#""allowed":true"#), "{answer}");
+            assert!(!answer.contains("warnings"), "{pod} is read: {answer}");
+        }
+    })
+    .await;
+    let peak = program.peak();
+    println!("peak: {} MiB", peak >> 10);
+    assert!(peak < LIMIT_KIB, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_fills_the_room_for_bodies_is_told_so_and_nobody_else_waits() {
+    let served = serve(|_| {});
+    beside(&served, async {
+        let mut unfinished = Vec::new();
+        for _ in 0..2 {
+            let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+            let head = "POST /mutate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n\
+                        content-length: 4194304\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut go_on = [0; 25];
+            within(stream.read_exact(&mut go_on)).await.unwrap();
+            assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
+            unfinished.push(stream);
+        }
+        let head = "POST /mutate?timeout=20ms HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                    content-length: 1\r\n\r\n ";
+        let answer = served.answer(head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("the turn of this request"), "{answer}");
+    })
+    .await;
+}
