@@ -139,7 +139,10 @@ async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool)
     let mut cluster = state.cluster();
     cluster.pools.grant = Some(&grant);
     admit(body.as_bytes(), cluster).unwrap();
-    let has_claim = matches!(grant, slipway_core::cache::claims::Grant::Claim { .. });
+    let has_claim = matches!(
+        grant,
+        slipway_core::cache::claims::LeaseResult::Leased { .. }
+    );
     (lease, begin.elapsed(), has_claim)
 }
 

@@ -8,13 +8,13 @@ use k8s_openapi::{
 use kube::{Resource, core::NamespaceResourceScope};
 use serde::Deserialize;
 
-use slipway_core::cache::claims::{Claim, LEASE, POOL, claim::Marks, keeper::Holder};
+use slipway_core::cache::claims::{Claim, LEASE, POOL, claim::Annotations, expire::Holder};
 
 /// A claim of a pool; `None` for any other claim.
 #[must_use]
 pub fn claim_of(object: &PersistentVolumeClaim) -> Option<Claim> {
     let metadata = &object.metadata;
-    let pool = metadata.labels.as_ref()?.get(POOL)?.clone();
+    let profile = metadata.labels.as_ref()?.get(POOL)?.clone();
     let spec = object.spec.as_ref();
     let asked = spec
         .and_then(|spec| spec.resources.as_ref())
@@ -26,17 +26,17 @@ pub fn claim_of(object: &PersistentVolumeClaim) -> Option<Claim> {
         name: metadata.name.clone()?,
         uid: metadata.uid.clone()?,
         version: metadata.resource_version.clone()?,
-        pool,
+        profile,
         terminating: metadata.deletion_timestamp.is_some(),
         volume: spec
             .and_then(|spec| spec.volume_name.clone())
             .filter(|name| !name.is_empty()),
         size: storage.map(|quantity| quantity.0.clone()),
         created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-        marks: metadata
+        annotations: metadata
             .annotations
             .as_ref()
-            .map(Marks::read)
+            .map(Annotations::read)
             .unwrap_or_default(),
     })
 }

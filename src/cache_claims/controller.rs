@@ -28,9 +28,9 @@ use kube::{
 use serde_json::json;
 use slipway_core::{
     cache::claims::{
-        Claim, Claims, LEASE, POOL, PoolName,
-        keeper::{APPEARANCE, Holder, Keeper, SeenLease},
-        upkeep::{Step, upkeep},
+        Claim, ClaimPoolKey, Claims, LEASE, POOL,
+        expire::{APPEARANCE_TIMEOUT, Holder, PodLease, Sightings, is_over},
+        upkeep::{UpkeepAction, plan_upkeep},
     },
     decide::profile_of,
     k8s::namespace::Namespace,
@@ -56,21 +56,21 @@ const NODE_TERMS: &str = "/spec/nodeAffinity/required/nodeSelectorTerms";
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct Timings {
     /// How long after its lease a pod may still appear.
-    pub appearance: Duration,
+    pub appearance_timeout: Duration,
     /// At least so often everything is looked at.
-    pub turn: Duration,
+    pub resync: Duration,
     /// Changes within this time make one turn.
-    pub gather: Duration,
+    pub debounce: Duration,
 }
 
-impl Default for Pace {
+impl Default for Timings {
     fn default() -> Self {
         Self {
-            appearance: APPEARANCE,
-            turn: Duration::from_secs(10),
-            gather: Duration::from_millis(200),
+            appearance_timeout: APPEARANCE_TIMEOUT,
+            resync: Duration::from_secs(10),
+            debounce: Duration::from_millis(200),
         }
     }
 }
@@ -81,9 +81,9 @@ pub struct Controller {
     client: Client,
     state: Arc<LiveState>,
     metrics: Arc<Metrics>,
-    pace: Pace,
+    timings: Timings,
     began: Instant,
-    keeper: Keeper,
+    sightings: Sightings,
     pods: Pods,
     /// Names of claims that others have made.
     taken: HashMap<String, BTreeSet<String>>,
@@ -96,14 +96,19 @@ type Pods = Option<BTreeMap<(String, String), PodObject>>;
 impl Controller {
     /// Prepares to lead.
     #[must_use]
-    pub fn new(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>, pace: Pace) -> Self {
+    pub fn new(
+        client: Client,
+        state: Arc<LiveState>,
+        metrics: Arc<Metrics>,
+        timings: Timings,
+    ) -> Self {
         Self {
             client,
             state,
             metrics,
-            pace,
+            timings,
             began: Instant::now(),
-            keeper: Keeper::default(),
+            sightings: Sightings::default(),
             pods: None,
             taken: HashMap::new(),
         }
@@ -133,9 +138,9 @@ impl Controller {
             tokio::select! {
                 Some(change) = pods.next() => self.heard(change),
                 _ = changed.changed() => {}
-                () = sleep(self.pace.turn) => {}
+                () = sleep(self.timings.resync) => {}
             }
-            let gather = sleep(self.pace.gather);
+            let gather = sleep(self.timings.debounce);
             let mut gather = pin!(gather);
             loop {
                 tokio::select! {
@@ -179,16 +184,21 @@ impl Controller {
 
     async fn end_leases(&mut self, claims: &Claims) {
         let Some(pods) = &self.pods else { return };
-        let leases = |pods: &mut dyn Iterator<Item = &PodObject>| -> HashSet<SeenLease> {
-            pods.filter_map(|pod| Some((pod.namespace()?, pod.lease()?.to_owned())))
-                .collect()
+        let leases = |pods: &mut dyn Iterator<Item = &PodObject>| -> HashSet<PodLease> {
+            pods.filter_map(|pod| {
+                Some(PodLease {
+                    namespace: pod.namespace()?,
+                    lease: pod.lease()?.to_owned(),
+                })
+            })
+            .collect()
         };
         let seen = leases(&mut pods.values());
         let live = leases(&mut pods.values().filter(|pod| pod.is_live()));
         let now = self.began.elapsed();
-        let suspects = self
-            .keeper
-            .suspects(claims, &seen, &live, now, self.pace.appearance);
+        let suspects =
+            self.sightings
+                .suspects(claims, &seen, &live, now, self.timings.appearance_timeout);
         let mut by_namespace: BTreeMap<&str, Vec<&Arc<Claim>>> = BTreeMap::new();
         for claim in &suspects {
             by_namespace
@@ -201,7 +211,7 @@ impl Controller {
                 continue;
             };
             for claim in suspects {
-                if Keeper::is_over(claim, &listed) {
+                if is_over(claim, &listed) {
                     self.release(claim).await;
                 } else {
                     debug!(
@@ -269,7 +279,7 @@ impl Controller {
             Ok(written) => {
                 if let Some(written) = claim_of(&written) {
                     edit(&self.state, |claims| {
-                        claims.written(&claim.version, written.clone());
+                        claims.apply_write(&claim.version, written.clone());
                     });
                 }
                 true
@@ -285,28 +295,28 @@ impl Controller {
     /// Makes and deletes claims.
     async fn keep_up(&mut self, state: &ClusterState, claims: &Claims) {
         let namespaces = state.namespaces.iter().flat_map(|all| all.iter());
-        let wanted = wanted(namespaces, &state.policy);
-        let names: BTreeSet<&PoolName> = wanted.keys().chain(claims.pools()).collect();
+        let wanted = wanted_pools(namespaces, &state.policy);
+        let names: BTreeSet<&ClaimPoolKey> = wanted.keys().chain(claims.pools()).collect();
         for name in names {
-            let (namespace, pool) = name;
             let settings = wanted.get(name).copied();
-            let present: Vec<Arc<Claim>> = claims.of(namespace, pool).cloned().collect();
-            let taken = self.taken.entry(namespace.clone()).or_default();
-            let steps = upkeep(pool, settings, &present, taken, Timestamp::now());
-            for step in steps {
-                match (step, settings) {
-                    (Step::Delete(claim), _) => self.delete(&claim).await,
-                    (Step::Create(claim), Some(settings)) => {
+            let present: Vec<Arc<Claim>> = claims.of_pool(name).cloned().collect();
+            let taken = self.taken.entry(name.namespace.clone()).or_default();
+            let now = Timestamp::now();
+            for action in plan_upkeep(&name.profile, settings, &present, taken, now) {
+                match (action, settings) {
+                    (UpkeepAction::Delete(claim), _) => self.delete(&claim).await,
+                    (UpkeepAction::Create(claim), Some(settings)) => {
                         self.create(name, &claim, settings).await;
                     }
-                    (Step::Create(_), None) => {}
+                    (UpkeepAction::Create(_), None) => {}
                 }
             }
         }
     }
 
-    async fn create(&mut self, (namespace, pool): &PoolName, name: &str, settings: &Pool) {
-        let claim = template(namespace, pool, name, settings);
+    async fn create(&mut self, pool: &ClaimPoolKey, name: &str, settings: &Pool) {
+        let ClaimPoolKey { namespace, profile } = pool;
+        let claim = template(pool, name, settings);
         let parameters = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
@@ -315,7 +325,7 @@ impl Controller {
         match within(api.create(&parameters, &claim)).await {
             Ok(created) => {
                 self.metrics.claim_changed(ClaimChange::Created);
-                info!(claim = name, namespace, pool, "claim created");
+                info!(claim = name, namespace, profile, "claim created");
                 if let Some(created) = claim_of(&created) {
                     edit(&self.state, |claims| claims.apply(created.clone()));
                 }
@@ -369,30 +379,30 @@ fn is_needed(state: &ClusterState) -> bool {
 }
 
 /// The pools that the policy asks for in these namespaces.
-pub(crate) fn wanted<'p, 'n>(
+pub(crate) fn wanted_pools<'p, 'n>(
     namespaces: impl Iterator<Item = &'n Namespace>,
     policy: &'p Policy,
-) -> BTreeMap<PoolName, &'p Pool> {
+) -> BTreeMap<ClaimPoolKey, &'p Pool> {
     namespaces
         .filter_map(|namespace| {
             let (name, profile) = profile_of(namespace, policy)?;
             let pool = profile.dind.cache.pool()?;
-            Some(((namespace.name.clone(), name.to_owned()), pool))
+            Some((ClaimPoolKey::new(&namespace.name, name), pool))
         })
         .collect()
 }
 
 /// A new claim.
-fn template(namespace: &str, pool: &str, name: &str, settings: &Pool) -> PersistentVolumeClaim {
+fn template(pool: &ClaimPoolKey, name: &str, settings: &Pool) -> PersistentVolumeClaim {
     let mut labels: BTreeMap<&str, &str> = settings
         .labels
         .iter()
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect();
     labels.insert("app.kubernetes.io/managed-by", "slipway");
-    labels.insert(POOL, pool);
+    labels.insert(POOL, &pool.profile);
     let claim = json!({
-        "metadata": {"namespace": namespace, "name": name, "labels": labels},
+        "metadata": {"namespace": pool.namespace, "name": name, "labels": labels},
         "spec": {
             "accessModes": [settings.access_mode],
             "storageClassName": settings.storage_class,

@@ -13,7 +13,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use slipway_core::{
-    cache::claims::{Claim, Grant, Lease, Wish},
+    cache::claims::{Claim, ClaimRequest, LeaseResult},
     reason::Reason,
 };
 use tokio::time::{Instant, timeout_at};
@@ -75,20 +75,24 @@ impl Leaser {
 
     /// Leases the best claim that can be had before the deadline. Never fails: a pod without a
     /// claim gets its fallback, with a reason.
-    pub async fn lease(&self, wish: &Wish, deadline: Instant) -> Grant {
+    pub async fn lease(&self, request: &ClaimRequest, deadline: Instant) -> LeaseResult {
         let begin = Instant::now();
         let until = (begin + self.patience).min(deadline.checked_sub(RESERVE).unwrap_or(begin));
-        let result = self.try_candidates(wish, until).await;
-        let (outcome, grant) = match result {
-            Ok(claim) => granted(wish, &claim),
-            Err(refusal) => (refusal, Grant::Nothing(reason(refusal))),
+        let claim = self.try_candidates(request, until).await;
+        let (outcome, result) = match claim {
+            Ok(claim) => leased(request, &claim),
+            Err(refusal) => (refusal, LeaseResult::Refused(reason(refusal))),
         };
         self.metrics.leased(outcome, begin.elapsed());
-        grant
+        result
     }
 
-    async fn try_candidates(&self, wish: &Wish, until: Instant) -> Result<Claim, LeaseOutcome> {
-        let candidates = wish.candidates.as_ref().ok_or(LeaseOutcome::Unknown)?;
+    async fn try_candidates(
+        &self,
+        request: &ClaimRequest,
+        until: Instant,
+    ) -> Result<Claim, LeaseOutcome> {
+        let candidates = request.candidates.as_ref().ok_or(LeaseOutcome::Unknown)?;
         let mut attempts = 0;
         for claim in candidates {
             if attempts == MAX_ATTEMPTS {
@@ -98,7 +102,7 @@ impl Leaser {
                 continue;
             }
             attempts += 1;
-            match timeout_at(until, self.write(wish, claim)).await {
+            match timeout_at(until, self.write(request, claim)).await {
                 Ok(Ok(())) => return Ok(Claim::clone(claim)),
                 Ok(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => {
                     debug!(claim = claim.name, "somebody else changed the claim");
@@ -127,24 +131,20 @@ impl Leaser {
         }
     }
 
-    async fn write(&self, wish: &Wish, claim: &Claim) -> Result<(), Error> {
-        let lease = Lease {
-            id: wish.lease.clone(),
-            pod: wish.pod.clone(),
-        };
-        let patch = claim.lease_patch(&lease, &wish.key, Timestamp::now());
+    async fn write(&self, request: &ClaimRequest, claim: &Claim) -> Result<(), Error> {
+        let patch = claim.lease_patch(&request.lease, &request.key, Timestamp::now());
         let parameters = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), &wish.namespace);
+        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), &request.namespace);
         let written = api
             .patch(&claim.name, &parameters, &Patch::Merge(patch))
             .await?;
         // The next request need not wait for the watch.
         if let Some(written) = claim_of(&written) {
             edit(&self.state, |claims| {
-                claims.written(&claim.version, written.clone());
+                claims.apply_write(&claim.version, written.clone());
             });
         }
         Ok(())
@@ -172,19 +172,19 @@ fn key(claim: &Claim) -> Key {
 }
 
 /// `claim` is as it was before the lease.
-fn granted(wish: &Wish, claim: &Claim) -> (LeaseOutcome, Grant) {
-    let warm = claim.serves(&wish.key);
+fn leased(request: &ClaimRequest, claim: &Claim) -> (LeaseOutcome, LeaseResult) {
+    let warm = claim.serves(&request.key);
     let outcome = if warm {
         LeaseOutcome::Warm
     } else {
         LeaseOutcome::Cold
     };
-    let grant = Grant::Claim {
-        name: claim.name.clone(),
-        lease: wish.lease.clone(),
+    let result = LeaseResult::Leased {
+        claim: claim.name.clone(),
+        lease: request.lease.id.clone(),
         warm,
     };
-    (outcome, grant)
+    (outcome, result)
 }
 
 fn reason(refusal: LeaseOutcome) -> Reason {

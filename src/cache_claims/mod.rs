@@ -3,9 +3,9 @@
 //! decides.
 
 mod api;
-mod by_hand;
 mod controller;
 mod lease;
+mod manual;
 mod watch;
 
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use kube::Client;
 
 pub use api::{PodObject, claim_of};
-pub use by_hand::{ByHand, Done, Refusal, holders};
-pub(crate) use controller::wanted;
-pub use controller::{Controller, Pace};
+pub(crate) use controller::wanted_pools;
+pub use controller::{Controller, Timings};
 pub use lease::Leaser;
+pub use manual::{Done, ManualChanges, Refusal, holders};
 
 use crate::{
     cluster::{leader::Leadership, state::LiveState},
@@ -38,7 +38,7 @@ pub async fn lead(
             leadership.changed_from(false).await;
         }
         let (state, metrics) = (Arc::clone(&state), Arc::clone(&metrics));
-        let controller = Controller::new(client.clone(), state, metrics, Pace::default());
+        let controller = Controller::new(client.clone(), state, metrics, Timings::default());
         tokio::select! {
             () = controller.lead() => {}
             () = leadership.lost() => {}

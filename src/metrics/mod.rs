@@ -428,7 +428,7 @@ impl Metrics {
         self.claims.clear();
         let Some(claims) = &state.claims else { return };
         for claim in claims.iter() {
-            let known = state.policy.profile(&claim.pool).map(|(name, _)| name);
+            let known = state.policy.profile(&claim.profile).map(|(name, _)| name);
             let profile = known.unwrap_or("unknown").to_owned();
             let state = claim.state().as_str();
             self.claims

@@ -24,7 +24,7 @@ use slipway_core::{
         Answer, Record,
         review::{self, ReviewError},
     },
-    cache::claims::Grant,
+    cache::claims::LeaseResult,
 };
 use tokio::{
     task::spawn_blocking,
@@ -206,7 +206,7 @@ async fn evaluate(
     app: &Arc<App>,
     body: &Bytes,
     state: &Arc<ClusterState>,
-    grant: Option<Grant>,
+    grant: Option<LeaseResult>,
     deadline: Instant,
 ) -> Result<Evaluated, NotTaken> {
     if body.len() <= LARGE {
@@ -223,7 +223,12 @@ async fn evaluate(
     Ok(looking.await.unwrap_or(Evaluated::Panicked))
 }
 
-fn evaluate_now(app: &App, body: &[u8], state: &ClusterState, grant: Option<&Grant>) -> Evaluated {
+fn evaluate_now(
+    app: &App,
+    body: &[u8],
+    state: &ClusterState,
+    grant: Option<&LeaseResult>,
+) -> Evaluated {
     let mut cluster = state.cluster();
     cluster.pools.grant = grant;
     match catch_unwind(AssertUnwindSafe(|| (app.evaluate)(body, cluster))) {

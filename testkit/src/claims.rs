@@ -6,7 +6,7 @@ use crate::api_server::{ApiServer, Call, Verb};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 use slipway::{
-    cache_claims::{self, Controller, Leaser, Pace},
+    cache_claims::{self, Controller, Leaser, Timings},
     cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
 };
@@ -26,10 +26,10 @@ pub const REVIEW: &str = include_str!("../../examples/reviews/scale-set-dind.jso
 /// Longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A controller that waits for nothing but what it must.
-pub const PACE: Pace = Pace {
-    appearance: Duration::from_millis(300),
-    turn: Duration::from_millis(50),
-    gather: Duration::from_millis(1),
+pub const TIMINGS: Timings = Timings {
+    appearance_timeout: Duration::from_millis(300),
+    resync: Duration::from_millis(50),
+    debounce: Duration::from_millis(1),
 };
 
 /// A policy whose one profile has a pool with these settings.
@@ -107,12 +107,12 @@ impl Replica {
 
     /// Leads from now on.
     pub fn lead(&mut self) -> usize {
-        self.lead_at(PACE)
+        self.lead_at(TIMINGS)
     }
 
-    pub fn lead_at(&mut self, pace: Pace) -> usize {
+    pub fn lead_at(&mut self, timings: Timings) -> usize {
         let (state, metrics) = (Arc::clone(&self.state), Arc::clone(&self.metrics));
-        let controller = Controller::new(self.client.clone(), state, metrics, pace);
+        let controller = Controller::new(self.client.clone(), state, metrics, timings);
         self.tasks.push(tokio::spawn(controller.lead()));
         self.tasks.len() - 1
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use slipway::cluster::leader::{Campaign, Candidate};
+use slipway::cluster::leader::{Candidate, Election};
 use slipway_testkit::api_server::{ApiServer, Verb};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
@@ -187,11 +187,11 @@ async fn a_leader_survives_errors_that_end_in_time() {
 #[tokio::test]
 async fn a_campaign_gives_the_lease_back_at_its_end() {
     let server = ApiServer::start();
-    let campaign = Campaign::new(server.client("a"), "slipway-system", "slipway", "a");
-    let mut leadership = campaign.leadership();
+    let election = Election::new(server.client("a"), "slipway-system", "slipway", "a");
+    let mut leadership = election.leadership();
     assert!(!leadership.is_leader());
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(campaign.run(async {
+    let running = tokio::spawn(election.run(async {
         let _ = ended.await;
     }));
     leadership.changed_from(false).await;
@@ -209,11 +209,11 @@ async fn a_campaign_gives_the_lease_back_at_its_end() {
 #[tokio::test]
 async fn a_campaign_that_is_dropped_no_longer_leads() {
     let server = ApiServer::start();
-    let mut campaign = Campaign::new(server.client("a"), "slipway-system", "slipway", "a");
-    let mut leadership = campaign.leadership();
-    campaign.turn().await;
+    let mut election = Election::new(server.client("a"), "slipway-system", "slipway", "a");
+    let mut leadership = election.leadership();
+    election.tick().await;
     assert!(leadership.is_leader());
-    drop(campaign);
+    drop(election);
     leadership.lost().await;
     assert!(!leadership.is_leader());
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     admission::review::{Request, Response, ReviewError, Subject},
     cache::{
-        claims::{Grant, Wish, choose::choose, is_lease},
+        claims::{ClaimPoolKey, ClaimRequest, Lease, LeaseResult, choose::rank, is_lease_id},
         key::CacheKey,
     },
     decide::{Cluster, Decision, Outcome, Strategy, decide},
@@ -104,8 +104,8 @@ pub struct Answer {
     /// For an Event; never of a dry run.
     pub left_alone: Option<LeftAlone>,
     /// The claim that the pod should have: whoever can lease it does, and asks again with the
-    /// [`Grant`](crate::cache::claims::Grant). The answer holds without that too. Never of a dry run.
-    pub wish: Option<Wish>,
+    /// [`LeaseResult`](crate::cache::claims::LeaseResult). The answer holds without that too. Never of a dry run.
+    pub wish: Option<ClaimRequest>,
 }
 
 /// Decides on a pod of the namespace `namespace` and works out the patch.
@@ -209,9 +209,9 @@ impl Evaluation<'_> {
             audit.insert("profile", profile.to_owned());
         }
         if let Outcome::Apply(plan) = &decision.outcome
-            && let Some(Grant::Claim { name, .. }) = plan.grant
+            && let Some(LeaseResult::Leased { claim, .. }) = plan.grant
         {
-            audit.insert("claim", name.clone());
+            audit.insert("claim", claim.clone());
         }
         if !self.host_access.is_empty() {
             audit.insert("host-access", self.host_access.join(","));
@@ -302,11 +302,11 @@ fn wish(
     pod: &Pod<'_>,
     evaluation: &Evaluation<'_>,
     cluster: Cluster<'_>,
-) -> Option<Wish> {
+) -> Option<ClaimRequest> {
     let Outcome::Apply(plan) = &evaluation.decision.outcome else {
         return None;
     };
-    if !evaluation.wants_claim || request.dry_run || !is_lease(&request.uid) {
+    if !evaluation.wants_claim || request.dry_run || !is_lease_id(&request.uid) {
         return None;
     }
     let (profile, pool) = (
@@ -318,13 +318,15 @@ fn wish(
         .nodes
         .map(|nodes| nodes.candidates(pod, cluster.policy.node_pools()));
     let candidates = cluster.pools.claims.map(|claims| {
-        let claims = claims.of(&request.namespace, profile);
-        choose(claims, key.as_str(), pool.strict_keys, nodes.as_ref())
+        let claims = claims.of_pool(&ClaimPoolKey::new(&request.namespace, profile));
+        rank(claims, key.as_str(), pool.strict_keys, nodes.as_ref())
     });
-    Some(Wish {
+    Some(ClaimRequest {
         namespace: request.namespace.to_string(),
-        lease: request.uid.to_string(),
-        pod: pod.display_name(),
+        lease: Lease {
+            id: request.uid.to_string(),
+            pod: pod.display_name(),
+        },
         key: key.to_string(),
         candidates,
     })

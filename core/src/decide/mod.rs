@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 use choice::Choice;
 
 use crate::{
-    cache::claims::{Grant, Pools},
+    cache::claims::{LeaseResult, Pools},
     k8s::{
         limits::LimitRangeItem,
         namespace::{INJECT, Namespace, Namespaces},
@@ -138,7 +138,7 @@ pub struct Plan<'a> {
     /// Mirrors to leave out.
     pub dead_mirrors: &'a [String],
     /// What came of asking the pool for a claim; `None` before anybody asked.
-    pub grant: Option<&'a Grant>,
+    pub grant: Option<&'a LeaseResult>,
 }
 
 /// What becomes of dockerd.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Injection, builder::Builder};
 use crate::{
-    cache::claims::{Grant, LEASE},
+    cache::claims::{LEASE, LeaseResult},
     reason::Reason,
 };
 
@@ -23,20 +23,20 @@ pub(super) fn claim(builder: &mut Builder<'_>) -> Option<Value> {
             builder.note(Reason::ClaimAtAdmission);
             None
         }
-        Some(Grant::Nothing(reason)) => {
+        Some(LeaseResult::Refused(reason)) => {
             builder.note(reason.clone());
             None
         }
-        Some(Grant::Claim { name, lease, warm }) => {
+        Some(LeaseResult::Leased { claim, lease, warm }) => {
             builder.push(Injection::Label {
                 key: LEASE,
                 value: lease.clone(),
             });
             builder.note(Reason::ClaimLeased {
-                claim: name.clone(),
+                claim: claim.clone(),
                 warm: *warm,
             });
-            Some(json!({"persistentVolumeClaim": {"claimName": name}}))
+            Some(json!({"persistentVolumeClaim": {"claimName": claim}}))
         }
     }
 }

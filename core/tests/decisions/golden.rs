@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use serde_json::{Value, json};
 use slipway_core::{
     admission::{Evaluation, evaluate},
-    cache::claims::{Grant, Pools},
+    cache::claims::{LeaseResult, Pools},
     decide::Cluster,
     inject::START_SCRIPT,
     k8s::namespace::{Namespace, Namespaces},
@@ -25,7 +25,7 @@ struct Case {
     namespaces: Namespaces,
     pod: Value,
     dead_mirrors: Vec<String>,
-    grant: Option<Grant>,
+    grant: Option<LeaseResult>,
 }
 
 fn yaml(path: &Path) -> Value {
@@ -90,12 +90,12 @@ impl Case {
             dead_mirrors: serde_json::from_value(case["deadMirrors"].clone()).unwrap_or_default(),
             grant: match &case["claim"] {
                 Value::Null => None,
-                Value::String(name) => Some(Grant::Claim {
-                    name: name.clone(),
+                Value::String(name) => Some(LeaseResult::Leased {
+                    claim: name.clone(),
                     lease: "705ab4f5-6393-11e8-b7cc-42010a800002".to_owned(),
                     warm: true,
                 }),
-                _ => Some(Grant::Nothing(Reason::PoolExhausted)),
+                _ => Some(LeaseResult::Refused(Reason::PoolExhausted)),
             },
         }
     }

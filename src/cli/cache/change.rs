@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::look::list_claims;
 use crate::{
-    cache_claims::{ByHand, Done, Refusal},
+    cache_claims::{Done, ManualChanges, Refusal},
     cli::{
         HELD,
         client::{ClientArgs, block_on},
@@ -105,7 +105,7 @@ fn run(args: &ChangeArgs, change: Change, key: Option<&str>) -> anyhow::Result<E
             Some(key) => with_key(&client, &namespace, key).await?,
             None => args.claims.clone(),
         };
-        let by_hand = ByHand {
+        let manual = ManualChanges {
             client,
             force: args.force,
             appearance: args.wait,
@@ -113,7 +113,7 @@ fn run(args: &ChangeArgs, change: Change, key: Option<&str>) -> anyhow::Result<E
         // Waits for pods that may still appear run side by side.
         let changes = names
             .iter()
-            .map(|name| one(&by_hand, change, &namespace, name));
+            .map(|name| one(&manual, change, &namespace, name));
         Ok(join_all(changes).await)
     })?;
     print(&match args.output {
@@ -131,16 +131,16 @@ async fn with_key(client: &Client, namespace: &str, key: &str) -> anyhow::Result
     Ok(of_key.map(|claim| claim.name).collect())
 }
 
-async fn one(by_hand: &ByHand, change: Change, namespace: &str, name: &str) -> Line {
+async fn one(manual: &ManualChanges, change: Change, namespace: &str, name: &str) -> Line {
     let waits = || {
-        let seconds = by_hand.appearance.as_secs();
+        let seconds = manual.appearance.as_secs();
         note(&format!(
             "{namespace}/{name}: has a lease and no pod; one that is being admitted may appear for {seconds} s more: waiting"
         ));
     };
     let done = match change {
-        Change::Release => by_hand.release(namespace, name, waits).await,
-        Change::Evict => by_hand.evict(namespace, name, waits).await,
+        Change::Release => manual.release(namespace, name, waits).await,
+        Change::Evict => manual.evict(namespace, name, waits).await,
     };
     let (outcome, error) = match done {
         Ok(Done::Released) => (Outcome::Released, None),

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 use slipway_core::{
-    cache::claims::{Claim, PoolName, claim::State},
+    cache::claims::{Claim, ClaimPoolKey, claim::ClaimState},
     decide::profile_of,
     k8s::quantity::Quantity,
     policy::{CacheKeySource, NodeSlots},
@@ -14,7 +14,7 @@ use slipway_core::{
 
 use super::look::Seen;
 use crate::{
-    cache_claims::{PodObject, holders, wanted},
+    cache_claims::{PodObject, holders, wanted_pools},
     cli::problem::Problem,
 };
 
@@ -149,18 +149,18 @@ fn line(claim: &Claim, seen: &Seen) -> ClaimLine {
         .pods
         .get(&claim.namespace)
         .and_then(|pods| pods.as_ref().ok());
-    let marks = &claim.marks;
-    let leased_to = marks.lease.as_ref().map(|lease| lease.pod.clone());
+    let annotations = &claim.annotations;
+    let leased_to = annotations.lease.as_ref().map(|lease| lease.pod.clone());
     ClaimLine {
         namespace: claim.namespace.clone(),
         name: claim.name.clone(),
-        profile: claim.pool.clone(),
+        profile: claim.profile.clone(),
         state: claim.state().as_str(),
         pods: pods.map(|pods| holders(claim, pods).map(ResourceExt::name_any).collect()),
         leased_to: leased_to.filter(|pod| !pod.is_empty()),
-        cache_key: marks.key.clone(),
-        last_used: marks.last_used,
-        hits: Hits::new(marks.leases, marks.warm_leases),
+        cache_key: annotations.key.clone(),
+        last_used: annotations.last_used,
+        hits: Hits::new(annotations.leases, annotations.warm_leases),
         size: claim.size.clone(),
         volume: claim.volume.clone(),
     }
@@ -170,7 +170,7 @@ fn line(claim: &Claim, seen: &Seen) -> ClaimLine {
 fn misuse(claim: &Claim, line: &ClaimLine) -> Option<Problem> {
     let about = format!("claim {}/{}", claim.namespace, claim.name);
     let pods = line.pods.as_deref().unwrap_or_default();
-    let is_leased = claim.marks.lease.is_some() || claim.terminating;
+    let is_leased = claim.annotations.lease.is_some() || claim.terminating;
     match pods {
         [pod] if !is_leased => Some(Problem::warning(
             &about,
@@ -192,31 +192,34 @@ fn misuse(claim: &Claim, line: &ClaimLine) -> Option<Problem> {
 /// The pools that the policy asks for, and those that have claims all the same.
 fn pools(seen: &Seen) -> Vec<PoolLine> {
     let wanted = match (&seen.policy, &seen.namespaces) {
-        (Ok(policy), Ok(namespaces)) => wanted(namespaces.iter(), policy),
+        (Ok(policy), Ok(namespaces)) => wanted_pools(namespaces.iter(), policy),
         _ => BTreeMap::new(),
     };
-    let of_claims = seen.claims.iter().map(Claim::pool_name);
-    let names: BTreeSet<PoolName> = wanted.keys().cloned().chain(of_claims).collect();
+    let of_claims = seen.claims.iter().map(Claim::pool_key);
+    let names: BTreeSet<ClaimPoolKey> = wanted.keys().cloned().chain(of_claims).collect();
     names
         .into_iter()
         .map(|name| {
             let claims: Vec<&Claim> = seen
                 .claims
                 .iter()
-                .filter(|c| c.pool_name() == name)
+                .filter(|c| c.pool_key() == name)
                 .collect();
             let count = |state| claims.iter().filter(|claim| claim.state() == state).count();
             let sum = |of: fn(&Claim) -> u64| claims.iter().map(|claim| of(claim)).sum();
             PoolLine {
                 size: wanted.get(&name).map(|pool| pool.claims),
                 claims: claims.len(),
-                leased: count(State::Leased),
-                free: count(State::Free),
-                blank: count(State::Blank),
-                terminating: count(State::Terminating),
-                hits: Hits::new(sum(|c| c.marks.leases), sum(|c| c.marks.warm_leases)),
-                namespace: name.0,
-                profile: name.1,
+                leased: count(ClaimState::Leased),
+                free: count(ClaimState::Free),
+                blank: count(ClaimState::Blank),
+                terminating: count(ClaimState::Terminating),
+                hits: Hits::new(
+                    sum(|c| c.annotations.leases),
+                    sum(|c| c.annotations.warm_leases),
+                ),
+                namespace: name.namespace,
+                profile: name.profile,
             }
         })
         .collect()

@@ -20,7 +20,7 @@ use crate::{
     cli::client::ClientArgs,
     cluster::{
         events,
-        leader::{Campaign, Leadership},
+        leader::{Election, Leadership},
         state::{ClusterState, LiveState},
         watch,
     },
@@ -246,8 +246,8 @@ impl Tasks {
             ..
         } = parts.clone();
         let own = &args.cluster;
-        let campaign = Campaign::new(client.clone(), &own.namespace, &own.lease, &own.identity());
-        let leadership = campaign.leadership();
+        let election = Election::new(client.clone(), &own.namespace, &own.lease, &own.identity());
+        let leadership = election.leadership();
         let options = own.certificates(args.tls_dir.as_deref());
         // Without certificates or pools to keep there is no leader, and no right to write a Lease.
         let by_files = own.certificates != certificates::Mode::Own;
@@ -259,7 +259,7 @@ impl Tasks {
                 }
             };
             tokio::select! {
-                () = needed => campaign.run(shutdown.begun()).await,
+                () = needed => election.run(shutdown.begun()).await,
                 () = shutdown.begun() => {}
             }
         }));

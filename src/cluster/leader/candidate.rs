@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
-use super::{Clock, Terms};
+use super::{Clock, Timings};
 
 /// What Leases are written as.
 const FIELD_MANAGER: &str = "slipway-leader";
@@ -59,7 +59,7 @@ pub struct Candidate {
     leases: Api<Lease>,
     name: String,
     identity: String,
-    terms: Terms,
+    timings: Timings,
     clock: Clock,
     observed: Option<Observed>,
     /// When the last successful renewal *began*, while it leads.
@@ -77,14 +77,14 @@ impl fmt::Debug for Candidate {
 }
 
 impl Candidate {
-    /// With the usual terms and the machine's clock.
+    /// With the usual timings and the machine's clock.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
         Self {
             leases: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity: identity.to_owned(),
-            terms: Terms::default(),
+            timings: Timings::default(),
             clock: Arc::new(Instant::now),
             observed: None,
             renewed_at: None,
@@ -116,16 +116,16 @@ impl Candidate {
             return Duration::ZERO;
         };
         let since = (self.clock)().saturating_duration_since(renewed_at);
-        self.terms.renew_deadline.saturating_sub(since)
+        self.timings.renew_deadline.saturating_sub(since)
     }
 
     /// How long to wait until the next tick; `jitter` is from 0 to 1. A leader never waits beyond
     /// its deadline, others wait up to 2.2 times as long.
     pub(super) fn pause(&self, jitter: f64) -> Duration {
         if self.leads() {
-            return self.terms.retry.min(self.time_left());
+            return self.timings.retry.min(self.time_left());
         }
-        self.terms.retry.mul_f64(1.0 + jitter * 1.2)
+        self.timings.retry.mul_f64(1.0 + jitter * 1.2)
     }
 
     /// Looks at the Lease, and takes or renews it if it may.
@@ -216,7 +216,7 @@ impl Candidate {
         let lease = spec
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok())
-            .map_or(self.terms.lease, Duration::from_secs);
+            .map_or(self.timings.lease, Duration::from_secs);
         (self.clock)().saturating_duration_since(*at) > lease
     }
 
@@ -231,7 +231,7 @@ impl Candidate {
             spec.holder_identity = Some(self.identity.clone());
         }
         spec.renew_time = Some(now);
-        spec.lease_duration_seconds = i32::try_from(self.terms.lease.as_secs()).ok();
+        spec.lease_duration_seconds = i32::try_from(self.timings.lease.as_secs()).ok();
         spec
     }
 
@@ -244,7 +244,7 @@ impl Candidate {
         let limit = if self.renewed_at.is_some() {
             self.time_left().max(SHORTEST_CALL)
         } else {
-            self.terms.renew_deadline
+            self.timings.renew_deadline
         };
         let name = self.name.clone();
         match tokio::time::timeout(limit, call).await {

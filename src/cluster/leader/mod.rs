@@ -27,7 +27,7 @@ pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 /// How long things take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct Timings {
     /// A Lease that nobody renewed for so long is free.
     pub lease: Duration,
     /// A holder who could not renew for so long no longer leads; shorter than `lease`.
@@ -36,7 +36,7 @@ pub struct Terms {
     pub retry: Duration,
 }
 
-impl Default for Terms {
+impl Default for Timings {
     /// Those of Kubernetes' own components.
     fn default() -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Leadership {
 
     async fn wait_for(&mut self, leads: bool) {
         if self.0.wait_for(|now| *now == leads).await.is_err() {
-            // The campaign is over: it does not lead, and never will.
+            // The election is over: it does not lead, and never will.
             if leads {
                 std::future::pending::<()>().await;
             }
@@ -80,13 +80,13 @@ impl Leadership {
 
 /// One replica's way to lead.
 #[derive(Debug)]
-pub struct Campaign {
+pub struct Election {
     candidate: Candidate,
     leads: watch::Sender<bool>,
     failing: bool,
 }
 
-impl Campaign {
+impl Election {
     /// Prepares to compete for the Lease of this name. `identity` must be this replica's alone:
     /// the name of its pod.
     #[must_use]
@@ -116,7 +116,7 @@ impl Campaign {
         let mut shutdown = pin!(shutdown);
         loop {
             let turn = async {
-                let pause = self.turn().await;
+                let pause = self.tick().await;
                 tokio::time::sleep(pause).await;
             };
             tokio::select! {
@@ -135,7 +135,7 @@ impl Campaign {
     }
 
     /// One look at the Lease; says how long to wait until the next.
-    pub async fn turn(&mut self) -> Duration {
+    pub async fn tick(&mut self) -> Duration {
         let result = self.candidate.tick().await;
         let leads = self.candidate.leads();
         self.report(result.err());
@@ -162,7 +162,7 @@ impl Campaign {
     }
 }
 
-impl Drop for Campaign {
+impl Drop for Election {
     fn drop(&mut self) {
         self.leads.send_replace(false);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use slipway::{
     certificates::{Options, run},
-    cluster::leader::Campaign,
+    cluster::leader::Election,
     tls::ServingCertificate,
 };
 use slipway_testkit::api_server::Verb;
@@ -172,12 +172,12 @@ fn replica_that_runs(
     end: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
     let client = server.client(name);
-    let campaign = Campaign::new(client.clone(), "slipway-system", "slipway", name);
-    let keeping = run(options(), client, Arc::default(), campaign.leadership());
+    let election = Election::new(client.clone(), "slipway-system", "slipway", name);
+    let keeping = run(options(), client, Arc::default(), election.leadership());
     tokio::spawn(async move {
         tokio::select! {
             () = keeping => {}
-            () = campaign.run(end) => {}
+            () = election.run(end) => {}
         }
     })
 }

@@ -6,11 +6,12 @@ use futures_util::future::join_all;
 use serde_json::json;
 use slipway_testkit::api_server::{ApiServer, Verb};
 
-use slipway::cache_claims::Pace;
+use slipway::cache_claims::Timings;
 use slipway_core::cache::claims::Claim;
 
 use super::cluster::{
-    CLAIMS, PACE, PATIENCE, PODS, Replica, asked, policy, review, set_claim, stored, until_stored,
+    CLAIMS, PATIENCE, PODS, Replica, TIMINGS, asked, policy, review, set_claim, stored,
+    until_stored,
 };
 
 const COUNT: usize = 50;
@@ -29,9 +30,9 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
     let (mut a, b) = (replica("replica-a").await, replica("replica-b").await);
     // Pods appear here only when all of them are admitted. One that has gone again before the
     // controller looks counts as one that never appeared.
-    a.lead_at(Pace {
-        appearance: PATIENCE / 3,
-        ..PACE
+    a.lead_at(Timings {
+        appearance_timeout: PATIENCE / 3,
+        ..TIMINGS
     });
 
     for wave in 0..3 {
@@ -72,11 +73,14 @@ async fn two_hundred_pods_over_two_replicas_never_share_a_claim() {
         assert_eq!(claims.len(), different.len(), "a claim has two pods");
         assert_eq!(claims.len(), COUNT, "all claims are used");
         for claim in stored(&server, COUNT) {
-            let lease = claim.marks.lease.unwrap().id;
+            let lease = claim.annotations.lease.unwrap().id;
             let (_, of_pod) = pods.iter().find(|(name, _)| *name == lease).unwrap();
             assert_eq!(of_pod.as_ref(), Some(&claim.name), "the lease is its pod's");
-            assert_eq!(claim.marks.leases, wave + 1);
-            assert_eq!(claim.marks.warm_leases, wave, "all but the first are warm");
+            assert_eq!(claim.annotations.leases, wave + 1);
+            assert_eq!(
+                claim.annotations.warm_leases, wave,
+                "all but the first are warm"
+            );
         }
 
         for (name, _) in &pods {

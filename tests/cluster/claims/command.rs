@@ -84,10 +84,10 @@ fn used(leases: u64, warm: u64) -> Value {
 }
 
 fn leased(lease: &str) -> Value {
-    let mut marks = used(4, 3);
-    marks["slipway.io/lease"] = json!(lease);
-    marks["slipway.io/lease-pod"] = json!("runner-*");
-    marks
+    let mut annotations = used(4, 3);
+    annotations["slipway.io/lease"] = json!(lease);
+    annotations["slipway.io/lease-pod"] = json!("runner-*");
+    annotations
 }
 
 fn set_pod(server: &ApiServer, name: &str, lease: &str, claim: &str, phase: &str) {
@@ -101,7 +101,7 @@ fn set_pod(server: &ApiServer, name: &str, lease: &str, claim: &str, phase: &str
     );
 }
 
-fn marks(server: &ApiServer, index: usize) -> Option<Value> {
+fn annotations(server: &ApiServer, index: usize) -> Option<Value> {
     let claim = server.object(&format!("{CLAIMS}/slipway-fast-{index}"))?;
     Some(claim["metadata"]["annotations"].clone())
 }
@@ -275,10 +275,10 @@ async fn a_lease_whose_pod_has_ended_is_released_at_once() {
     let output = run(&server, &["release", "slipway-fast-0"]).await;
     assert_eq!((output.code, output.err.as_str()), (0, ""));
     assert_eq!(output.out, "ci/slipway-fast-0: released\n");
-    let marks = marks(&server, 0).unwrap();
-    assert_eq!(marks["slipway.io/lease"], json!(null));
+    let annotations = annotations(&server, 0).unwrap();
+    assert_eq!(annotations["slipway.io/lease"], json!(null));
     assert_eq!(
-        marks["slipway.io/cache-key"], "arc-build",
+        annotations["slipway.io/cache-key"], "arc-build",
         "its layers stay"
     );
     let again = run(&server, &["release", "slipway-fast-0"]).await;
@@ -299,7 +299,7 @@ async fn a_pod_that_appears_while_a_release_waits_keeps_its_claim() {
     let output = run(&server, &["release", "slipway-fast-0", "--wait=1ms"]).await;
     assert!(output.err.contains("waiting"), "{}", output.err);
     assert_eq!(output.code, 3, "{}", output.out);
-    assert_eq!(marks(&server, 0).unwrap()["slipway.io/lease"], "r1");
+    assert_eq!(annotations(&server, 0).unwrap()["slipway.io/lease"], "r1");
 }
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn a_claim_that_is_leased_meanwhile_is_neither_released_nor_evicted() {
             output.out
         );
         assert_eq!(
-            marks(&server, 0).unwrap()["slipway.io/lease"],
+            annotations(&server, 0).unwrap()["slipway.io/lease"],
             "r2",
             "{command}"
         );
@@ -359,10 +359,13 @@ async fn force_takes_a_claim_from_a_live_pod() {
     }
     let released = run(&server, &["release", "--force", "slipway-fast-0"]).await;
     assert_eq!(released.out, "ci/slipway-fast-0: released\n");
-    assert_eq!(marks(&server, 0).unwrap()["slipway.io/lease"], json!(null));
+    assert_eq!(
+        annotations(&server, 0).unwrap()["slipway.io/lease"],
+        json!(null)
+    );
     let evicted = run(&server, &["evict", "--force", "slipway-fast-1"]).await;
     assert_eq!(evicted.out, "ci/slipway-fast-1: evicted\n");
-    assert_eq!(marks(&server, 1), None);
+    assert_eq!(annotations(&server, 1), None);
 }
 
 #[tokio::test]
@@ -381,7 +384,7 @@ async fn all_claims_of_a_key_are_evicted_and_no_others() {
     let line = |claim| json!({"namespace": "ci", "claim": claim, "outcome": "evicted"});
     let lines = json!({"claims": [line("slipway-fast-0"), line("slipway-fast-2")]});
     assert_eq!(output.json(), lines);
-    let left = [0, 1, 2, 3].map(|index| marks(&server, index).is_some());
+    let left = [0, 1, 2, 3].map(|index| annotations(&server, index).is_some());
     assert_eq!(left, [false, true, false, true]);
 }
 

@@ -103,7 +103,7 @@ async fn a_pod_that_the_watch_does_not_show_keeps_its_claim() {
             tokio::task::yield_now().await;
         }
     }
-    assert!(stored(&server, 1)[0].marks.lease.is_some());
+    assert!(stored(&server, 1)[0].annotations.lease.is_some());
     server.remove(&format!("{PODS}/p"));
     until_stored(&server, 1, all_free).await;
 }
@@ -169,8 +169,8 @@ async fn a_bound_claim_learns_which_nodes_reach_its_volume() {
         |claims: &[Claim]| claims.len() == 2 && claims.iter().all(|claim| !claim.lacks_topology());
     until_stored(&server, 2, told).await;
     let claims = stored(&server, 2);
-    assert_eq!(claims[0].marks.topology, Some(terms.to_string()));
-    assert_eq!(claims[1].marks.topology.as_deref(), Some("[]"));
+    assert_eq!(claims[0].annotations.topology, Some(terms.to_string()));
+    assert_eq!(claims[1].annotations.topology.as_deref(), Some("[]"));
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn an_idle_claim_is_deleted_and_one_that_was_leased_meanwhile_is_not() {
     let gone = |claims: &[Claim]| {
         !claims
             .iter()
-            .any(|claim| claim.marks.last_used.is_some() && claim.is_free())
+            .any(|claim| claim.annotations.last_used.is_some() && claim.is_free())
     };
     until_stored(&server, 2, gone).await;
     let kept = server.object(&format!("{CLAIMS}/slipway-fast-0")).unwrap();

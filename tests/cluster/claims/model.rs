@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use slipway_core::{
     cache::claims::{
-        Claim, Claims, Lease,
-        choose::choose,
-        claim::Marks,
-        keeper::{APPEARANCE, Holder, Keeper, SeenLease},
-        upkeep::{Step, upkeep},
+        Claim, ClaimPoolKey, Claims, Lease,
+        choose::rank,
+        claim::Annotations,
+        expire::{APPEARANCE_TIMEOUT, Holder, PodLease, Sightings, is_over},
+        upkeep::{UpkeepAction, plan_upkeep},
     },
     policy::Pool,
 };
@@ -24,7 +24,7 @@ use slipway_core::{
 /// The API server's patience with a request, in seconds.
 const REQUEST_TIMEOUT: u64 = 60;
 const NAMESPACE: &str = "ci";
-const POOL: &str = "fast";
+const PROFILE: &str = "fast";
 const KEYS: [&str; 2] = ["a", "b"];
 /// Clocks may run so much faster, or slower, than time, in percent.
 const CLOCK_RATES: [u64; 2] = [115, 90];
@@ -47,12 +47,12 @@ impl Stored {
             name: name.to_owned(),
             uid: self.uid.to_string(),
             version: self.version.to_string(),
-            pool: POOL.to_owned(),
+            profile: PROFILE.to_owned(),
             terminating: false,
             volume: None,
             size: None,
             created: Some(self.created),
-            marks: Marks::read(&annotations),
+            annotations: Annotations::read(&annotations),
         }
     }
 }
@@ -75,11 +75,11 @@ enum Stage {
 
 #[derive(Debug, Default)]
 struct Leader {
-    keeper: Keeper,
+    sightings: Sightings,
     claims: Claims,
     /// Leases of the pods in its watch: of all, and of the live ones.
-    seen: HashSet<SeenLease>,
-    live: HashSet<SeenLease>,
+    seen: HashSet<PodLease>,
+    live: HashSet<PodLease>,
     /// What it has decided and not written yet: patches, and deletions.
     releases: Vec<(String, Value)>,
     deletions: Vec<Arc<Claim>>,
@@ -222,7 +222,7 @@ impl World {
     fn admit(&mut self, replica: usize, key: &str) {
         let lease = format!("r{}", self.number());
         let known = &self.replicas[replica];
-        let candidates = choose(known.of(NAMESPACE, POOL), key, self.pool.strict_keys, None);
+        let candidates = rank(known.of_pool(&pool_key()), key, self.pool.strict_keys, None);
         for claim in candidates {
             let wanted = Lease {
                 id: lease.clone(),
@@ -246,15 +246,15 @@ impl World {
         let now = self.now;
         let leader = &mut self.leaders[leader];
         let clock = Duration::from_secs(leader.offset + now * leader.rate / 100);
-        let suspects = leader.keeper.suspects(
+        let suspects = leader.sightings.suspects(
             &leader.claims,
             &leader.seen,
             &leader.live,
             clock,
-            APPEARANCE,
+            APPEARANCE_TIMEOUT,
         );
         for claim in suspects {
-            if Keeper::is_over(&claim, &listed) {
+            if is_over(&claim, &listed) {
                 let patch = claim.release_patch(wall);
                 leader.releases.push((claim.name.clone(), patch));
             }
@@ -279,13 +279,13 @@ impl World {
         let now = self.wall(leader);
         let known: Vec<Arc<Claim>> = self.leaders[leader]
             .claims
-            .of(NAMESPACE, POOL)
+            .of_pool(&pool_key())
             .cloned()
             .collect();
-        for step in upkeep(POOL, Some(&self.pool), &known, &BTreeSet::new(), now) {
+        for step in plan_upkeep(PROFILE, Some(&self.pool), &known, &BTreeSet::new(), now) {
             match step {
-                Step::Delete(claim) => self.leaders[leader].deletions.push(claim),
-                Step::Create(name) if !self.claims.contains_key(&name) => {
+                UpkeepAction::Delete(claim) => self.leaders[leader].deletions.push(claim),
+                UpkeepAction::Create(name) if !self.claims.contains_key(&name) => {
                     let (uid, version) = (self.number(), self.number());
                     let stored = Stored {
                         uid,
@@ -295,16 +295,19 @@ impl World {
                     };
                     self.claims.insert(name, stored);
                 }
-                Step::Create(_) => {}
+                UpkeepAction::Create(_) => {}
             }
         }
     }
 
     fn sync_pods(&mut self, leader: usize) {
-        let lease = |pod: &Pod| (NAMESPACE.to_owned(), pod.lease.clone());
-        let live: HashSet<SeenLease> = self.live_pods().map(lease).collect();
+        let lease = |pod: &Pod| PodLease {
+            namespace: NAMESPACE.to_owned(),
+            lease: pod.lease.clone(),
+        };
+        let live: HashSet<PodLease> = self.live_pods().map(lease).collect();
         let ended = self.pods.iter().filter(|pod| pod.stage == Stage::Ended);
-        let ended: HashSet<SeenLease> = ended.map(lease).collect();
+        let ended: HashSet<PodLease> = ended.map(lease).collect();
         self.leaders[leader].seen = live.union(&ended).cloned().collect();
         self.leaders[leader].live = live;
     }
@@ -356,7 +359,7 @@ impl World {
             Act::Write { leader } => self.write(leader),
             Act::Upkeep { leader } => self.upkeep(leader),
             Act::Crash { leader, offset } => {
-                self.leaders[leader].keeper = Keeper::default();
+                self.leaders[leader].sightings = Sightings::default();
                 self.leaders[leader].offset = offset;
             }
             Act::Wait { seconds } => self.wait(seconds),
@@ -386,6 +389,10 @@ impl World {
         }
         holders
     }
+}
+
+fn pool_key() -> ClaimPoolKey {
+    ClaimPoolKey::new(NAMESPACE, PROFILE)
 }
 
 fn holder(pod: &Pod) -> Holder {

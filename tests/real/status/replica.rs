@@ -19,7 +19,7 @@ use slipway::{
 };
 use slipway_core::{
     admission::admit,
-    cache::claims::{Claim, claim::Marks},
+    cache::claims::{Claim, claim::Annotations},
     k8s::cluster_file,
     policy::Policy,
 };
@@ -255,12 +255,12 @@ pub fn claim() -> Claim {
         name: "slipway-fast-0".to_owned(),
         uid: "u".to_owned(),
         version: "1".to_owned(),
-        pool: "fast".to_owned(),
+        profile: "fast".to_owned(),
         terminating: false,
         volume: None,
         size: Some("50Gi".to_owned()),
         created: None,
-        marks: Marks::read(&annotations.into()),
+        annotations: Annotations::read(&annotations.into()),
     }
 }
 

@@ -1,18 +1,21 @@
-//! Which claims a pod may have, and which of them rather.
+//! Ranks the claims that a pod may lease.
 
 use std::{cmp::Reverse, sync::Arc};
 
 use super::Claim;
 use crate::{nodes::Candidates, pod::NodeSelectorTerm};
 
-/// More candidates than any request has time to try.
+/// More candidates than a request ever has time to try.
 const MAX_CANDIDATES: usize = 64;
 
-/// The free claims that serve the cache key and that a pod with these candidate nodes can reach,
-/// best first: those with its own layers, the latest first; then blank ones; then, unless keys are
-/// `strict`, those of other keys, the least recently used first.
+/// Returns the free claims that a pod with this cache key and these candidate nodes may lease, best
+/// first:
+///
+/// 1. claims with the layers of its key, most recently used first;
+/// 2. blank claims;
+/// 3. unless keys are `strict`, claims of other keys, least recently used first.
 #[must_use]
-pub fn choose<'c>(
+pub fn rank<'c>(
     claims: impl Iterator<Item = &'c Arc<Claim>>,
     key: &str,
     strict: bool,
@@ -21,10 +24,10 @@ pub fn choose<'c>(
     let mut found: Vec<&Arc<Claim>> = claims
         .filter(|claim| claim.is_free())
         .filter(|claim| !strict || claim.is_blank() || claim.serves(key))
-        .filter(|claim| is_reached(claim, nodes))
+        .filter(|claim| is_reachable(claim, nodes))
         .collect();
     found.sort_by_key(|claim| {
-        let used = claim.marks.last_used;
+        let used = claim.annotations.last_used;
         if claim.serves(key) {
             (0, Some(Reverse(used)), None)
         } else if claim.is_blank() {
@@ -36,16 +39,16 @@ pub fn choose<'c>(
     found.into_iter().take(MAX_CANDIDATES).cloned().collect()
 }
 
-/// Whether one of the candidate nodes at least reaches the claim's volume. A claim without a volume
-/// gets one where its first pod is.
-fn is_reached(claim: &Claim, nodes: Option<&Candidates<'_>>) -> bool {
+/// Returns whether at least one candidate node can reach the claim's volume. An unbound claim gets a
+/// volume where its first pod runs.
+fn is_reachable(claim: &Claim, nodes: Option<&Candidates<'_>>) -> bool {
     if claim.volume.is_none() {
         return true;
     }
-    let Some(topology) = &claim.marks.topology else {
+    let Some(topology) = &claim.annotations.topology else {
         return false;
     };
-    // What cannot be read could be anywhere.
+    // Unreadable terms could mean any place.
     let Ok(terms) = serde_json::from_str::<Vec<NodeSelectorTerm<'_>>>(topology) else {
         return false;
     };
@@ -57,7 +60,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{cache::claims::claim::Marks, nodes::Snapshot, pod::Pod};
+    use crate::{cache::claims::claim::Annotations, nodes::Snapshot, pod::Pod};
 
     fn claim(name: &str, key: Option<&str>, used: i64) -> Claim {
         Claim {
@@ -65,28 +68,28 @@ mod tests {
             name: name.to_owned(),
             uid: name.to_owned(),
             version: "1".to_owned(),
-            pool: "fast".to_owned(),
+            profile: "fast".to_owned(),
             terminating: false,
             volume: None,
             size: None,
             created: None,
-            marks: Marks {
+            annotations: Annotations {
                 key: key.map(str::to_owned),
                 last_used: jiff::Timestamp::from_second(used).ok(),
-                ..Marks::default()
+                ..Annotations::default()
             },
         }
     }
 
     fn names(claims: Vec<Claim>, strict: bool, nodes: Option<&Candidates<'_>>) -> String {
         let claims: Vec<_> = claims.into_iter().map(Arc::new).collect();
-        let chosen = choose(claims.iter(), "mine", strict, nodes);
-        let names: Vec<_> = chosen.iter().map(|claim| claim.name.clone()).collect();
+        let ranked = rank(claims.iter(), "mine", strict, nodes);
+        let names: Vec<_> = ranked.iter().map(|claim| claim.name.clone()).collect();
         names.join(" ")
     }
 
     #[test]
-    fn own_layers_come_first_then_blank_claims_then_the_coldest() {
+    fn claims_with_own_layers_come_first_then_blank_ones_then_the_coldest() {
         let claims = || {
             vec![
                 claim("other-late", Some("b"), 20),
@@ -104,19 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_leased_or_goes_is_not_chosen() {
+    fn leased_and_terminating_claims_are_left_out() {
         let mut leased = claim("leased", None, 0);
-        leased.marks.lease = Some(crate::cache::claims::Lease {
+        leased.annotations.lease = Some(crate::cache::claims::Lease {
             id: String::new(),
             pod: String::new(),
         });
-        let mut going = claim("going", None, 0);
-        going.terminating = true;
-        assert_eq!(names(vec![leased, going], false, None), "");
+        let mut terminating = claim("terminating", None, 0);
+        terminating.terminating = true;
+        assert_eq!(names(vec![leased, terminating], false, None), "");
     }
 
     #[test]
-    fn a_volume_in_a_zone_that_no_candidate_is_in_is_not_chosen() {
+    fn a_volume_in_a_zone_without_candidate_nodes_is_left_out() {
         let snapshot = Snapshot::new(["a", "b"].map(|zone| {
             serde_json::from_value(json!({"metadata": {"name": zone, "labels":
                 {"topology.kubernetes.io/zone": zone, "pool": zone}}}))
@@ -128,7 +131,7 @@ mod tests {
         let bound = |name: &str, topology: Option<&str>| {
             let mut claim = claim(name, None, 0);
             claim.volume = Some("pv".to_owned());
-            claim.marks.topology = topology.map(str::to_owned);
+            claim.annotations.topology = topology.map(str::to_owned);
             claim
         };
         let zone = |zone: &str| {
@@ -141,8 +144,8 @@ mod tests {
                 bound("in-a", Some(&zone("a"))),
                 bound("in-b", Some(&zone("b"))),
                 bound("anywhere", Some("[]")),
-                bound("not-known-yet", None),
-                bound("spoilt", Some("{")),
+                bound("not-recorded-yet", None),
+                bound("unreadable", Some("{")),
                 claim("unbound", None, 0),
             ]
         };

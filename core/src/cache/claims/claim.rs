@@ -1,28 +1,28 @@
-//! What a claim says of itself, and the patches that change it.
+//! One claim of a pool: what its object says, and the patches that change it.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{LEASE, PoolName};
+use super::{ClaimPoolKey, LEASE};
 
-/// Annotation of a leased claim: the pod, for people.
+/// Annotation of a leased claim: the pod's name, for display only.
 const LEASE_POD: &str = "slipway.io/lease-pod";
-/// Annotation of a claim: the cache key of the pod that has it, or had it last.
+/// Annotation of a claim: the cache key of the pod that holds it, or held it last.
 const CACHE_KEY: &str = "slipway.io/cache-key";
-/// Annotation of a claim: when it was last leased or released, RFC 3339. Nothing unsafe follows
-/// from a clock that is wrong: it orders claims, and says when an idle one is deleted.
+/// Annotation of a claim: when it was last leased or released, RFC 3339. A wrong clock does no harm:
+/// the time only orders claims and tells when an idle one expires.
 const LAST_USED: &str = "slipway.io/last-used";
-/// Annotation of a claim: how many pods had it.
+/// Annotation of a claim: how many pods have leased it.
 const LEASES: &str = "slipway.io/leases";
-/// Annotation of a claim: how many of them found the layers of their own cache key.
+/// Annotation of a claim: how many of those pods found the layers of their own cache key.
 const WARM_LEASES: &str = "slipway.io/warm-leases";
-/// Annotation of a bound claim: the node selector terms of its volume, as JSON; `[]` for a volume
-/// that every node can reach.
+/// Annotation of a bound claim: the node selector terms of its volume, as JSON; `[]` if every node
+/// can reach the volume.
 pub const TOPOLOGY: &str = "slipway.io/topology";
 
-/// A claim of a pool.
+/// A PersistentVolumeClaim of a claim pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// Its namespace.
@@ -31,54 +31,54 @@ pub struct Claim {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// The `resourceVersion` at which all this was so.
+    /// The `resourceVersion` at which it was read.
     pub version: String,
     /// The profile whose pool it belongs to.
-    pub pool: String,
+    pub profile: String,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// The volume that it is bound to. A claim whose class waits for the first pod has none yet.
+    /// The volume that it is bound to; `None` while its storage class waits for the first pod.
     pub volume: Option<String>,
-    /// Its size, as the cluster says it or else as it was asked for.
+    /// Its actual size, or the requested one until it is bound.
     pub size: Option<String>,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<Timestamp>,
-    /// What its annotations say.
-    pub marks: Marks,
+    /// Slipway's annotations on it.
+    pub annotations: Annotations,
 }
 
-/// What the annotations of a claim say.
+/// Slipway's annotations on a claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Its lease; `None` when it is free.
+pub struct Annotations {
+    /// The lease; `None` when the claim is free.
     pub lease: Option<Lease>,
-    /// The cache key of its present or last pod.
+    /// The cache key of its current or previous pod.
     pub key: Option<String>,
     /// When it was last leased or released.
     pub last_used: Option<Timestamp>,
-    /// How many pods had it.
+    /// How many pods have leased it.
     pub leases: u64,
-    /// How many of them had the key of the one before.
+    /// How many of those pods had the key of the pod before them.
     pub warm_leases: u64,
-    /// Which nodes its volume can be reached from.
+    /// The nodes that can reach its volume, as node selector terms.
     pub topology: Option<String>,
 }
 
-/// The state of a claim, for people.
+/// The state of a claim, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    /// A pod has it.
+pub enum ClaimState {
+    /// A pod holds it.
     Leased,
-    /// No pod has it; it holds layers.
+    /// No pod holds it, and it has layers.
     Free,
-    /// No pod ever had it.
+    /// No pod has ever held it.
     Blank,
     /// It is being deleted.
     Terminating,
 }
 
-impl State {
-    /// Its name.
+impl ClaimState {
+    /// Returns its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,17 +90,17 @@ impl State {
     }
 }
 
-/// A lease.
+/// A lease of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The uid of the admission request for which it was made.
+    /// The uid of the admission request that it was written for.
     pub id: String,
-    /// The pod, for people.
+    /// The pod's name, or its `generateName` with a star; for display only.
     pub pod: String,
 }
 
-impl Marks {
-    /// Reads the annotations of a claim. One that somebody spoilt counts as absent, but any lease
+impl Annotations {
+    /// Reads the annotations of a claim. An unreadable one counts as absent, except that any lease
     /// counts as a lease.
     #[must_use]
     pub fn read(annotations: &BTreeMap<String, String>) -> Self {
@@ -121,52 +121,52 @@ impl Marks {
 }
 
 impl Claim {
-    /// The pool that it belongs to.
+    /// Returns the pool that it belongs to.
     #[must_use]
-    pub fn pool_name(&self) -> PoolName {
-        (self.namespace.clone(), self.pool.clone())
+    pub fn pool_key(&self) -> ClaimPoolKey {
+        ClaimPoolKey::new(&self.namespace, &self.profile)
     }
 
-    /// Its state, for people.
+    /// Returns its state, for display.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ClaimState {
         if self.terminating {
-            State::Terminating
-        } else if self.marks.lease.is_some() {
-            State::Leased
+            ClaimState::Terminating
+        } else if self.annotations.lease.is_some() {
+            ClaimState::Leased
         } else if self.is_blank() {
-            State::Blank
+            ClaimState::Blank
         } else {
-            State::Free
+            ClaimState::Free
         }
     }
 
-    /// Whether a pod may have it: nobody has, and it stays.
+    /// Returns whether a pod may lease it: it has no lease and is not being deleted.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        self.marks.lease.is_none() && !self.terminating
+        self.annotations.lease.is_none() && !self.terminating
     }
 
-    /// Whether no pod ever had it.
+    /// Returns whether no pod has ever held it.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.marks.key.is_none() && self.marks.leases == 0
+        self.annotations.key.is_none() && self.annotations.leases == 0
     }
 
-    /// Whether it is bound to a volume of which it is not known yet which nodes reach it.
+    /// Returns whether it is bound to a volume whose topology is not recorded yet.
     #[must_use]
     pub fn lacks_topology(&self) -> bool {
-        self.volume.is_some() && self.marks.topology.is_none()
+        self.volume.is_some() && self.annotations.topology.is_none()
     }
 
-    /// When it was last of use.
+    /// Returns when it was last used, or created if it never was.
     #[must_use]
     pub fn idle_since(&self) -> Option<Timestamp> {
-        self.marks.last_used.or(self.created)
+        self.annotations.last_used.or(self.created)
     }
 
-    /// The merge patch that leases it to a pod with the cache key `key`. It fails when the claim is
-    /// no longer what this says.
+    /// Returns the merge patch that leases it to a pod with the cache key `key`. The patch fails if
+    /// the claim has changed since it was read.
     #[must_use]
     pub fn lease_patch(&self, lease: &Lease, key: &str, now: Timestamp) -> Value {
         let warm = u64::from(self.serves(key));
@@ -175,27 +175,28 @@ impl Claim {
             LEASE_POD: lease.pod,
             CACHE_KEY: key,
             LAST_USED: seconds(now),
-            LEASES: (self.marks.leases.saturating_add(1)).to_string(),
-            WARM_LEASES: (self.marks.warm_leases.saturating_add(warm)).to_string(),
+            LEASES: (self.annotations.leases.saturating_add(1)).to_string(),
+            WARM_LEASES: (self.annotations.warm_leases.saturating_add(warm)).to_string(),
         }))
     }
 
-    /// The merge patch that ends its lease. It fails when the claim is no longer what this says.
+    /// Returns the merge patch that ends its lease. The patch fails if the claim has changed since it
+    /// was read.
     #[must_use]
     pub fn release_patch(&self, now: Timestamp) -> Value {
         self.patch(&json!({LEASE: null, LEASE_POD: null, LAST_USED: seconds(now)}))
     }
 
-    /// The merge patch that says which nodes reach its volume.
+    /// Returns the merge patch that records which nodes can reach its volume.
     #[must_use]
     pub fn topology_patch(&self, terms: &str) -> Value {
         self.patch(&json!({ TOPOLOGY: terms }))
     }
 
-    /// Whether its layers are those of the cache key.
+    /// Returns whether its layers belong to the cache key.
     #[must_use]
     pub fn serves(&self, key: &str) -> bool {
-        self.marks.key.as_deref() == Some(key)
+        self.annotations.key.as_deref() == Some(key)
     }
 
     fn patch(&self, annotations: &Value) -> Value {
@@ -205,7 +206,7 @@ impl Claim {
     }
 }
 
-/// RFC 3339, in whole seconds.
+/// Formats a time as RFC 3339 in whole seconds.
 fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)
@@ -223,19 +224,19 @@ mod tests {
             name: "slipway-fast-0".to_owned(),
             uid: "u".to_owned(),
             version: "7".to_owned(),
-            pool: "fast".to_owned(),
+            profile: "fast".to_owned(),
             terminating: false,
             volume: None,
             size: None,
             created: None,
-            marks: Marks::read(&annotations),
+            annotations: Annotations::read(&annotations),
         }
     }
 
-    /// The claim after a patch, as the API server would merge it.
+    /// Returns the claim after a patch, merged as the API server would.
     fn patched(claim: &Claim, patch: &Value) -> Claim {
-        let mut merged = json!({"metadata": {"annotations": {LEASES: claim.marks.leases.to_string(),
-            WARM_LEASES: claim.marks.warm_leases.to_string(), CACHE_KEY: claim.marks.key}}});
+        let mut merged = json!({"metadata": {"annotations": {LEASES: claim.annotations.leases.to_string(),
+            WARM_LEASES: claim.annotations.warm_leases.to_string(), CACHE_KEY: claim.annotations.key}}});
         json_patch::merge(&mut merged, patch);
         self::claim(&merged["metadata"]["annotations"])
     }
@@ -250,19 +251,25 @@ mod tests {
         let blank = claim(&json!({}));
         assert!(blank.is_free() && blank.is_blank());
         let leased = patched(&blank, &blank.lease_patch(&lease, "set", now));
-        assert_eq!(leased.marks.lease, Some(lease.clone()));
-        assert_eq!((leased.marks.leases, leased.marks.warm_leases), (1, 0));
+        assert_eq!(leased.annotations.lease, Some(lease.clone()));
+        assert_eq!(
+            (leased.annotations.leases, leased.annotations.warm_leases),
+            (1, 0)
+        );
         let whole: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        assert_eq!(leased.marks.last_used, Some(whole));
+        assert_eq!(leased.annotations.last_used, Some(whole));
 
         let released = patched(&leased, &leased.release_patch(now));
         assert!(released.is_free() && !released.is_blank());
         let again = patched(&released, &released.lease_patch(&lease, "set", now));
-        assert_eq!((again.marks.leases, again.marks.warm_leases), (2, 1));
+        assert_eq!(
+            (again.annotations.leases, again.annotations.warm_leases),
+            (2, 1)
+        );
     }
 
     #[test]
-    fn every_patch_names_the_version_that_it_was_decided_on() {
+    fn every_patch_names_the_version_that_was_read() {
         let claim = claim(&json!({}));
         let now = Timestamp::UNIX_EPOCH;
         let lease = Lease {
@@ -280,9 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_somebody_spoilt_is_a_lease_all_the_same() {
-        let spoilt = claim(&json!({LEASE: "", LAST_USED: "yesterday", LEASES: "-1"}));
-        assert!(!spoilt.is_free());
-        assert_eq!(spoilt.marks.last_used, None);
+    fn an_unreadable_lease_still_counts_as_a_lease() {
+        let unreadable = claim(&json!({LEASE: "", LAST_USED: "yesterday", LEASES: "-1"}));
+        assert!(!unreadable.is_free());
+        assert_eq!(unreadable.annotations.last_used, None);
     }
 }

@@ -1,19 +1,18 @@
-//! A pool of claims: PersistentVolumeClaims of one namespace and profile, each leased to one pod at
-//! a time. Pure: what the claims say of themselves, which of them a pod may have, when a lease is
-//! over, and when claims are made and deleted.
+//! Claim pools: the PersistentVolumeClaims of one namespace and profile, each leased to one pod at a
+//! time.
 //!
-//! All state stands in the labels and annotations of the claims. Every write names the version that
-//! it was decided on, so that of two writers one fails, and no clock takes part in that. The promise
-//! is that no claim is ever named by two live pods:
+//! All state lives in the labels and annotations of the claims. Every write names the
+//! `resourceVersion` that it was decided on, so that one of two competing writers fails; no clock is
+//! involved. This keeps the promise that no claim is ever used by two live pods:
 //!
-//! - A claim without a lease may be leased, with a write that names its version.
-//! - A lease ends only when a list of the namespace's pods, taken after the lease's pod was seen or
-//!   could no longer appear, shows no live pod that has it ([`keeper`]).
-//! - A claim is deleted only while it has no lease, again by its version ([`upkeep`]).
+//! - A claim may be leased only while it has no lease ([`choose`]).
+//! - A lease ends only after a fresh list of the namespace's pods shows no live pod that holds it.
+//!   That list is requested after the lease's pod was seen, or can no longer appear ([`expire`]).
+//! - A claim may be deleted only while it has no lease ([`upkeep`]).
 
 pub mod choose;
 pub mod claim;
-pub mod keeper;
+pub mod expire;
 pub mod upkeep;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,19 +23,36 @@ use crate::reason::Reason;
 
 /// Label of a claim: the profile whose pool it belongs to.
 pub const POOL: &str = "slipway.io/pool";
-/// Label of a pod, and annotation of a claim: the lease. It is the uid of the admission request,
-/// because a pod that is being admitted has no uid, and often no name.
+/// Label of a pod and annotation of a claim: the lease. Its value is the uid of the admission
+/// request, because a pod that is being admitted has no uid yet, and often no name.
 pub const LEASE: &str = "slipway.io/lease";
 
-/// A namespace and a pool's name.
-pub type PoolName = (String, String);
+/// The identity of a claim pool: every namespace that uses a profile has a pool of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimPoolKey {
+    /// The namespace of the claims and of their pods.
+    pub namespace: String,
+    /// The profile that configures the pool.
+    pub profile: String,
+}
 
-/// The claims of all pools; immutable. Clones share the pools that do not differ.
+impl ClaimPoolKey {
+    /// Names the pool of a profile in a namespace.
+    #[must_use]
+    pub fn new(namespace: &str, profile: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            profile: profile.to_owned(),
+        }
+    }
+}
+
+/// The claims of all pools. Clones share the pools that do not differ.
 #[derive(Debug, Clone, Default)]
-pub struct Claims(BTreeMap<PoolName, Arc<BTreeMap<String, Arc<Claim>>>>);
+pub struct Claims(BTreeMap<ClaimPoolKey, Arc<BTreeMap<String, Arc<Claim>>>>);
 
 impl Claims {
-    /// These claims.
+    /// Collects claims into their pools.
     #[must_use]
     pub fn new(claims: impl IntoIterator<Item = Claim>) -> Self {
         let mut all = Self::default();
@@ -46,46 +62,45 @@ impl Claims {
         all
     }
 
-    /// Takes a claim as it is now.
+    /// Adds a claim, or replaces what was known of it.
     pub fn apply(&mut self, claim: Claim) {
-        let pool = self.0.entry(claim.pool_name()).or_default();
+        let pool = self.0.entry(claim.pool_key()).or_default();
         Arc::make_mut(pool).insert(claim.name.clone(), Arc::new(claim));
     }
 
-    /// Takes a claim as somebody wrote it who had seen it at the version `before`. Where another
-    /// version is known, the write is old news: the claim has been changed again, or is gone.
-    pub fn written(&mut self, before: &str, claim: Claim) {
-        let known = self.0.get(&claim.pool_name());
+    /// Adds the result of a write that was based on the version `before`. If another version is
+    /// known by now, the watch has overtaken the write, and the result is ignored.
+    pub fn apply_write(&mut self, before: &str, claim: Claim) {
+        let known = self.0.get(&claim.pool_key());
         let known = known.and_then(|pool| pool.get(&claim.name));
         if known.is_some_and(|known| known.version == before) {
             self.apply(claim);
         }
     }
 
-    /// Takes a claim away.
+    /// Removes a claim.
     pub fn remove(&mut self, claim: &Claim) {
-        let name = claim.pool_name();
-        if let Some(pool) = self.0.get_mut(&name) {
+        let key = claim.pool_key();
+        if let Some(pool) = self.0.get_mut(&key) {
             Arc::make_mut(pool).remove(&claim.name);
             if pool.is_empty() {
-                self.0.remove(&name);
+                self.0.remove(&key);
             }
         }
     }
 
-    /// The claims of one pool, by name.
-    pub fn of(&self, namespace: &str, pool: &str) -> impl Iterator<Item = &Arc<Claim>> {
-        let name = (namespace.to_owned(), pool.to_owned());
-        self.0.get(&name).into_iter().flat_map(|pool| pool.values())
+    /// Returns the claims of one pool, ordered by name.
+    pub fn of_pool(&self, pool: &ClaimPoolKey) -> impl Iterator<Item = &Arc<Claim>> + use<'_> {
+        self.0.get(pool).into_iter().flat_map(|pool| pool.values())
     }
 
-    /// All of them.
+    /// Returns the claims of all pools.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Claim>> {
         self.0.values().flat_map(|pool| pool.values())
     }
 
-    /// The pools that have claims.
-    pub fn pools(&self) -> impl Iterator<Item = &PoolName> {
+    /// Returns the pools that have claims.
+    pub fn pools(&self) -> impl Iterator<Item = &ClaimPoolKey> {
         self.0.keys()
     }
 }
@@ -95,44 +110,42 @@ impl Claims {
 pub struct Pools<'c> {
     /// The claims; `None` before the first list arrived, or where there is no cluster.
     pub claims: Option<&'c Claims>,
-    /// What came of asking for a claim; `None` before anybody asked.
-    pub grant: Option<&'c Grant>,
+    /// The result of the pod's claim request; `None` before it was made.
+    pub grant: Option<&'c LeaseResult>,
 }
 
-/// What came of asking for a claim.
+/// A request for a claim: the lease to write, and the claims to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grant {
-    /// The pod has this claim.
-    Claim {
-        /// The claim.
-        name: String,
-        /// The lease.
-        lease: String,
-        /// Whether its last pod had the same cache key.
-        warm: bool,
-    },
-    /// It has none, and why.
-    Nothing(Reason),
-}
-
-/// A pod's wish for a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct ClaimRequest {
     /// The pod's namespace.
     pub namespace: String,
-    /// The lease that the claim would get.
-    pub lease: String,
-    /// The pod's name, or its `generateName` with a star.
-    pub pod: String,
+    /// The lease to write.
+    pub lease: Lease,
     /// The pod's cache key.
     pub key: String,
-    /// The claims that it could have, best first; `None` when the claims are not known yet.
+    /// The claims that the pod may lease, best first; `None` while the claims are not known yet.
     pub candidates: Option<Vec<Arc<Claim>>>,
 }
 
-/// Whether a request's uid can be a label's value, which an API server's always can.
+/// The result of a [`ClaimRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseResult {
+    /// The pod holds a claim.
+    Leased {
+        /// The claim's name.
+        claim: String,
+        /// The lease's id.
+        lease: String,
+        /// Whether the claim's previous pod had the same cache key.
+        warm: bool,
+    },
+    /// The pod gets the pool's fallback, for this reason.
+    Refused(Reason),
+}
+
+/// Returns whether a request's uid is a valid label value. An API server's always is.
 #[must_use]
-pub fn is_lease(uid: &str) -> bool {
+pub fn is_lease_id(uid: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
     (1..=63).contains(&uid.len())
         && uid.chars().all(inner)
@@ -150,27 +163,27 @@ mod tests {
             name: "slipway-fast-0".to_owned(),
             uid: "u".to_owned(),
             version: version.to_owned(),
-            pool: "fast".to_owned(),
+            profile: "fast".to_owned(),
             terminating: false,
             volume: None,
             size: None,
             created: None,
-            marks: claim::Marks::default(),
+            annotations: claim::Annotations::default(),
         }
     }
 
     #[test]
-    fn a_write_that_the_watch_has_overtaken_is_forgotten() {
+    fn a_write_that_the_watch_has_overtaken_is_ignored() {
         let version = |claims: &Claims| claims.iter().next().map(|claim| claim.version.clone());
         let mut claims = Claims::new([claim("1")]);
-        claims.written("1", claim("2"));
+        claims.apply_write("1", claim("2"));
         assert_eq!(version(&claims).as_deref(), Some("2"));
-        // The watch told of the write, and of the next one.
+        // The watch has shown that write and the next one.
         claims.apply(claim("4"));
-        claims.written("2", claim("3"));
+        claims.apply_write("2", claim("3"));
         assert_eq!(version(&claims).as_deref(), Some("4"));
         claims.remove(&claim("4"));
-        claims.written("4", claim("5"));
+        claims.apply_write("4", claim("5"));
         assert_eq!(version(&claims), None);
     }
 }

@@ -1,4 +1,4 @@
-//! When claims are made and deleted.
+//! Decides which claims of a pool are created and deleted.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,69 +7,72 @@ use jiff::{SignedDuration, Timestamp};
 use super::Claim;
 use crate::policy::Pool;
 
-/// A claim of another key makes room for a blank one only after so long without use.
-const GIVES_WAY_AFTER: SignedDuration = SignedDuration::from_hours(1);
-/// The claims of a pool that the policy no longer has are kept for so long: a policy may be wrong
-/// for an hour.
-const ORPHANED_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// How long a claim must be idle before it makes room for a blank one.
+const MAKES_ROOM_AFTER: SignedDuration = SignedDuration::from_hours(1);
+/// How long claims are kept after their pool has left the policy: a policy may be wrong for an hour.
+const ORPHANS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-/// What is to be done to a pool.
+/// One change to the claims of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// A claim of this name is to be made.
+pub enum UpkeepAction {
+    /// Create a claim with this name.
     Create(String),
-    /// This one is to be deleted, if it is still free.
+    /// Delete this claim, if it is still free.
     Delete(Arc<Claim>),
 }
 
-/// What is to be done to one pool. `settings` are `None` when the policy has no such pool (any
-/// more); `taken` are names that others have.
+/// Returns the changes that a pool needs. `settings` is `None` if the policy has no such pool;
+/// `taken` are claim names that belong to others.
 #[must_use]
-pub fn upkeep(
-    pool: &str,
+pub fn plan_upkeep(
+    profile: &str,
     settings: Option<&Pool>,
     claims: &[Arc<Claim>],
     taken: &BTreeSet<String>,
     now: Timestamp,
-) -> Vec<Step> {
-    let idle = |claim: &Claim| claim.idle_since().map(|since| now.duration_since(since));
-    let idle_for = |claim: &Claim, limit| idle(claim).is_some_and(|time| time >= limit);
+) -> Vec<UpkeepAction> {
     let mut free: Vec<&Arc<Claim>> = claims.iter().filter(|claim| claim.is_free()).collect();
     free.sort_by_key(|claim| claim.idle_since());
+    let is_idle_for = |claim: &Claim, limit| {
+        let idle = claim.idle_since().map(|since| now.duration_since(since));
+        idle.is_some_and(|idle| idle >= limit)
+    };
     let Some(settings) = settings else {
-        let orphans = free.into_iter().filter(|c| idle_for(c, ORPHANED_FOR));
-        return orphans.cloned().map(Step::Delete).collect();
+        let orphans = free
+            .into_iter()
+            .filter(|claim| is_idle_for(claim, ORPHANS_KEPT_FOR));
+        return orphans.cloned().map(UpkeepAction::Delete).collect();
     };
 
     let (size, min_free) = (settings.claims.into(), settings.min_free.into());
-    let mut steps = Vec::new();
-    let mut count = claims.len();
-    let ready = |claim: &Claim| !settings.strict_keys || claim.is_blank();
-    let mut ready_count = free.iter().filter(|claim| ready(claim)).count();
     let expiry = settings.expire_after_hours.map(i64::from);
+    // Ready claims serve a pod with any cache key.
+    let is_ready = |claim: &Claim| !settings.strict_keys || claim.is_blank();
+    let mut actions = Vec::new();
+    let mut count = claims.len();
+    let mut ready = free.iter().filter(|claim| is_ready(claim)).count();
     for claim in free {
-        let is_ready = ready(claim);
-        let spare = !is_ready || ready_count > min_free;
-        let expired = expiry.is_some_and(|h| idle_for(claim, SignedDuration::from_hours(h)));
-        let in_the_way = ready_count < min_free && count >= size && !is_ready;
-        let goes =
-            count > size || (expired && spare) || (in_the_way && idle_for(claim, GIVES_WAY_AFTER));
-        if goes {
-            steps.push(Step::Delete(Arc::clone(claim)));
+        let claim_is_ready = is_ready(claim);
+        let is_spare = !claim_is_ready || ready > min_free;
+        let is_expired =
+            expiry.is_some_and(|hours| is_idle_for(claim, SignedDuration::from_hours(hours)));
+        let takes_room = ready < min_free && count >= size && !claim_is_ready;
+        let delete = count > size
+            || (is_expired && is_spare)
+            || (takes_room && is_idle_for(claim, MAKES_ROOM_AFTER));
+        if delete {
+            actions.push(UpkeepAction::Delete(Arc::clone(claim)));
             count -= 1;
-            ready_count -= usize::from(is_ready);
+            ready -= usize::from(claim_is_ready);
         }
     }
-    // A claim that goes keeps its name, and its place, until it is gone.
+    // A claim that is being deleted counts towards the size, and keeps its name, until it is gone.
     let room = size.saturating_sub(claims.len());
-    let missing = min_free.saturating_sub(ready_count).min(room);
-    let used = |name: &String| taken.contains(name) || claims.iter().any(|c| c.name == *name);
-    let names = (0_u32..).map(|n| format!("slipway-{pool}-{n}"));
-    steps.extend(
-        names
-            .filter(|name| !used(name))
-            .take(missing)
-            .map(Step::Create),
-    );
-    steps
+    let missing = min_free.saturating_sub(ready).min(room);
+    let is_used = |name: &String| taken.contains(name) || claims.iter().any(|c| c.name == *name);
+    let names = (0_u32..)
+        .map(|number| format!("slipway-{profile}-{number}"))
+        .filter(|name| !is_used(name));
+    actions.extend(names.take(missing).map(UpkeepAction::Create));
+    actions
 }

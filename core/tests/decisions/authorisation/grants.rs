@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use slipway_core::{
     admission::{Answer, admit},
-    cache::claims::{Grant, Pools},
+    cache::claims::{LeaseResult, Pools},
     decide::Cluster,
     pod::{ContainerRef, Pod, is_within},
     policy::Policy,
@@ -25,7 +25,7 @@ const MAX_WARNING: usize = 256;
 /// `metadata.name` has at most 253 bytes; a `generateName` is shown with a star.
 const MAX_NAME: usize = 254;
 
-fn answer(world: &World, grant: Option<&Grant>) -> Answer {
+fn answer(world: &World, grant: Option<&LeaseResult>) -> Answer {
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": UID, "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
         "namespace": world.namespace, "object": world.pod}});
@@ -162,8 +162,8 @@ fn with_every_claim(
         .into_iter()
         .flatten()
     {
-        let grant = Grant::Claim {
-            name: claim.name.clone(),
+        let grant = LeaseResult::Leased {
+            claim: claim.name.clone(),
             lease: UID.to_owned(),
             warm: false,
         };
@@ -302,10 +302,10 @@ proptest! {
         let answer = answer(&world, None);
         for claim in answer.wish.iter().flat_map(|wish| wish.candidates.iter().flatten()) {
             prop_assert_eq!(&claim.namespace, world.namespace);
-            prop_assert_eq!(Some(claim.pool.as_str()), world.profile());
+            prop_assert_eq!(Some(claim.profile.as_str()), world.profile());
             prop_assert!(claim.is_free());
             let strict = cache["strictKeys"] != json!(false);
-            let key = claim.marks.key.as_deref();
+            let key = claim.annotations.key.as_deref();
             prop_assert!(!strict || key.is_none_or(|key| world.is_own_key(key, cache)), "{key:?}");
         }
         with_every_claim(&world, |outcome| {
@@ -355,7 +355,7 @@ proptest! {
         let annotations = response.after["metadata"]["annotations"].as_object().unwrap();
         let size: usize = annotations.iter().map(|(k, v)| k.len() + v.as_str().unwrap().len()).sum();
         prop_assert!(size <= MAX_ANNOTATIONS);
-        let wished = answer.wish.iter().map(|wish| &wish.pod);
+        let wished = answer.wish.iter().map(|wish| &wish.lease.pod);
         let left = answer.left_alone.iter().map(|left| &left.pod);
         for name in [&answer.record.pod].into_iter().chain(wished).chain(left) {
             prop_assert!(name.len() <= MAX_NAME && !name.chars().any(char::is_control), "{name:?}");

@@ -9,7 +9,7 @@ use kube::{
     Api, Client, Error, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
-use slipway_core::cache::claims::{Claim, POOL, keeper::Keeper};
+use slipway_core::cache::claims::{Claim, POOL, expire::holds};
 use thiserror::Error as ThisError;
 use tokio::time::sleep;
 
@@ -21,7 +21,7 @@ const FIELD_MANAGER: &str = "slipway-cache";
 
 /// Changes claims for a person.
 #[derive(Clone)]
-pub struct ByHand {
+pub struct ManualChanges {
     /// The cluster.
     pub client: Client,
     /// Whether claims that live pods have are changed all the same.
@@ -70,7 +70,7 @@ struct Looked {
     appeared: bool,
 }
 
-impl ByHand {
+impl ManualChanges {
     /// Ends the lease of a claim. `waits` is called before a wait for a pod that may still appear.
     ///
     /// # Errors
@@ -84,7 +84,7 @@ impl ByHand {
     ) -> Result<Done, Refusal> {
         let claim = self.read(namespace, name).await?;
         let claim = self.settled(claim, waits).await?;
-        if claim.marks.lease.is_none() {
+        if claim.annotations.lease.is_none() {
             return Ok(Done::WasFree);
         }
         let parameters = PatchParams {
@@ -140,7 +140,7 @@ impl ByHand {
             return Ok(claim);
         }
         let mut looked = self.look(claim).await?;
-        let is_leased = looked.claim.marks.lease.is_some();
+        let is_leased = looked.claim.annotations.lease.is_some();
         if looked.holders.is_empty() && is_leased && !looked.appeared {
             waits();
             sleep(self.appearance).await;
@@ -157,7 +157,11 @@ impl ByHand {
         let pods = list_pages(&pods, ListParams::default()).await;
         let pods =
             pods.map_err(|error| Refusal::Failed("list the pods of its namespace", error))?;
-        let lease = claim.marks.lease.as_ref().map(|lease| lease.id.as_str());
+        let lease = claim
+            .annotations
+            .lease
+            .as_ref()
+            .map(|lease| lease.id.as_str());
         let appeared = pods
             .iter()
             .any(|pod| pod.lease().is_some() && pod.lease() == lease);
@@ -180,7 +184,7 @@ pub fn holders<'p>(
     pods: impl IntoIterator<Item = &'p PodObject>,
 ) -> impl Iterator<Item = &'p PodObject> {
     let live = pods.into_iter().filter(|pod| pod.is_live());
-    live.filter(|pod| !Keeper::is_over(claim, &[pod.holder()]))
+    live.filter(|pod| holds(&pod.holder(), claim))
 }
 
 fn refusal(what: &'static str, error: Error) -> Refusal {
