@@ -9,7 +9,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use slipway_core::{
-    cache::claims::{Claim, Claims, Pools, claim::Marks},
+    cache::claims::{Claim, Claims, Pools, claim::Annotations},
     decide::Cluster,
     k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
@@ -64,7 +64,7 @@ impl World {
 /// Claims of every pool and namespace: blank, used by several keys, leased.
 fn claims() -> Claims {
     let profiles = ["default", "open", "trusted"];
-    let marks = [
+    let annotations = [
         json!({}),
         json!({"slipway.io/cache-key": "arc-theirs", "slipway.io/leases": "1"}),
         json!({"slipway.io/cache-key": "all.pods", "slipway.io/leases": "1"}),
@@ -73,21 +73,21 @@ fn claims() -> Claims {
     let mut all = Vec::new();
     for namespace in NAMESPACES {
         for profile in profiles {
-            for (i, marks) in marks.iter().enumerate() {
+            for (i, annotations) in annotations.iter().enumerate() {
                 let name = format!("slipway-{profile}-{i}");
-                let marks: BTreeMap<String, String> =
-                    serde_json::from_value(marks.clone()).unwrap();
+                let annotations: BTreeMap<String, String> =
+                    serde_json::from_value(annotations.clone()).unwrap();
                 all.push(Claim {
                     namespace: namespace.to_owned(),
                     uid: name.clone(),
                     name,
                     version: "1".to_owned(),
-                    pool: profile.to_owned(),
+                    profile: profile.to_owned(),
                     terminating: false,
                     volume: None,
                     size: None,
                     created: None,
-                    marks: Marks::read(&marks),
+                    annotations: Annotations::read(&annotations),
                 });
             }
         }
