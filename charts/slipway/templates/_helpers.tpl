@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 52 characters, so that `-metrics` and the like still fit into 63. */}}
+{{/* At most 52 characters, so that suffixes such as `-self-signed` fit into 63. */}}
 {{- define "slipway.fullname" -}}
 {{- $name := include "slipway.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -30,8 +30,8 @@ app.kubernetes.io/component: webhook
 {{- mergeOverwrite (dict) .Values.commonLabels $own $selector | toYaml -}}
 {{- end -}}
 
-{{/* The metadata of every object: `include "slipway.metadata" (dict "context" $ "name" … )`,
-     with `namespaced: false`, `namespace`, `labels` and `annotations` where they differ. */}}
+{{/* The metadata of every object: `include "slipway.metadata" (dict "context" $ "name" … )`.
+     Optional: `namespaced: false`, `namespace`, `labels` and `annotations`. */}}
 {{- define "slipway.metadata" -}}
 {{- $context := .context -}}
 name: {{ .name }}
@@ -76,7 +76,7 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* `true` when cache claims are pooled: only then are there rights to claims, and side effects. */}}
+{{/* `true` if a profile pools cache claims: only then are there side effects, and rights to claims. */}}
 {{- define "slipway.usesPools" -}}
 {{- $uses := .Values.pools.enabled -}}
 {{- range default dict .Values.policy.profiles -}}
@@ -85,7 +85,7 @@ annotations:
 {{- if $uses -}}true{{- end -}}
 {{- end -}}
 
-{{/* The security context of every container here: Pod Security level `restricted`. */}}
+{{/* The security context of every container in this chart: Pod Security level `restricted`. */}}
 {{- define "slipway.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -102,7 +102,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* The same with the values' own; null takes a field out. */}}
+{{/* The pod's security context merged with the one in the values; null removes a field. */}}
 {{- define "slipway.podSecurityContext" -}}
 {{- $context := mergeOverwrite (include "slipway.podSecurity" . | fromYaml) .Values.podSecurityContext -}}
 {{- range $key, $value := $context -}}
@@ -117,7 +117,7 @@ seccompProfile:
 {{- .Values.policyConfigMap | default (printf "%s-policy" (include "slipway.fullname" .)) -}}
 {{- end -}}
 
-{{/* What the schema cannot say. */}}
+{{/* Checks that the schema cannot express. */}}
 {{- define "slipway.validate" -}}
 {{- with .Values.certificates -}}
 {{- if and (eq .mode "provided") (not (and .provided.secretName .provided.caBundle)) -}}
@@ -125,7 +125,7 @@ seccompProfile:
 {{- end -}}
 {{- end -}}
 {{- if and .Values.hostNetwork (eq (int .Values.ports.webhook) 10250) -}}
-{{- fail "ports.webhook 10250 is the kubelet's on the host network: choose another port with hostNetwork" -}}
+{{- fail "ports.webhook 10250 is the kubelet's port: choose another one with hostNetwork" -}}
 {{- end -}}
 {{- if eq (int .Values.ports.webhook) (int .Values.ports.metrics) -}}
 {{- fail "ports.webhook and ports.metrics must differ" -}}

@@ -17,7 +17,7 @@
 - --webhook-configuration={{ $fullname }}
 - --service={{ $fullname }}
 - --lease={{ $fullname }}
-# A second less than the API server waits.
+# One second less than the API server waits.
 - --request-timeout={{ sub .Values.webhook.timeoutSeconds 1 }}s
 - --drain-delay={{ .Values.drain.delaySeconds }}s
 - --drain-timeout={{ .Values.drain.timeoutSeconds }}s

@@ -1,10 +1,10 @@
 {{/*
-The match condition: one CEL expression that is true for every pod that Slipway would recognise as a
-runner pod. It may be true for others; Slipway then leaves them alone. It is never false for one that
-Slipway would take, and never fails: a failed expression skips the webhook.
+The match condition: one CEL expression that is true for every pod that Slipway recognises as a runner
+pod. It may be true for other pods, which Slipway then leaves alone. It must never be false for a pod
+that Slipway recognises, and must never fail: a failed expression skips the webhook.
 
-The API server hands typed objects to CEL, in which lists and maps are absent when they are empty,
-so `has()` is all that is needed. Labels come first: they are the cheapest to look at.
+The API server passes typed objects to CEL, where empty lists and maps are absent, so `has()` is the
+only guard needed. Labels come first: they are the cheapest to test.
 */}}
 {{- define "slipway.matchExpression" -}}
 {{- $cases := list (include "slipway.cel.annotated" "slipway.io/runner-container") -}}
@@ -14,8 +14,8 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- join "\n|| " $cases -}}
 {{- end -}}
 
-{{/* The recognisers in force, as core/src/policy/recogniser.rs puts them together: the built-in ones as the
-     policy switches or replaces them, then the policy's own. */}}
+{{/* The recognisers in force, combined as in core/src/policy/recogniser.rs: the built-in ones, which the
+     policy may disable, enable or replace, then the policy's own. */}}
 {{- define "slipway.recognisers" -}}
 {{- $builtIn := .Files.Get "files/recognisers.yaml" | fromYamlArray -}}
 {{- $own := default list .Values.policy.recognisers -}}
@@ -41,19 +41,19 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- toYaml $enabled -}}
 {{- end -}}
 
-{{/* anyOf, and not noneOf. */}}
+{{/* True if a mark of anyOf matches and no mark of noneOf does. */}}
 {{- define "slipway.cel.recogniser" -}}
 {{- $any := list -}}
 {{- range .anyOf -}}
 {{- $any = append $any (include "slipway.cel.mark" .) -}}
 {{- end -}}
 {{- if not $any -}}
-{{- fail (printf "policy.recognisers: `%s` has no anyOf: by what are its pods told?" .name) -}}
+{{- fail (printf "policy.recognisers: `%s` has no anyOf, so it recognises no pod" .name) -}}
 {{- end -}}
 {{- $none := "" -}}
 {{- range .noneOf -}}
-{{- /* Of a variable that is named twice the last one counts, which CEL cannot tell: such a mark
-       must not keep a pod from Slipway. */ -}}
+{{- /* The last one of two variables with the same name counts, which CEL cannot express. A mark on the
+       value of a variable must therefore not exclude a pod. */ -}}
 {{- if not (compact (values (default dict .env))) -}}
 {{- $none = printf "%s && !%s" $none (include "slipway.cel.mark" .) -}}
 {{- end -}}
@@ -65,7 +65,7 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 {{- end -}}
 {{- end -}}
 
-{{/* Everything that the mark names must be there. */}}
+{{/* True if the pod has everything that the mark names. */}}
 {{- define "slipway.cel.mark" -}}
 {{- $all := list -}}
 {{- if .labels -}}
@@ -91,7 +91,7 @@ so `has()` is all that is needed. Labels come first: they are the cheapest to lo
 (has(object.metadata.annotations) && {{ toJson . }} in object.metadata.annotations)
 {{- end -}}
 
-{{/* (name, value); without a value any will do. */}}
+{{/* Takes (name, value); a null value matches any. */}}
 {{- define "slipway.cel.env" -}}
 {{- $value := last . -}}
 has(c.env) && c.env.exists(e, e.name == {{ first . | toJson }}
@@ -99,7 +99,7 @@ has(c.env) && c.env.exists(e, e.name == {{ first . | toJson }}
 )
 {{- end -}}
 
-{{/* Some container or init container `c` for which an expression holds. */}}
+{{/* True if the expression holds for some container or init container `c`. */}}
 {{- define "slipway.cel.someContainer" -}}
 ((has(object.spec.containers) && object.spec.containers.exists(c, {{ . }})) || (has(object.spec.initContainers) && object.spec.initContainers.exists(c, {{ . }})))
 {{- end -}}
