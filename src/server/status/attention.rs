@@ -1,29 +1,30 @@
-//! What somebody should look at: each with what to do about it.
+//! What needs attention in each section of the report, and what to do about it.
 
 use serde::Serialize;
 
-use super::report::Status;
+use super::sections::{
+    CertificateStatus, MirrorStatus, NamespacesStatus, NodesStatus, PolicyStatus, WatchStatus,
+};
 
-/// A certificate that ends sooner should have been renewed long ago.
+/// A certificate that expires sooner should have been renewed long ago.
 const RENEWAL_IS_LATE: i64 = 7 * 24 * 60 * 60;
 
-/// Something that somebody should look at.
+/// A problem that somebody should look at.
 #[derive(Debug, Serialize)]
 pub(super) struct Attention {
     pub(super) severity: Severity,
-    /// What is the matter, a sentence.
     pub(super) message: String,
     /// What to do about it.
     pub(super) remedy: &'static str,
 }
 
-/// How bad it is.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     /// Pods do not get what they should.
     Error,
-    /// It may come to that.
+    /// Pods may soon not get what they should.
     Warning,
 }
 
@@ -36,22 +37,129 @@ impl Severity {
     }
 }
 
-impl Attention {
-    /// All that there is, errors first.
-    pub(super) fn of(status: &Status) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        let not_ready = status.not_ready_because.iter();
-        all.extend(not_ready.map(|reason| {
+/// Joins the problems of all sections, errors first.
+pub(super) fn sorted(sections: impl IntoIterator<Item = Vec<Attention>>) -> Vec<Attention> {
+    let mut all: Vec<Attention> = sections.into_iter().flatten().collect();
+    all.sort_by_key(|attention| attention.severity);
+    all
+}
+
+pub(super) fn readiness(not_ready_because: &[&str]) -> Vec<Attention> {
+    let reasons = not_ready_because.iter();
+    reasons
+        .map(|reason| {
             error(
                 format!("not ready: {reason}"),
-                "wait a moment; if it stays so, the log says why",
+                "wait a moment; if this persists, check the log",
             )
-        }));
-        policy(status, &mut all);
-        certificate(status, &mut all);
-        knowledge(status, &mut all);
-        all.sort_by_key(|attention| attention.severity);
-        all
+        })
+        .collect()
+}
+
+pub(super) fn policy(policy: &PolicyStatus) -> Vec<Attention> {
+    let invalid = policy.error.iter().map(|problem| {
+        error(
+            format!(
+                "the policy file is invalid, so the last valid policy stays in force: {problem}"
+            ),
+            "fix the file; `slipway policy check FILE` validates it",
+        )
+    });
+    let warnings = policy.warnings.iter().map(|text| {
+        warning(
+            format!("the policy: {text}"),
+            "change this key of the policy, or keep it if this is what you want",
+        )
+    });
+    invalid.chain(warnings).collect()
+}
+
+pub(super) fn namespaces(namespaces: Option<&NamespacesStatus>) -> Vec<Attention> {
+    let Some(namespaces) = namespaces else {
+        return Vec::new();
+    };
+    if namespaces.opted_in.is_empty() {
+        return vec![warning(
+            "no namespace has opted in, so no pods are changed".to_owned(),
+            "kubectl label namespace RUNNERS slipway.io/inject=enabled",
+        )];
+    }
+    let opted_in = namespaces.opted_in.iter();
+    opted_in
+        .filter_map(|namespace| {
+            let problem = namespace.problem.as_ref()?;
+            Some(warning(
+                format!("namespace {}: {problem}", namespace.name),
+                "change its label `slipway.io/profile`, or the policy",
+            ))
+        })
+        .collect()
+}
+
+pub(super) fn certificate(certificate: &CertificateStatus) -> Vec<Attention> {
+    let problem = certificate.problem.iter().map(|problem| {
+        error(
+            format!("a newer certificate cannot be obtained or used, so the last good one is served: {problem}"),
+            "see docs/certificates.md for the mode in use",
+        )
+    });
+    let expiry = match certificate.expires_in_seconds {
+        Some(left) if left <= 0 => Some(error(
+            "the certificate has expired, so the API server admits pods without Slipway".to_owned(),
+            "see SlipwayCertificateExpires in docs/runbooks.md",
+        )),
+        Some(left) if left < RENEWAL_IS_LATE => Some(warning(
+            format!(
+                "the certificate expires in {} hours and has not been renewed",
+                left / 3600
+            ),
+            "see SlipwayCertificateExpiresSoon in docs/runbooks.md",
+        )),
+        _ => None,
+    };
+    problem.chain(expiry).collect()
+}
+
+pub(super) fn watches(watches: &[WatchStatus]) -> Vec<Attention> {
+    let stale = watches.iter().filter(|watch| watch.age_seconds > 0);
+    stale
+        .map(|watch| {
+            warning(
+                format!(
+                    "the watch of {} is broken; the last answer is {} s old",
+                    watch.resource, watch.age_seconds
+                ),
+                "see SlipwaySnapshotStale in docs/runbooks.md",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn mirrors(mirrors: &[MirrorStatus]) -> Vec<Attention> {
+    let dead = mirrors.iter().filter(|mirror| mirror.up == Some(false));
+    dead.map(|mirror| {
+        warning(
+            format!(
+                "the registry mirror {} does not answer and is left out of new pods",
+                mirror.url
+            ),
+            "see SlipwayMirrorDown in docs/runbooks.md",
+        )
+    })
+    .collect()
+}
+
+pub(super) fn nodes(nodes: Option<&NodesStatus>) -> Vec<Attention> {
+    let pools = nodes.iter().flat_map(|nodes| &nodes.pools);
+    let unknown = pools.filter(|pool| pool.runtime == "unknown" && pool.restriction.is_none());
+    match unknown.map(|pool| pool.nodes).sum() {
+        0 => Vec::new(),
+        unknown => vec![warning(
+            format!(
+                "nodes with an unknown runtime: {unknown}; pods that may run there get no host socket"
+            ),
+            "slipway nodes",
+        )],
     }
 }
 
@@ -68,97 +176,5 @@ fn warning(message: String, remedy: &'static str) -> Attention {
         severity: Severity::Warning,
         message,
         remedy,
-    }
-}
-
-fn policy(status: &Status, all: &mut Vec<Attention>) {
-    if let Some(problem) = &status.policy.error {
-        all.push(error(
-            format!(
-                "the policy file cannot be used, and the last good one stays in force: {problem}"
-            ),
-            "mend the file; `slipway policy check FILE` says whether it would be accepted",
-        ));
-    }
-    let warnings = status.policy.warnings.iter();
-    all.extend(warnings.map(|text| {
-        warning(
-            format!("the policy: {text}"),
-            "change that key of the policy, or leave it, knowing what it does",
-        )
-    }));
-    let namespaces = status.namespaces.iter().flat_map(|known| &known.opted_in);
-    all.extend(namespaces.filter_map(|namespace| {
-        let problem = namespace.problem.as_ref()?;
-        Some(warning(
-            format!("namespace {}: {problem}", namespace.name),
-            "change its label `slipway.io/profile`, or the policy",
-        ))
-    }));
-    let none = |known: &super::report::NamespacesStatus| known.opted_in.is_empty();
-    if status.namespaces.as_ref().is_some_and(none) {
-        all.push(warning(
-            "no namespace has opted in, so nothing is injected anywhere".to_owned(),
-            "kubectl label namespace RUNNERS slipway.io/inject=enabled",
-        ));
-    }
-}
-
-fn certificate(status: &Status, all: &mut Vec<Attention>) {
-    let certificate = &status.certificate;
-    if let Some(problem) = &certificate.problem {
-        all.push(error(
-            format!("a newer certificate cannot be had or used, and the last good one is served: {problem}"),
-            "see docs/certificates.md for the mode in use",
-        ));
-    }
-    match certificate.expires_in_seconds {
-        Some(left) if left <= 0 => all.push(error(
-            "the certificate has expired, and the API server goes on without Slipway".to_owned(),
-            "see SlipwayCertificateExpires in docs/runbooks.md",
-        )),
-        Some(left) if left < RENEWAL_IS_LATE => all.push(warning(
-            format!(
-                "the certificate expires in {} hours, and was not renewed",
-                left / 3600
-            ),
-            "see SlipwayCertificateExpiresSoon in docs/runbooks.md",
-        )),
-        _ => {}
-    }
-}
-
-fn knowledge(status: &Status, all: &mut Vec<Attention>) {
-    let stale = status.watches.iter().filter(|watch| watch.age_seconds > 0);
-    all.extend(stale.map(|watch| {
-        warning(
-            format!(
-                "the watch of {} is broken; what is known is from {} s ago",
-                watch.resource, watch.age_seconds
-            ),
-            "see SlipwaySnapshotStale in docs/runbooks.md",
-        )
-    }));
-    let dead = status
-        .mirrors
-        .iter()
-        .filter(|mirror| mirror.up == Some(false));
-    all.extend(dead.map(|mirror| {
-        warning(
-            format!(
-                "the registry mirror {} does not answer, and is left out of new pods",
-                mirror.url
-            ),
-            "see SlipwayMirrorDown in docs/runbooks.md",
-        )
-    }));
-    let pools = status.nodes.iter().flat_map(|nodes| &nodes.pools);
-    let unknown = pools.filter(|pool| pool.runtime == "unknown" && pool.restriction.is_none());
-    let unknown: usize = unknown.map(|pool| pool.nodes).sum();
-    if unknown > 0 {
-        all.push(warning(
-            format!("nodes whose runtime is not known: {unknown}; pods that may run there get no host socket"),
-            "slipway nodes",
-        ));
     }
 }

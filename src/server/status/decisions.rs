@@ -1,4 +1,4 @@
-//! The last decisions of this replica, kept in memory for the status page.
+//! The latest decisions of this replica, kept in memory for the status page.
 
 use std::{
     iter,
@@ -11,14 +11,14 @@ use std::{
 
 use slipway_core::admission::Record;
 
-/// How many are kept.
+/// The number of decisions that are kept.
 pub(crate) const KEPT: u64 = 200;
-/// Longer names are cut: the longest that Kubernetes has is 253 characters, but a webhook is asked
-/// before names are validated.
+/// Longer names are truncated. Kubernetes allows 253 characters, but calls webhooks before it
+/// validates names.
 const MAX_NAME_BYTES: usize = 256;
 
-/// A ring of the last decisions. A request takes a number and a lock that it shares only with a
-/// request 200 numbers before it, and with whoever looks at the page at that moment.
+/// A ring of the latest decisions. Each request takes a number and the lock of one slot, which it
+/// shares only with the request 200 numbers earlier and with readers of the page.
 #[derive(Debug)]
 pub(crate) struct Decisions {
     next: AtomicU64,
@@ -30,11 +30,11 @@ pub(crate) struct Decisions {
 pub(crate) struct Decided {
     /// Counted from 0.
     pub(crate) number: u64,
-    /// When it was answered.
+    /// When the request was answered.
     pub(crate) at: SystemTime,
-    /// How long the answer took, from the head of the request.
+    /// The time from the head of the request to the answer.
     pub(crate) took: Duration,
-    /// What was decided. Its `problem` is left out: it may quote the pod.
+    /// The decision, without its `problem`, which may quote the pod.
     pub(crate) record: Record,
 }
 
@@ -48,11 +48,11 @@ impl Default for Decisions {
 }
 
 impl Decisions {
-    /// Keeps a decision, in the place of the oldest.
+    /// Keeps a decision in place of the oldest.
     pub(crate) fn put(&self, record: Record, took: Duration) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let place = usize::try_from(number % KEPT).unwrap_or_default();
-        let Some(slot) = self.slots.get(place) else {
+        let index = usize::try_from(number % KEPT).unwrap_or_default();
+        let Some(slot) = self.slots.get(index) else {
             return;
         };
         let decided = Decided {
@@ -62,7 +62,7 @@ impl Decisions {
             record: bounded(record),
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        // A thread that was held up for 200 requests is late.
+        // This thread was overtaken by 200 requests.
         if slot.as_ref().is_some_and(|held| held.number > number) {
             return;
         }
@@ -71,12 +71,12 @@ impl Decisions {
         drop(oldest);
     }
 
-    /// How many there were since the start.
+    /// Returns the number of decisions since the start.
     pub(crate) fn total(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Those that are kept, newest first.
+    /// Returns the decisions that are kept, newest first.
     pub(crate) fn latest(&self) -> Vec<Decided> {
         let held = |slot: &Mutex<Option<Decided>>| {
             slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -87,7 +87,7 @@ impl Decisions {
     }
 }
 
-/// What comes from strangers, cut to what Kubernetes admits.
+/// Truncates what comes from strangers to what Kubernetes admits.
 fn bounded(mut record: Record) -> Record {
     record.problem = None;
     let names = iter::once(&mut record.uid).chain([&mut record.namespace, &mut record.pod]);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_could_blow_up_or_quote_is_not_kept() {
+    fn long_names_are_truncated_and_problems_are_dropped() {
         let decisions = Decisions::default();
         decisions.put(record(&"\u{e9}".repeat(1 << 20)), Duration::ZERO);
         let latest = decisions.latest();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_decide_at_once_lose_nothing() {
+    fn concurrent_decisions_are_not_lost() {
         let decisions = Decisions::default();
         thread::scope(|scope| {
             for thread in 0..4 {

@@ -1,55 +1,52 @@
-//! The status page, on the metrics' port: what this replica knows and decided, and what it would
-//! decide about a manifest. Read-only: nothing that is sent here is kept, or changes anything.
+//! The status page, on the metrics port: what this replica knows and has decided, and what it would
+//! decide about a manifest. Read-only: nothing that is sent here is kept or changes anything.
+//!
+//! Data flows one way: `decisions` and the cluster state become `sections`, which become the
+//! `report`, which the `overview` shows. `explain` is a page of its own.
 
 mod attention;
 mod decisions;
+mod drawing;
 mod explain;
-mod page;
+mod form;
+mod overview;
 mod report;
+mod response;
+mod sections;
+mod style;
 mod words;
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
-use askama::Template;
 use axum::{
     Router,
     extract::{RawQuery, State as Extract},
-    http::{
-        HeaderName, HeaderValue, StatusCode,
-        header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-            X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-        },
-    },
+    http::StatusCode,
     middleware::map_response,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{App, body::plain, connections::InTurn};
+use super::{App, connections::InTurn};
 use decisions::Decisions;
-use page::{Overview, STYLE};
+use overview::Overview;
 use report::Status;
+use response::{html, json, secured};
 
-/// What the page keeps besides the cluster state.
+/// The state of the status page, in addition to that of the cluster.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The last decisions.
+    /// The latest decisions.
     pub(super) decisions: Decisions,
-    /// Whether there is a page at all.
+    /// Whether the page is served.
     pub(super) shown: bool,
-    /// What tells this replica from others.
+    /// The name of this replica.
     pub(super) replica: Option<String>,
     started: SystemTime,
-    /// One manifest at a time is read and looked at, so that no more than one is in memory and the
-    /// webhook keeps the other processors.
-    turn: Arc<Semaphore>,
+    /// Held while a manifest is read and explained: one at a time, so that only one is in memory and
+    /// the webhook keeps the other processors.
+    explaining: Arc<Semaphore>,
 }
 
 impl Default for State {
@@ -59,49 +56,19 @@ impl Default for State {
             shown: true,
             replica: None,
             started: SystemTime::now(),
-            turn: Arc::new(Semaphore::new(1)),
+            explaining: Arc::new(Semaphore::new(1)),
         }
     }
 }
 
-/// The routes of the page.
+/// Returns the routes of the page.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(overview))
         .route("/status", get(status))
         .route("/explain", get(explain::form).post(explain::answer))
-        .layer(map_response(guarded))
+        .layer(map_response(secured))
 }
-
-/// Nothing but the page's own style, no script, no frame, no copy in a cache.
-async fn guarded(mut response: Response) -> Response {
-    let own = [
-        (CONTENT_SECURITY_POLICY, SECURITY_POLICY.clone()),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            HeaderValue::from_static("same-origin"),
-        ),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            HeaderValue::from_static("same-origin"),
-        ),
-    ];
-    response.headers_mut().extend(own);
-    response
-}
-
-/// The style stands in the page and is named by its hash.
-static SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = STANDARD.encode(Sha256::digest(STYLE));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    );
-    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-});
 
 async fn overview(
     _: InTurn,
@@ -114,21 +81,4 @@ async fn overview(
 
 async fn status(_: InTurn, Extract(app): Extract<Arc<App>>) -> Response {
     json(&Status::of(&app))
-}
-
-fn json(value: &impl serde::Serialize) -> Response {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => ([(CONTENT_TYPE, "application/json")], text + "\n").into_response(),
-        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
-}
-
-fn html(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(text) => {
-            let content_type = [(CONTENT_TYPE, "text/html; charset=utf-8")];
-            (status, content_type, text).into_response()
-        }
-        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
 }

@@ -1,22 +1,20 @@
-//! What the status page says, as data: the JSON of `GET /status`, and the matter of the page.
+//! The status report: the JSON of `GET /status`, and what the overview shows.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
-use slipway_core::{
-    cache::claims::Claim,
-    decide::profile_or_reason,
-    k8s::namespace::{Namespace, PodSecurity},
-    nodes::Snapshot,
-    policy::{Policy, Profile},
+
+use super::{
+    attention::{self, Attention},
+    sections::{
+        CertificateStatus, ClaimStatus, DecisionStatus, MirrorStatus, NamespacesStatus,
+        NodesStatus, PolicyStatus, WatchStatus, claims, mirrors, seconds,
+    },
 };
+use crate::server::App;
 
-use super::{attention::Attention, decisions::Decided};
-use crate::{cluster::state::ClusterState, server::App};
-
-/// The state of one replica. Keys are added over time, never renamed or removed; `docs/status.md`
-/// says what each means.
+/// The state of one replica. Keys may be added, but never renamed or removed; `docs/status.md`
+/// documents them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
@@ -39,358 +37,46 @@ pub(super) struct Status {
     pub(super) decisions: Vec<DecisionStatus>,
 }
 
-/// The policy in force.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PolicyStatus {
-    pub(super) file: Option<String>,
-    pub(super) in_force_since: Option<String>,
-    pub(super) error: Option<String>,
-    pub(super) refused_at: Option<String>,
-    pub(super) warnings: Vec<String>,
-    pub(super) profiles: Vec<ProfileStatus>,
-}
-
-/// A profile.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ProfileStatus {
-    pub(super) name: String,
-    pub(super) strategy: String,
-    pub(super) host_access: bool,
-    pub(super) selectable: bool,
-    pub(super) cache: String,
-}
-
-/// A registry mirror that the policy names.
-#[derive(Debug, Serialize)]
-pub(super) struct MirrorStatus {
-    pub(super) url: String,
-    pub(super) up: Option<bool>,
-}
-
-/// The serving certificate.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct CertificateStatus {
-    pub(super) expires_at: Option<String>,
-    pub(super) expires_in_seconds: Option<i64>,
-    pub(super) problem: Option<String>,
-}
-
-/// How old what is known of a resource may be.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct WatchStatus {
-    pub(super) resource: &'static str,
-    pub(super) age_seconds: u64,
-}
-
-/// The nodes.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NodesStatus {
-    pub(super) known: usize,
-    pub(super) runtimes: Vec<RuntimeCount>,
-    pub(super) pools: Vec<PoolStatus>,
-}
-
-/// How many nodes have a runtime.
-#[derive(Debug, Serialize)]
-pub(super) struct RuntimeCount {
-    pub(super) runtime: &'static str,
-    pub(super) nodes: usize,
-}
-
-/// Nodes that are alike.
-#[derive(Debug, Serialize)]
-pub(super) struct PoolStatus {
-    pub(super) label: Option<&'static str>,
-    pub(super) pool: Option<String>,
-    pub(super) runtime: &'static str,
-    pub(super) socket: Option<String>,
-    pub(super) restriction: Option<String>,
-    pub(super) nodes: usize,
-    pub(super) cordoned: usize,
-}
-
-/// The namespaces.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NamespacesStatus {
-    pub(super) known: usize,
-    pub(super) opted_in: Vec<NamespaceStatus>,
-}
-
-/// A namespace that has opted in.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NamespaceStatus {
-    pub(super) name: String,
-    pub(super) profile: Option<String>,
-    pub(super) problem: Option<String>,
-    pub(super) pod_security: String,
-    pub(super) host_access: bool,
-}
-
-/// A claim of a pool.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ClaimStatus {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) profile: String,
-    pub(super) state: &'static str,
-    pub(super) pod: Option<String>,
-    pub(super) key: Option<String>,
-    pub(super) size: Option<String>,
-    pub(super) last_used: Option<String>,
-    pub(super) leases: u64,
-    pub(super) warm_leases: u64,
-}
-
-/// A decision.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct DecisionStatus {
-    pub(super) time: String,
-    pub(super) uid: String,
-    pub(super) namespace: String,
-    pub(super) pod: String,
-    pub(super) dry_run: bool,
-    pub(super) system: Option<String>,
-    pub(super) profile: Option<String>,
-    pub(super) strategy: &'static str,
-    pub(super) reason: &'static str,
-    pub(super) reasons: Vec<&'static str>,
-    pub(super) operations: usize,
-    pub(super) duration_microseconds: u64,
-}
-
 impl Status {
-    /// The state of this moment.
+    /// Takes a report of this moment.
     pub(super) fn of(app: &App) -> Self {
         let state = app.state.load();
         let now = SystemTime::now();
-        let mut status = Self {
+        let not_ready_because = app.not_ready_because();
+        let policy = PolicyStatus::of(&state);
+        let mirrors = mirrors(&state);
+        let certificate = CertificateStatus::of(&app.certificate, now);
+        let watches: Vec<_> = app.metrics.watches.ages().map(WatchStatus::of).collect();
+        let nodes = state.nodes.as_deref().map(NodesStatus::of);
+        let namespaces = NamespacesStatus::of(&state);
+        let attention = attention::sorted([
+            attention::readiness(&not_ready_because),
+            attention::policy(&policy),
+            attention::namespaces(namespaces.as_ref()),
+            attention::certificate(&certificate),
+            attention::watches(&watches),
+            attention::mirrors(&mirrors),
+            attention::nodes(nodes.as_ref()),
+        ]);
+        let decisions = app.status.decisions.latest().into_iter();
+        Self {
             version: env!("CARGO_PKG_VERSION"),
             replica: app.status.replica.clone(),
-            leader: app.metrics.is_leader(),
+            leader: app.metrics.replica.is_leader(),
             time: seconds(now),
             started: seconds(app.status.started),
-            ready: true,
-            not_ready_because: app.not_ready_because(),
-            attention: Vec::new(),
-            policy: PolicyStatus::of(&state),
-            mirrors: mirrors(&state),
-            certificate: CertificateStatus::of(app, now),
-            watches: app.metrics.watch_ages().map(WatchStatus::of).collect(),
-            nodes: state.nodes.as_deref().map(NodesStatus::of),
-            namespaces: NamespacesStatus::of(&state),
+            ready: not_ready_because.is_empty(),
+            not_ready_because,
+            attention,
+            policy,
+            mirrors,
+            certificate,
+            watches,
+            nodes,
+            namespaces,
             claims: claims(&state),
             decisions_since_start: app.status.decisions.total(),
-            decisions: app
-                .status
-                .decisions
-                .latest()
-                .into_iter()
-                .map(DecisionStatus::of)
-                .collect(),
-        };
-        status.ready = status.not_ready_because.is_empty();
-        status.attention = Attention::of(&status);
-        status
-    }
-}
-
-impl PolicyStatus {
-    fn of(state: &ClusterState) -> Self {
-        let (policy, load) = (&state.policy, &state.policy_load);
-        let profiles = policy
-            .profile_names()
-            .filter_map(|name| policy.profile(name));
-        Self {
-            file: load.file.as_deref().map(str::to_owned),
-            in_force_since: load.in_force_since.map(seconds),
-            error: state.policy_error.as_deref().map(str::to_owned),
-            refused_at: load.refused_at.map(seconds),
-            warnings: policy.warnings(),
-            profiles: profiles.map(ProfileStatus::of).collect(),
+            decisions: decisions.map(DecisionStatus::of).collect(),
         }
     }
-}
-
-impl ProfileStatus {
-    fn of((name, profile): (&str, &Profile)) -> Self {
-        // As the policy file writes them.
-        let written = |value: Result<serde_json::Value, _>| {
-            let text = value
-                .ok()
-                .and_then(|value| Some(value.as_str()?.to_owned()));
-            text.unwrap_or_default()
-        };
-        let cache = serde_json::to_value(&profile.dind.cache);
-        let cache = cache.map(|mut cache| {
-            cache
-                .get_mut("type")
-                .map(serde_json::Value::take)
-                .unwrap_or_default()
-        });
-        Self {
-            name: name.to_owned(),
-            strategy: written(serde_json::to_value(profile.strategy)),
-            host_access: profile.host_access,
-            selectable: profile.selectable,
-            cache: written(cache),
-        }
-    }
-}
-
-impl CertificateStatus {
-    fn of(app: &App, now: SystemTime) -> Self {
-        let expires_at = app.certificate.expires_at();
-        let distance = |at: SystemTime| match at.duration_since(now) {
-            Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            Err(past) => -i64::try_from(past.duration().as_secs()).unwrap_or(i64::MAX),
-        };
-        Self {
-            expires_at: expires_at.map(seconds),
-            expires_in_seconds: expires_at.map(distance),
-            problem: app.certificate.problem(),
-        }
-    }
-}
-
-impl WatchStatus {
-    fn of((resource, age): (&'static str, Duration)) -> Self {
-        Self {
-            resource,
-            age_seconds: age.as_secs(),
-        }
-    }
-}
-
-impl NodesStatus {
-    fn of(nodes: &Snapshot) -> Self {
-        let runtimes = nodes.count_by_runtime().into_iter();
-        let pools = nodes.count_by_pool().into_iter();
-        Self {
-            known: nodes.len(),
-            runtimes: runtimes
-                .map(|(kind, nodes)| RuntimeCount {
-                    runtime: kind.name(),
-                    nodes,
-                })
-                .collect(),
-            pools: pools
-                .map(|(alike, count)| PoolStatus {
-                    label: alike.pool.map(|(label, _)| label),
-                    pool: alike.pool.map(|(_, pool)| pool.to_owned()),
-                    runtime: alike.runtime.name(),
-                    socket: alike.socket.map(str::to_owned),
-                    restriction: alike.restriction.map(|restriction| restriction.to_string()),
-                    nodes: count.nodes,
-                    cordoned: count.cordoned,
-                })
-                .collect(),
-        }
-    }
-}
-
-impl NamespacesStatus {
-    fn of(state: &ClusterState) -> Option<Self> {
-        let namespaces = state.namespaces.as_deref()?;
-        let all = namespaces.iter();
-        let mut opted_in: Vec<&Namespace> =
-            all.filter(|namespace| namespace.is_enabled()).collect();
-        opted_in.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let status = |namespace| NamespaceStatus::of(namespace, &state.policy);
-        Some(Self {
-            known: namespaces.len(),
-            opted_in: opted_in.into_iter().map(status).collect(),
-        })
-    }
-}
-
-impl NamespaceStatus {
-    fn of(namespace: &Namespace, policy: &Policy) -> Self {
-        let profile = profile_or_reason(namespace, policy);
-        let level = namespace.pod_security(policy.pod_security_default());
-        let host_access = profile
-            .as_ref()
-            .is_ok_and(|(_, profile)| profile.host_access);
-        Self {
-            name: namespace.name.clone(),
-            profile: profile.as_ref().ok().map(|(name, _)| (*name).to_owned()),
-            problem: profile.err().map(|reason| reason.to_string()),
-            pod_security: level.to_string(),
-            host_access: host_access && level == PodSecurity::Privileged,
-        }
-    }
-}
-
-impl DecisionStatus {
-    fn of(decided: Decided) -> Self {
-        let record = decided.record;
-        Self {
-            time: millis(decided.at),
-            uid: record.uid,
-            namespace: record.namespace,
-            pod: record.pod,
-            dry_run: record.dry_run,
-            system: record.system,
-            profile: record.profile,
-            strategy: record.strategy.as_str(),
-            reason: record.reason,
-            reasons: record.reasons,
-            operations: record.operations,
-            duration_microseconds: u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-fn mirrors(state: &ClusterState) -> Vec<MirrorStatus> {
-    let is_dead = |url: &str| state.dead_mirrors.iter().any(|dead| dead == url);
-    let mirrors = state.policy.registry_mirrors().into_iter();
-    mirrors
-        .map(|mirror| MirrorStatus {
-            url: mirror.to_string(),
-            up: state.mirrors_probed.then(|| !is_dead(mirror.as_str())),
-        })
-        .collect()
-}
-
-fn claims(state: &ClusterState) -> Option<Vec<ClaimStatus>> {
-    let claims = state.claims.as_deref()?;
-    let status = |claim: &Claim| ClaimStatus {
-        namespace: claim.namespace.clone(),
-        name: claim.name.clone(),
-        profile: claim.profile.clone(),
-        state: claim.state().as_str(),
-        pod: claim
-            .annotations
-            .lease
-            .as_ref()
-            .map(|lease| lease.pod.clone()),
-        key: claim.annotations.key.clone(),
-        size: claim.size.clone(),
-        last_used: claim.annotations.last_used.map(|at| at.to_string()),
-        leases: claim.annotations.leases,
-        warm_leases: claim.annotations.warm_leases,
-    };
-    Some(claims.iter().map(|claim| status(claim)).collect())
-}
-
-/// RFC 3339, in whole seconds.
-fn seconds(at: SystemTime) -> String {
-    let at = Timestamp::try_from(at).unwrap_or_default();
-    Timestamp::from_second(at.as_second())
-        .unwrap_or(at)
-        .to_string()
-}
-
-/// RFC 3339, with milliseconds.
-fn millis(at: SystemTime) -> String {
-    let at = Timestamp::try_from(at).unwrap_or_default();
-    format!("{at:.3}")
 }

@@ -1,13 +1,16 @@
-//! The report in the words and portions of the page.
+//! What the overview shows of the report: formatted values, and as many rows as a page can hold.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::report::{
-    CertificateStatus, ClaimStatus, DecisionStatus, NamespaceStatus, NamespacesStatus, NodesStatus,
-    PoolStatus, Status,
+use super::{
+    report::Status,
+    sections::{
+        CertificateStatus, ClaimStatus, DecisionStatus, NamespaceStatus, NamespacesStatus,
+        NodesStatus, PoolStatus,
+    },
 };
 
-/// Rows of a table beyond this are counted, not shown; the JSON has them all.
+/// The most rows of a table; the rest are counted, and the JSON has them all.
 const MAX_ROWS: usize = 200;
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;
@@ -17,7 +20,7 @@ impl Status {
         self.replica.as_deref().unwrap_or("standalone")
     }
 
-    /// `2026-01-02 03:04:05 UTC`.
+    /// Formats a time as `2026-01-02 03:04:05 UTC`.
     #[allow(clippy::unused_self, reason = "templates call methods")]
     pub(super) fn long(&self, at: &str) -> String {
         at.replace('T', " ").replace('Z', " UTC")
@@ -77,7 +80,7 @@ impl NamespacesStatus {
 }
 
 impl CertificateStatus {
-    /// The time that is left, in the unit of [`Self::left_unit`].
+    /// Returns the time until it expires, in the unit of [`Self::left_unit`].
     pub(super) fn left(&self) -> String {
         match self.expires_in_seconds {
             None => "–".to_owned(),
@@ -97,22 +100,22 @@ impl CertificateStatus {
 
 impl DecisionStatus {
     pub(super) fn took(&self) -> String {
-        in_words(self.duration_microseconds)
+        duration(self.duration_microseconds)
     }
 }
 
-/// The rows of a table that are shown.
+/// Returns the rows of a table that are shown.
 fn shown<T>(rows: &[T]) -> &[T] {
     rows.get(..MAX_ROWS).unwrap_or(rows)
 }
 
-/// How many rows are not.
+/// Returns how many rows are not shown.
 fn more<T>(rows: &[T]) -> Option<usize> {
     rows.len().checked_sub(MAX_ROWS).filter(|more| *more > 0)
 }
 
-/// `85 µs`, `1.2 ms`, `3.4 s`.
-pub(super) fn in_words(microseconds: u64) -> String {
+/// Formats a duration as `85 µs`, `1.2 ms` or `3.4 s`.
+pub(super) fn duration(microseconds: u64) -> String {
     let seconds = Duration::from_micros(microseconds).as_secs_f64();
     match microseconds {
         0..1_000 => format!("{microseconds} µs"),
@@ -121,7 +124,7 @@ pub(super) fn in_words(microseconds: u64) -> String {
     }
 }
 
-/// The time of an RFC 3339 timestamp on the day of `now`; else its date too, without the seconds.
+/// Returns the time of an RFC 3339 timestamp; on another day than `now`, the date and the time in minutes.
 fn short(at: &str, now: &str) -> String {
     let part = if at.get(..10) == now.get(..10) {
         at.get(11..19)
@@ -136,19 +139,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_short_and_in_a_fitting_unit() {
+    fn durations_have_a_fitting_unit() {
         for (microseconds, words) in [
             (0, "0 µs"),
             (85, "85 µs"),
             (1_240, "1.2 ms"),
             (3_400_000, "3.4 s"),
         ] {
-            assert_eq!(in_words(microseconds), words);
+            assert_eq!(duration(microseconds), words);
         }
     }
 
     #[test]
-    fn times_of_another_day_have_their_date() {
+    fn times_on_another_day_include_the_date() {
         let now = "2026-01-02T03:04:05Z";
         assert_eq!(short("2026-01-02T01:00:00.123Z", now), "01:00:00");
         assert_eq!(short("2026-01-01T23:00:00Z", now), "2026-01-01 23:00");

@@ -122,15 +122,12 @@ async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
     for (manifest, sentence) in [
         ("kind: Pod\nspec:\n  containers: 7\n".to_owned(), "line 3"),
         ("{".to_owned(), "expected"),
-        (
-            "# nothing\n".to_owned(),
-            "there are no pods in the manifest",
-        ),
+        ("# nothing\n".to_owned(), "the manifest contains no pods"),
         (
             "kind: Service\napiVersion: v1\n".to_owned(),
-            "there are no pods in the manifest",
+            "the manifest contains no pods",
         ),
-        (many, "51 pods are too many at once"),
+        (many, "51 pods; the limit is 50"),
         (format!("a0: &a0 x\n{bomb}"), "line"),
         ("[".repeat(100_000), "line"),
     ] {

@@ -1,5 +1,7 @@
-//! What would be decided about a manifest, as `slipway explain --diff` says it, with the state of
-//! this moment.
+//! `/explain`: what Slipway would decide about a manifest, as `slipway explain --diff` does, with the
+//! cluster state of this replica.
+
+mod page;
 
 use std::sync::Arc;
 
@@ -15,55 +17,26 @@ use tokio::{
 };
 
 use super::{
-    super::{
+    form::Form,
+    response::{html, json},
+};
+use crate::{
+    cluster::state::ClusterState,
+    server::{
         App,
         body::{plain, read},
     },
-    html, json,
-    page::{ExplainPage, Form, Outcome, PodView},
 };
-use crate::cluster::state::ClusterState;
+use page::{ExplainPage, Outcome, PodView};
 
-/// The largest manifest, in bytes: what an API server takes, and some comments.
+/// The largest manifest, in bytes: what an API server accepts, with room for comments.
 const MAX_MANIFEST: usize = 2 << 20;
-/// The most pods of one manifest.
+/// The most pods that one manifest may contain.
 const MAX_PODS: usize = 50;
-/// What messages call the manifest.
+/// The file name in messages and diffs.
 const FILE: &str = "manifest";
 
-/// A manifest to try.
-pub(super) struct Example {
-    /// Its name in the query.
-    pub(super) name: &'static str,
-    pub(super) title: &'static str,
-    text: &'static str,
-}
-
-/// Manifests to try.
-pub(super) const EXAMPLES: [Example; 4] = [
-    Example {
-        name: "scale-set",
-        title: "ARC scale set with a dockerd",
-        text: include_str!("../../../examples/pods/scale-set-dind.yaml"),
-    },
-    Example {
-        name: "no-docker",
-        title: "ARC scale set without one",
-        text: include_str!("../../../examples/pods/no-docker.yaml"),
-    },
-    Example {
-        name: "gitlab",
-        title: "GitLab job",
-        text: include_str!("../../../examples/pods/gitlab-build.yaml"),
-    },
-    Example {
-        name: "legacy",
-        title: "ARC legacy runner",
-        text: include_str!("../../../examples/pods/legacy-sidecar.yaml"),
-    },
-];
-
-/// Why there is no answer.
+/// A reason to refuse a manifest.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("the manifest is larger than {} MiB", MAX_MANIFEST >> 20)]
@@ -72,11 +45,11 @@ enum Refusal {
     NotText,
     #[error("{0}")]
     Unreadable(String),
-    #[error("there are no pods in the manifest")]
+    #[error("the manifest contains no pods")]
     NoPods,
-    #[error("{0} pods are too many at once; {MAX_PODS} are not")]
+    #[error("the manifest contains {0} pods; the limit is {MAX_PODS}")]
     TooMany(usize),
-    #[error("another manifest is being looked at, or this one took too long; try again")]
+    #[error("another manifest is being explained; try again")]
     Busy,
     #[error("{0}")]
     Defect(String),
@@ -101,29 +74,23 @@ impl Refusal {
     }
 }
 
-/// The empty form, or one with an example.
+/// Shows the form: empty, or with the example that the query names.
 pub(super) async fn form(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let asked = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "example");
-    let example = asked.and_then(|(_, name)| {
-        let mut examples = EXAMPLES.iter();
-        examples.find_map(|example| (example.name == name).then_some(example.text))
-    });
-    let form = Form {
-        manifest: example.unwrap_or_default().to_owned(),
-        namespace: String::new(),
-    };
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let example = pairs.find_map(|(key, value)| (key == "example").then_some(value));
+    let form = Form::with_example(example.as_deref());
     html(
         StatusCode::OK,
         &ExplainPage::new(&app.state.load(), &form, Outcome::None),
     )
 }
 
-/// Answers a form with a page, and anything else, which is the manifest itself, with JSON.
+/// Answers the form with a page. Any other body is the manifest itself and is answered with JSON.
 pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     let deadline = Instant::now() + app.request_timeout;
-    let turn = Arc::clone(&app.status.turn).acquire_owned();
-    let Ok(Ok(turn)) = timeout_at(deadline, turn).await else {
+    let permit = Arc::clone(&app.status.explaining).acquire_owned();
+    let Ok(Ok(permit)) = timeout_at(deadline, permit).await else {
         return Refusal::Busy.into_response();
     };
     let (parts, body) = request.into_parts();
@@ -132,37 +99,38 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Res
         Err(not_taken) => return not_taken.into_response(),
     };
     let state = app.state.load().clone();
-    // It goes on when the client has gone, and keeps its turn until then.
-    let looking = spawn_blocking(move || {
-        let _turn = turn;
+    // The thread cannot be cancelled when the client leaves, so the permit goes with it.
+    let explaining = spawn_blocking(move || {
+        let _permit = permit;
         respond(&state, &parts, bytes)
     });
-    looking.await.unwrap_or_else(|_| {
-        // The panic's message may quote the manifest.
+    explaining.await.unwrap_or_else(|_| {
+        // The panic's own message may quote the manifest.
         Refusal::Defect("slipway panicked; please report it".to_owned()).into_response()
     })
 }
 
 fn respond(state: &ClusterState, parts: &Parts, body: Vec<u8>) -> Response {
-    if let Some(form) = form_of(parts, &body) {
-        return page_of(state, &form);
+    if let Some(form) = parse_form(parts, &body) {
+        return respond_with_page(state, &form);
     }
     let query = parts.uri.query().unwrap_or_default();
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let namespace = pairs.find_map(|(key, value)| (key == "namespace").then(|| value.into_owned()));
-    match String::from_utf8(body) {
-        Ok(manifest) => data_of(
-            state,
-            &Form {
-                manifest,
-                namespace: namespace.unwrap_or_default(),
-            },
-        ),
-        Err(_) => Refusal::NotText.into_response(),
-    }
+    let Ok(manifest) = String::from_utf8(body) else {
+        return Refusal::NotText.into_response();
+    };
+    let namespace = namespace.unwrap_or_default();
+    respond_with_json(
+        state,
+        &Form {
+            manifest,
+            namespace,
+        },
+    )
 }
 
-fn page_of(state: &ClusterState, form: &Form) -> Response {
+fn respond_with_page(state: &ClusterState, form: &Form) -> Response {
     let refused = |refusal: &Refusal| {
         let message = refusal.to_string();
         let page = ExplainPage::new(state, form, Outcome::Refused(&message));
@@ -172,7 +140,7 @@ fn page_of(state: &ClusterState, form: &Form) -> Response {
         Ok(items) => items,
         Err(refusal) => return refused(&refusal),
     };
-    match look(&items, state) {
+    match explain(&items, state) {
         Ok(pods) => {
             let page = ExplainPage::new(state, form, Outcome::Pods(&pods));
             html(StatusCode::OK, &page)
@@ -181,9 +149,9 @@ fn page_of(state: &ClusterState, form: &Form) -> Response {
     }
 }
 
-fn data_of(state: &ClusterState, form: &Form) -> Response {
+fn respond_with_json(state: &ClusterState, form: &Form) -> Response {
     let answer = items(form).and_then(|items| {
-        let pods = look(&items, state)?;
+        let pods = explain(&items, state)?;
         let diff: String = pods.iter().map(|pod| pod.diff.as_str()).collect();
         let reports: Vec<&Report<'_>> = pods.iter().map(|pod| &pod.report).collect();
         Ok(json(&serde_json::json!({"pods": reports, "diff": diff})))
@@ -191,8 +159,9 @@ fn data_of(state: &ClusterState, form: &Form) -> Response {
     answer.unwrap_or_else(Refusal::into_response)
 }
 
-/// The form, if the body is one. `curl --data` calls everything a form.
-fn form_of(parts: &Parts, body: &[u8]) -> Option<Form> {
+/// Parses the form; `None` if the body is not one, whatever its type says: `curl --data` calls
+/// everything a form.
+fn parse_form(parts: &Parts, body: &[u8]) -> Option<Form> {
     let kind = parts.headers.get(CONTENT_TYPE)?.as_bytes();
     if !kind.starts_with(b"application/x-www-form-urlencoded") {
         return None;
@@ -211,6 +180,7 @@ fn form_of(parts: &Parts, body: &[u8]) -> Option<Form> {
     })
 }
 
+/// Reads the manifest within its limits.
 fn items(form: &Form) -> Result<Vec<Item<'_>>, Refusal> {
     if form.manifest.len() > MAX_MANIFEST {
         return Err(Refusal::TooLarge);
@@ -225,8 +195,11 @@ fn items(form: &Form) -> Result<Vec<Item<'_>>, Refusal> {
     }
 }
 
-/// What `slipway explain --diff` does.
-fn look<'a>(items: &'a [Item<'a>], state: &'a ClusterState) -> Result<Vec<PodView<'a>>, Refusal> {
+/// Decides on every pod, as `slipway explain --diff` does.
+fn explain<'a>(
+    items: &'a [Item<'a>],
+    state: &'a ClusterState,
+) -> Result<Vec<PodView<'a>>, Refusal> {
     let defect = |error: &dyn ToString| Refusal::Defect(error.to_string());
     let cluster = state.cluster();
     let changed = inject_all(items, cluster, |_, _| ()).map_err(|error| defect(&error))?;
