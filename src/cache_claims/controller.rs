@@ -123,13 +123,13 @@ impl Controller {
                 () = self.work() => {}
                 () = state.until(|state| !is_needed(state)) => {}
             }
-            self.metrics.watch_ends(Watched::Pods);
+            self.metrics.watches.end(Watched::Pods);
             self.pods = None;
         }
     }
 
     async fn work(&mut self) {
-        self.metrics.watch_begins(Watched::Pods);
+        self.metrics.watches.begin(Watched::Pods);
         let metrics = Arc::clone(&self.metrics);
         let api = Api::<PodObject>::all(self.client.clone());
         let mut pods = pin!(changes_of_labelled(api, LEASE, Watched::Pods, &metrics));
@@ -243,7 +243,7 @@ impl Controller {
     async fn release(&self, claim: &Claim) {
         let patch = claim.release_patch(Timestamp::now());
         if self.patch(claim, "release", patch).await {
-            self.metrics.claim_changed(ClaimChange::Released);
+            self.metrics.pools.count_claim_change(ClaimChange::Released);
             debug!(claim = claim.name, namespace = claim.namespace, "released");
         }
     }
@@ -324,7 +324,7 @@ impl Controller {
         let api = self.claims_in(namespace);
         match within(api.create(&parameters, &claim)).await {
             Ok(created) => {
-                self.metrics.claim_changed(ClaimChange::Created);
+                self.metrics.pools.count_claim_change(ClaimChange::Created);
                 info!(claim = name, namespace, profile, "claim created");
                 if let Some(created) = claim_of(&created) {
                     edit(&self.state, |claims| claims.apply(created.clone()));
@@ -351,7 +351,7 @@ impl Controller {
         let api = self.claims_in(&claim.namespace);
         match within(api.delete(&claim.name, &parameters)).await {
             Ok(_) => {
-                self.metrics.claim_changed(ClaimChange::Deleted);
+                self.metrics.pools.count_claim_change(ClaimChange::Deleted);
                 info!(
                     claim = claim.name,
                     namespace = claim.namespace,
@@ -368,7 +368,7 @@ impl Controller {
     }
 
     fn failed(&self, what: &'static str, name: &str, error: &Failure) {
-        self.metrics.claim_changed(ClaimChange::Failed);
+        self.metrics.pools.count_claim_change(ClaimChange::Failed);
         warn!(what, name, %error, "work on a pool failed; it is tried again");
     }
 }

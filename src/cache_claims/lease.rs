@@ -83,7 +83,7 @@ impl Leaser {
             Ok(claim) => leased(request, &claim),
             Err(refusal) => (refusal, LeaseResult::Refused(reason(refusal))),
         };
-        self.metrics.leased(outcome, begin.elapsed());
+        self.metrics.pools.count_lease(outcome, begin.elapsed());
         result
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// Follows the claims, for ever.
 pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
-    metrics.watch_begins(Watched::Claims);
+    metrics.watches.begin(Watched::Claims);
     let api = Api::<PersistentVolumeClaim>::all(client);
     let mut changes = pin!(changes_of_labelled(api, POOL, Watched::Claims, metrics));
     while let Some(change) = changes.next().await {
@@ -54,6 +54,6 @@ pub(super) fn edit(state: &LiveState, change: impl Fn(&mut Claims)) {
 
 /// Nothing is known of claims any more.
 pub(super) fn forget(state: &LiveState, metrics: &Metrics) {
-    metrics.watch_ends(Watched::Claims);
+    metrics.watches.end(Watched::Claims);
     state.update(|state| state.claims = None);
 }

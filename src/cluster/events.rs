@@ -18,7 +18,7 @@ use slipway_core::admission::LeftAlone;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use crate::metrics::{EventFate, Metrics};
+use crate::metrics::{EventOutcome, Metrics};
 
 /// One Event for a namespace and reason in this time.
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -47,7 +47,7 @@ impl Sink {
     /// Takes one, or drops it when too many wait. Never waits itself.
     pub fn put(&self, left: LeftAlone) {
         if self.queue.try_send(left).is_err() {
-            self.metrics.event(EventFate::Dropped);
+            self.metrics.cluster.count_event(EventOutcome::Dropped);
         }
     }
 }
@@ -68,17 +68,17 @@ pub async fn publish(
     let mut failing = false;
     while let Some(left) = waiting.recv().await {
         if !limiter.admits(&left, Instant::now()) {
-            metrics.event(EventFate::Suppressed);
+            metrics.cluster.count_event(EventOutcome::Suppressed);
             continue;
         }
         match recorder.publish(&event(&left), &regarding(&left)).await {
             Ok(()) => {
-                metrics.event(EventFate::Published);
+                metrics.cluster.count_event(EventOutcome::Published);
                 limiter.told(&left, Instant::now());
                 failing = false;
             }
             Err(error) => {
-                metrics.event(EventFate::Failed);
+                metrics.cluster.count_event(EventOutcome::Failed);
                 // Once an outage is enough.
                 if std::mem::replace(&mut failing, true) {
                     debug!(%error, "failed to publish an Event");

@@ -106,6 +106,7 @@ async fn ready(_: InTurn, State(app): State<Arc<App>>) -> Response {
 async fn scrape(_: InTurn, State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let certificate = &app.certificate;
     app.metrics
+        .replica
         .set_certificate(certificate.expires_at(), certificate.problem().is_some());
     match app.metrics.encode(&app.state.load()) {
         Ok(text) => {
@@ -128,8 +129,11 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
         answer(&app, body.into(), start, deadline).await
     };
     let mut response = answered.await.unwrap_or_else(|not_taken| {
-        app.metrics.problem(not_taken.problem());
-        warn!(problem = not_taken.problem().code(), "request not taken");
+        app.metrics.server.count_problem(not_taken.problem());
+        warn!(
+            problem = not_taken.problem().into_str(),
+            "request not taken"
+        );
         not_taken.into_response()
     });
     // Its end: the client is told to connect anew, elsewhere. Closed without a word, a connection
@@ -139,7 +143,7 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-    app.metrics.took(start.elapsed());
+    app.metrics.server.observe_duration(start.elapsed());
     response
 }
 
@@ -172,9 +176,9 @@ async fn answer(
     }
     match evaluated {
         Evaluated::Answer(answer) => {
-            app.metrics.decided(&answer.record);
+            app.metrics.server.count_decision(&answer.record);
             if answer.record.problem.is_some() {
-                app.metrics.problem(Problem::BadRequest);
+                app.metrics.server.count_problem(Problem::BadRequest);
             }
             log(&answer.record, start);
             if let (Some(left), Some(events)) = (answer.left_alone, &app.events) {
@@ -184,9 +188,9 @@ async fn answer(
             Ok(json(answer.body))
         }
         Evaluated::Refused(error) => {
-            app.metrics.problem(Problem::BadRequest);
+            app.metrics.server.count_problem(Problem::BadRequest);
             // The sentence may quote the body, which is not for the log.
-            warn!(problem = Problem::BadRequest.code(), "request refused");
+            warn!(problem = Problem::BadRequest.into_str(), "request refused");
             Ok(plain(StatusCode::BAD_REQUEST, &error.to_string()))
         }
         Evaluated::Panicked => Ok(answer_after_panic(app, &body)),
@@ -257,11 +261,11 @@ fn log(record: &Record, start: Instant) {
 
 /// No pod is held up by a defect of ours: it is let through as it is.
 fn answer_after_panic(app: &App, body: &[u8]) -> Response {
-    app.metrics.problem(Problem::Panic);
+    app.metrics.server.count_problem(Problem::Panic);
     // The panic's message may quote the pod, so it is neither logged nor sent.
     let Some(uid) = uid(body) else {
         error!(
-            problem = Problem::Panic.code(),
+            problem = Problem::Panic.into_str(),
             "panic; the request has no readable uid"
         );
         return plain(
@@ -269,7 +273,7 @@ fn answer_after_panic(app: &App, body: &[u8]) -> Response {
             "slipway panicked, and the request has no readable uid to answer to",
         );
     };
-    error!(problem = Problem::Panic.code(), %uid, "panic; the pod is let through unchanged");
+    error!(problem = Problem::Panic.into_str(), %uid, "panic; the pod is let through unchanged");
     let response = review::Response {
         warnings: vec![
             "the pod is unchanged, because a defect of Slipway made it panic; please report it"

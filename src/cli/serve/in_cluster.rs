@@ -322,7 +322,7 @@ impl Tasks {
 async fn show(mut leadership: Leadership, metrics: Arc<Metrics>) {
     loop {
         let leads = leadership.is_leader();
-        metrics.leads(leads);
+        metrics.replica.set_leader(leads);
         leadership.changed_from(leads).await;
     }
 }

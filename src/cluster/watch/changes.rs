@@ -130,18 +130,18 @@ where
     {
         // Parts of a list are no news yet: the list may still break off.
         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
-            self.metrics.watch_heard(self.watched);
+            self.metrics.watches.heard(self.watched);
             if std::mem::take(&mut self.failing) {
                 // The pauses begin to be short again only after a while without errors: where lists
                 // work and watches do not, each round costs the API server a whole list.
-                info!(resource = self.watched.resource(), "listed again");
+                info!(resource = self.watched.into_str(), "listed again");
             }
         }
         match event {
             watcher::Event::Init => self.listed = L::default(),
             watcher::Event::InitApply(object) => self.listed.extend([object]),
             watcher::Event::InitDone => {
-                debug!(resource = self.watched.resource(), "listed");
+                debug!(resource = self.watched.into_str(), "listed");
                 return Some(Change::All(std::mem::take(&mut self.listed)));
             }
             watcher::Event::Apply(object) => return Some(Change::Applied(object)),
@@ -151,11 +151,11 @@ where
     }
 
     async fn lost(&mut self, error: &watcher::Error) {
-        self.metrics.watch_lost(self.watched);
+        self.metrics.watches.lost(self.watched);
         // Once an outage is enough; the metric counts the rest.
         if !std::mem::replace(&mut self.failing, true) {
             warn!(
-                resource = self.watched.resource(),
+                resource = self.watched.into_str(),
                 %error,
                 "watch lost; what was known stays in force while it is begun again"
             );

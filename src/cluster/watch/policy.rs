@@ -37,7 +37,7 @@ pub async fn follow(
         let text = fs::read_to_string(path).await;
         let text = text.map_err(|error| format!("failed to read it: {error}"));
         if let Some(news) = file.read(text) {
-            metrics.policy_reloaded(news.is_ok());
+            metrics.policy.count_reload(news.is_ok());
             publish(path, news, state);
         }
     }

@@ -50,8 +50,8 @@ impl Gate {
     pub(super) fn new(connections: usize, metrics: &Metrics, port: Port) -> Self {
         Self {
             table: Arc::new(Mutex::new(Table::new(connections))),
-            open: metrics.connections(port),
-            closed: metrics.problems(Problem::ConnectionLimit),
+            open: metrics.server.open_connections(port),
+            closed: metrics.server.problem_counter(Problem::ConnectionLimit),
         }
     }
 

@@ -307,14 +307,18 @@ pub(super) fn claims(state: &ClusterState) -> Option<Vec<ClaimStatus>> {
     let status = |claim: &Claim| ClaimStatus {
         namespace: claim.namespace.clone(),
         name: claim.name.clone(),
-        profile: claim.pool.clone(),
+        profile: claim.profile.clone(),
         state: claim.state().as_str(),
-        pod: claim.marks.lease.as_ref().map(|lease| lease.pod.clone()),
-        key: claim.marks.key.clone(),
+        pod: claim
+            .annotations
+            .lease
+            .as_ref()
+            .map(|lease| lease.pod.clone()),
+        key: claim.annotations.key.clone(),
         size: claim.size.clone(),
-        last_used: claim.marks.last_used.map(|at| at.to_string()),
-        leases: claim.marks.leases,
-        warm_leases: claim.marks.warm_leases,
+        last_used: claim.annotations.last_used.map(|at| at.to_string()),
+        leases: claim.annotations.leases,
+        warm_leases: claim.annotations.warm_leases,
     };
     Some(claims.iter().map(|claim| status(claim)).collect())
 }

@@ -16,21 +16,24 @@ fn with_everything() -> Objects {
     )
 }
 
-/// The names under which the source registers metrics, with the suffix that their type adds.
+/// The names under which the source registers metrics, with the suffixes that their types add.
 fn known() -> BTreeSet<String> {
-    let source = read("src/metrics/mod.rs");
-    let registered = source.split(".register(").skip(1).filter_map(|rest| {
-        let (name, rest) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
-        Some((
-            format!("slipway_{name}"),
-            rest.split(".register(").next()?.to_owned(),
-        ))
+    let files = fs::read_dir(path("src/metrics")).unwrap();
+    let sources = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    let source = sources.collect::<Vec<_>>().join("\n");
+    let registered = source.split("register(").skip(1).filter_map(|rest| {
+        let rest = rest.trim_start();
+        let rest = rest.strip_prefix("registry,").unwrap_or(rest).trim_start();
+        let (name, _) = rest.strip_prefix('"')?.split_once('"')?;
+        Some(format!("slipway_{name}"))
     });
+    let registered: BTreeSet<String> = registered.collect();
+    assert!(registered.len() > 15, "{registered:?}");
     let suffixes = ["", "_total", "_info", "_bucket", "_count", "_sum"];
-    let names = registered.flat_map(|(name, _)| suffixes.map(|suffix| format!("{name}{suffix}")));
-    let names: BTreeSet<String> = names.collect();
-    assert!(names.len() > 40, "{names:?}");
+    let names = registered.iter();
     names
+        .flat_map(|name| suffixes.map(|suffix| format!("{name}{suffix}")))
+        .collect()
 }
 
 /// The metrics of Slipway that a query names.
