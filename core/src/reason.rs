@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::{
+    dockerd::{Setting, Settings},
     k8s::namespace::PodSecurity,
     nodes::{Restriction, RuntimeKind},
 };
@@ -105,27 +106,27 @@ pub enum Reason {
 
     // What was not injected, or changed on the way.
     /// The pod sets it itself.
-    PodSets(String),
+    PodSets(Setting),
     /// Part of dockerd's command line is not known: what it sets could be contradicted.
-    CommandUnreadable(String),
+    CommandUnreadable(Settings),
     /// A script starts dockerd, and nothing can stand between the two.
-    StartedByScript(String),
+    StartedByScript(Settings),
     /// The pod brings its own daemon.json, so that a flag could contradict it.
-    OwnDaemonConfig(String),
+    OwnDaemonConfig(Settings),
     /// The image may hold its own daemon.json, or no shell.
-    ImageNotStock(String),
+    ImageNotStock(Settings),
     /// This dockerd is too old for the setting.
-    DockerTooOld(String),
+    DockerTooOld(Setting),
     /// The setting is for a dockerd sidecar.
-    SidecarOnly(String),
+    SidecarOnly(Setting),
     /// dockerd in the runner takes one mirror.
     OneMirrorOnly,
     /// dockerd runs rootless: its files are elsewhere.
-    Rootless(String),
+    Rootless(Settings),
     /// The container's file system is mounted there already.
     MountTaken(String),
     /// Host paths may not be used here.
-    NoHostPath(String),
+    NoHostPath(Setting),
     /// A claim that several pods could use at once.
     ClaimMayBeShared(String),
     /// An init container lets the runner write there.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Cluster, DockerdPlan, Finding, Outcome, Plan, STRATEGY, Strategy, bounded};
 use crate::{
-    dockerd::runs_dockerd,
+    dockerd::{Setting, runs_dockerd},
     k8s::namespace::{Namespace, PodSecurity},
     nodes::{Agreement, Candidates, Pin, Restriction, RuntimeFacts, RuntimeKind},
     pod::{Container, ContainerRef, Pod},
@@ -120,7 +120,7 @@ impl<'a> Choice<'a, '_> {
         let dockerd = self.dockerd_beside_host_socket(strategy, wanted)?;
         self.host_access()?;
         if strategy == Strategy::DockerSocket && self.speaks_to_remote_docker() {
-            return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
+            return Err(Reason::PodSets(Setting::Variable("DOCKER_HOST".to_owned())).into());
         }
         let socket = self.socket(strategy)?;
         self.supports(strategy, socket.reason);
@@ -183,7 +183,7 @@ impl<'a> Choice<'a, '_> {
             Dockerd::Absent => {
                 host_access.clone()?;
                 if self.speaks_to_another_docker() {
-                    return Err(Reason::PodSets("DOCKER_HOST".to_owned()).into());
+                    return Err(Reason::PodSets(Setting::Variable("DOCKER_HOST".to_owned())).into());
                 }
                 self.quotas_admit_dockerd()?;
                 self.supports(Strategy::Dind, Reason::DockerdAdded);

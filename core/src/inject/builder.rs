@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Injection, Injections, ResourceKind};
 use crate::{
     decide::{DockerdPlan, Plan},
+    dockerd::Setting,
     nodes::Pin,
     pod::{Container, ContainerRef, Map, Pod, Volume, is_same_path, is_within},
     policy::Overwrite,
@@ -78,7 +79,9 @@ impl<'b> Builder<'b> {
         let present = self.container(place).and_then(|c| c.env_var(name));
         match present {
             Some(var) if var.value.as_deref() == Some(value) => {}
-            Some(_) if !self.overwrites() => self.note(Reason::PodSets(name.to_owned())),
+            Some(_) if !self.overwrites() => {
+                self.note(Reason::PodSets(Setting::Variable(name.to_owned())));
+            }
             _ => self.set_env(place, name, value),
         }
     }
@@ -239,7 +242,7 @@ impl<'b> Builder<'b> {
     /// An annotation, if the pod has room for it and none of that key. Says whether it was added.
     pub fn annotation(&mut self, key: &'static str, value: String) -> bool {
         if self.pod.metadata.annotation(key).is_some() {
-            self.note(Reason::PodSets(key.to_owned()));
+            self.note(Reason::PodSets(Setting::Annotation(key)));
             return false;
         }
         if !annotations_fit(self.pod, &self.out.list, key, &value) {

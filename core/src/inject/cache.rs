@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Injection, builder::Builder, pool, resources};
 use crate::{
     decide::DockerdPlan,
-    dockerd::Image,
+    dockerd::{Image, Setting},
     k8s::names::is_dns_label,
     pod::{Container, ContainerRef},
     policy::{AccessMode, Cache, Claim, EmptyDir, EphemeralClaim, LocalCache},
@@ -91,7 +91,7 @@ pub(super) fn local(builder: &mut Builder<'_>) {
         }
         LocalCache::HostPath { path } => {
             if !plan.host_access || !is_dns_label(plan.namespace) {
-                builder.note(Reason::NoHostPath(format!("BuildKit cache {path}")));
+                builder.note(Reason::NoHostPath(Setting::BuildkitCache(path.to_string())));
                 return;
             }
             // One directory a namespace, so that no team writes what another one builds from.

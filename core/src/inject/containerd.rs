@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{builder::Builder, sidecar};
+use super::{builder::Builder, buildkitd};
 use crate::{decide::DockerdPlan, policy::Containerd};
 
 /// Where containerd's clients look by default.
@@ -34,6 +34,6 @@ pub(super) fn inject(builder: &mut Builder<'_>) {
         builder.supplemental_group(*group);
     }
     if let Some(settings) = buildkitd {
-        sidecar::add_buildkitd(builder, settings);
+        buildkitd::add_buildkitd(builder, settings);
     }
 }

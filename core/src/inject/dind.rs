@@ -1,120 +1,118 @@
 //! A dockerd that the pod brings, optimised in place.
 
-use serde_json::{Map, Value};
-
-use super::{DAEMON_JSON, Injection, builder::Builder, cache, resources, settings, start};
+use super::{
+    DAEMON_JSON, DAEMON_JSON_VOLUME, Injection,
+    builder::Builder,
+    cache, resources,
+    settings::{self, Delivery},
+    start,
+    target::{CONFIG_DIR, Target},
+};
 use crate::{
-    dockerd::{CommandLine, Image, command, split_flag},
-    pod::{Container, ContainerRef, Str, is_within},
-    policy::values::Mtu,
+    decide::Strategy,
+    dockerd::{CommandLine, Image, Setting, remove_flags},
+    pod::{Container, ContainerRef, Str},
+    policy::values::{ImageRef, Mtu},
     reason::Reason,
 };
 
-/// dockerd's data-root where nothing says otherwise.
+/// dockerd's data-root where nothing sets another one.
 const DATA_ROOT: &str = "/var/lib/docker";
-const CONFIG_DIR: &str = "/etc/docker";
-/// The variable that holds back each generation of ARC's runner until docker answers, and the
+const WAIT_IN_SECONDS: &str = "RUNNER_WAIT_FOR_DOCKER_IN_SECONDS";
+/// The variable that makes each generation of ARC's runner wait until docker answers, and the
 /// seconds for which its image waits without it.
 const WAIT_VARIABLES: [(&str, &str, u32); 2] = [
-    ("arc-scale-set", "RUNNER_WAIT_FOR_DOCKER_IN_SECONDS", 0),
+    ("arc-scale-set", WAIT_IN_SECONDS, 0),
     ("arc-legacy", "WAIT_FOR_DOCKER_SECONDS", 120),
 ];
 
-/// dockerd in a container of its own.
+/// Optimises a dockerd in a container of its own.
 pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
     let Some(container) = builder.container(place) else {
         return;
     };
-    let line = CommandLine::of(container);
-    let reference = container.image.as_deref().unwrap_or_default();
-    let dind = &builder.plan.profile.dind;
-    let image = replace_image(builder, place, reference, dind.is_stock(reference));
-    let stock = dind.is_stock(image);
-
-    configure(builder, place, container, &line, image, stock);
-    for (name, value) in &dind.env {
+    let image = replace_image(builder, place, container);
+    let target = Target::of(builder, place, container, image);
+    let delivery = settings::deliver(builder, &target);
+    add_arguments(builder, place, container, &delivery);
+    deliver_file(builder, place, delivery);
+    for (name, value) in &builder.plan.profile.dind.env {
         builder.env(place, name, value);
     }
     resources::dockerd(builder, place);
-    let root_is_ours = sidecar_data_root(builder, place, &line, image);
-    let target = start::Target {
-        place,
-        container,
-        line: &line,
-        image,
-        stock,
-    };
-    start::wrap(builder, target, root_is_ours);
+    let slot_fits = sidecar_data_root(builder, place, &target);
+    start::wrap(builder, &target, slot_fits);
 }
 
-/// The volume on the sidecar's data-root. Says whether it is Slipway's, at the usual place.
-fn sidecar_data_root(
-    builder: &mut Builder<'_>,
-    place: ContainerRef,
-    line: &CommandLine<'_>,
-    image: &str,
-) -> bool {
-    if Image::parse(image).is_rootless() {
-        builder.note(Reason::Rootless("cache volume".to_owned()));
+/// Mounts the volume on the sidecar's data-root. Returns whether it is Slipway's, at the usual path.
+fn sidecar_data_root(builder: &mut Builder<'_>, place: ContainerRef, target: &Target<'_>) -> bool {
+    if target.image.is_rootless() {
+        builder.note(Reason::Rootless(Setting::CacheVolume.into()));
         return false;
     }
-    let Some(root) = data_root(line) else {
-        builder.note(Reason::PodSets("data-root".to_owned()));
+    let Some(root) = data_root(&target.line) else {
+        builder.note(Reason::PodSets(Setting::DataRoot));
         return false;
     };
-    let ours = cache::data_root(builder, place, root);
-    let moved = line.sets("data-root");
-    if moved && builder.plan.profile.dind.cache.node_slots().is_some() {
-        builder.note(Reason::PodSets("data-root".to_owned()));
+    let is_ours = cache::data_root(builder, place, root);
+    let is_moved = target.line.sets("data-root");
+    if is_moved && builder.plan.profile.dind.cache.node_slots().is_some() {
+        builder.note(Reason::PodSets(Setting::DataRoot));
     }
-    ours && !moved
+    is_ours && !is_moved
 }
 
-/// dockerd inside the runner container: ARC's entrypoint reads variables and writes daemon.json
-/// itself, with `mv`, so that a mounted file would break it.
+/// Optimises a dockerd inside the runner container. ARC's entrypoint reads variables and writes
+/// daemon.json itself, with `mv`, which a mounted file would break.
 pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
     let Some(container) = builder.container(place) else {
         return;
     };
-    let profile = builder.plan.profile;
-    let rootless = Image::parse(container.image.as_deref().unwrap_or_default()).is_rootless();
     if container.env_value("DOCKERD_IN_RUNNER") == Some("true") {
         runner_variables(builder, place);
     } else {
-        builder.note(Reason::ImageNotStock("dockerd's settings".to_owned()));
+        builder.note(Reason::ImageNotStock(Setting::All.into()));
     }
-    for (set, what) in [
-        (
-            !profile.dind.resources.requests.is_empty()
-                || !profile.dind.resources.limits.is_empty(),
-            "dind.resources",
-        ),
-        (profile.dind.image.is_some(), "dind.image"),
-        (profile.dind.start_containerd, "startContainerd"),
-        (!profile.dind.log_opts.is_empty(), "dind.logOpts"),
-        (profile.dind.storage_driver.is_some(), "dind.storageDriver"),
-        (!profile.dind.env.is_empty(), "dind.env"),
-        (profile.dind.mtu == Some(Mtu::Auto), "mtu: auto"),
-        (profile.dind.cache.node_slots().is_some(), "node slots"),
-        (!settings::without_flags(profile).is_empty(), "daemon.json"),
-    ] {
-        if set {
-            builder.note(Reason::SidecarOnly(what.to_owned()));
-        }
-    }
-    if rootless {
-        builder.note(Reason::Rootless("cache volume".to_owned()));
+    note_sidecar_settings(builder);
+    if Image::parse(container.image.as_deref().unwrap_or_default()).is_rootless() {
+        builder.note(Reason::Rootless(Setting::CacheVolume.into()));
     } else {
         cache::data_root(builder, place, DATA_ROOT);
     }
 }
 
+/// Notes the settings of the profile that reach only a dockerd in a container of its own.
+fn note_sidecar_settings(builder: &mut Builder<'_>) {
+    let profile = builder.plan.profile;
+    let dind = &profile.dind;
+    let resources = &dind.resources;
+    for (is_set, setting) in [
+        (
+            !resources.requests.is_empty() || !resources.limits.is_empty(),
+            Setting::Resources,
+        ),
+        (dind.image.is_some(), Setting::Image),
+        (dind.start_containerd, Setting::StartContainerd),
+        (!dind.log_opts.is_empty(), Setting::LogOpts),
+        (dind.storage_driver.is_some(), Setting::StorageDriver),
+        (!dind.env.is_empty(), Setting::Env),
+        (dind.mtu == Some(Mtu::Auto), Setting::AutoMtu),
+        (dind.cache.node_slots().is_some(), Setting::NodeSlots),
+        (settings::needs_file(profile), Setting::DaemonJson),
+    ] {
+        if is_set {
+            builder.note(Reason::SidecarOnly(setting));
+        }
+    }
+}
+
+/// Sets the variables that ARC's entrypoint reads.
 fn runner_variables(builder: &mut Builder<'_>, place: ContainerRef) {
     let dind = &builder.plan.profile.dind;
     if let Some(Mtu::Bytes(mtu)) = dind.mtu {
         builder.env(place, "MTU", &mtu.to_string());
     }
-    note_dead_mirrors(builder);
+    settings::note_dead_mirrors(builder);
     let mirrors = settings::live_mirrors(dind, builder.plan.dead_mirrors);
     if let Some(first) = mirrors.first() {
         builder.env(place, "DOCKER_REGISTRY_MIRROR", first.as_str());
@@ -127,19 +125,15 @@ fn runner_variables(builder: &mut Builder<'_>, place: ContainerRef) {
     }
 }
 
-/// A dockerd sidecar goes, because a host socket serves in its place; nothing may wait for it.
-pub(super) fn take_out(builder: &mut Builder<'_>, place: ContainerRef) {
-    let served = builder.plan.strategy == crate::decide::Strategy::DockerSocket;
-    if !served {
+/// Removes a dockerd sidecar that a host socket replaces; nothing may wait for it.
+pub(super) fn remove(builder: &mut Builder<'_>, place: ContainerRef) {
+    if builder.plan.strategy != Strategy::DockerSocket {
         for client in &builder.plan.clients {
             let Some(container) = builder.container(*client) else {
                 continue;
             };
-            if container
-                .env_var("RUNNER_WAIT_FOR_DOCKER_IN_SECONDS")
-                .is_some()
-            {
-                builder.set_env(*client, "RUNNER_WAIT_FOR_DOCKER_IN_SECONDS", "0");
+            if container.env_var(WAIT_IN_SECONDS).is_some() {
+                builder.set_env(*client, WAIT_IN_SECONDS, "0");
             }
             if container.env_var("DOCKER_ENABLED").is_some() {
                 builder.set_env(*client, "DOCKER_ENABLED", "false");
@@ -149,168 +143,44 @@ pub(super) fn take_out(builder: &mut Builder<'_>, place: ContainerRef) {
     builder.push(Injection::RemoveContainer(place));
 }
 
-/// The profile's image for a stock one; what runs in the end.
+/// Replaces a stock image by the profile's. Returns the image that runs in the end.
 fn replace_image<'b>(
     builder: &mut Builder<'b>,
     place: ContainerRef,
-    current: &'b str,
-    stock: bool,
+    container: &'b Container<'b>,
 ) -> &'b str {
-    let plan = builder.plan;
-    match &plan.profile.dind.image {
-        Some(image) if image.as_str() != current && (stock || builder.overwrites()) => {
-            builder.push(Injection::Image {
-                container: place,
-                image: image.to_string(),
-            });
-            image.as_str()
-        }
-        Some(image) if image.as_str() != current => {
-            builder.note(Reason::ImageNotStock("dind.image".to_owned()));
-            current
-        }
-        _ => current,
-    }
-}
-
-/// Flags where flags can be added; daemon.json for keys without one, and for scripts.
-fn configure(
-    builder: &mut Builder<'_>,
-    place: ContainerRef,
-    container: &Container<'_>,
-    line: &CommandLine<'_>,
-    image: &str,
-    stock: bool,
-) {
-    let profile = builder.plan.profile;
-    note_dead_mirrors(builder);
-    let mut wanted = settings::with_flags(&profile.dind, builder.plan.dead_mirrors);
-    let same_mirrors = wanted
-        .iter()
-        .any(|s| s.flag == "registry-mirror" && s.values == line.values(s.flag));
-    wanted.retain(|setting| !is_settled(builder, container, line, setting));
-    if !same_mirrors
-        && !wanted
-            .iter()
-            .any(|setting| setting.flag == "registry-mirror")
-    {
-        wanted.retain(|setting| setting.flag != "insecure-registry");
-    }
-    if let Some(Mtu::Bytes(mtu)) = profile.dind.mtu
-        && wanted.iter().any(|setting| setting.flag == "mtu")
-        && !line.sets("default-network-opt")
-    {
-        match settings::network_mtu(mtu, Image::parse(image)) {
-            Some(setting) => wanted.push(setting),
-            None => builder.note(Reason::DockerTooOld(
-                settings::MTU_OF_JOB_NETWORKS.to_owned(),
-            )),
-        }
-    }
-    let mut file = settings::without_flags(profile);
-    file.retain(|key, _| !line.sets_key(key) && !wanted.iter().any(|s| s.key == key));
-
-    let names = || {
-        let flags = wanted.iter().map(|s| s.key.to_owned());
-        flags
-            .chain(file.keys().cloned())
-            .collect::<Vec<_>>()
-            .join(", ")
+    let current = container.image.as_deref().unwrap_or_default();
+    let dind = &builder.plan.profile.dind;
+    let Some(image) = dind.image.as_ref().map(ImageRef::as_str) else {
+        return current;
     };
-    if wanted.is_empty() && file.is_empty() {
-        return;
+    if image == current {
+        return current;
     }
-    if !stock {
-        builder.note(Reason::ImageNotStock(names()));
-    } else if has_own_config(builder, container, line) {
-        builder.note(Reason::OwnDaemonConfig(names()));
-    } else if !line.is_readable() {
-        builder.note(Reason::CommandUnreadable(names()));
-    } else {
-        if line.can_grow() {
-            add_arguments(builder, place, container, &wanted);
-        } else {
-            file.extend(wanted.into_iter().map(|s| (s.key.to_owned(), s.json)));
-        }
-        deliver_file(builder, place, line, image, file);
+    if !dind.is_stock(current) && !builder.overwrites() {
+        builder.note(Reason::ImageNotStock(Setting::Image.into()));
+        return current;
     }
+    builder.push(Injection::Image {
+        container: place,
+        image: image.to_owned(),
+    });
+    image
 }
 
-fn note_dead_mirrors(builder: &mut Builder<'_>) {
-    for dead in builder.plan.dead_mirrors {
-        let named = |mirror: &crate::policy::values::MirrorUrl| mirror.as_str() == dead;
-        if builder.plan.profile.dind.registry_mirrors.iter().any(named) {
-            builder.note(Reason::MirrorDead(dead.clone()));
-        }
-    }
-}
-
-/// Whether the pod settles the matter itself, so that the profile's setting must stay out.
-fn is_settled(
-    builder: &mut Builder<'_>,
-    container: &Container<'_>,
-    line: &CommandLine<'_>,
-    setting: &settings::Setting,
-) -> bool {
-    let by_other_means = match setting.flag {
-        // json-file's options stop a dockerd with another default driver.
-        "log-opt" => {
-            let drivers = line.values("log-driver");
-            line.sets("log-driver") && drivers.last() != Some(&"json-file")
-        }
-        "storage-driver" => container.env_var("DOCKER_DRIVER").is_some(),
-        _ => false,
-    };
-    if by_other_means {
-        builder.note(Reason::PodSets(setting.key.to_owned()));
-        return true;
-    }
-    if !line.sets(setting.flag) {
-        return false;
-    }
-    let same = line.values(setting.flag) == setting.values;
-    if same {
-        return true;
-    }
-    // What stands in `command` cannot be taken out by rewriting `args`.
-    let in_command = command(container)
-        .filter_map(split_flag)
-        .any(|(name, _)| name == setting.flag);
-    if builder.overwrites() && line.can_grow() && !in_command && !line.has_operands() {
-        return false;
-    }
-    builder.note(Reason::PodSets(setting.key.to_owned()));
-    true
-}
-
-/// Whether the pod brings a daemon.json, against which a flag could stand.
-pub(super) fn has_own_config(
-    builder: &Builder<'_>,
-    container: &Container<'_>,
-    line: &CommandLine<'_>,
-) -> bool {
-    let ours = builder.pod.metadata.annotation(DAEMON_JSON).is_some();
-    let mounted = container
-        .mounts()
-        .iter()
-        .any(|m| is_within(&m.mount_path, CONFIG_DIR) || is_within(CONFIG_DIR, &m.mount_path));
-    line.sets("config-file") || (mounted && !ours)
-}
-
-/// Adds arguments; with `overwrite: all`, those that say otherwise go.
+/// Adds arguments, and removes those that they overwrite.
 fn add_arguments(
     builder: &mut Builder<'_>,
     place: ContainerRef,
     container: &Container<'_>,
-    wanted: &[settings::Setting],
+    delivery: &Delivery,
 ) {
-    let add: Vec<String> = wanted.iter().flat_map(settings::Setting::args).collect();
+    let add = delivery.arguments();
     if add.is_empty() {
         return;
     }
-    let flags: Vec<&str> = wanted.iter().map(|setting| setting.flag).collect();
     let present: Vec<&str> = container.args.iter().flatten().map(Str::as_str).collect();
-    let kept = without_flags(&present, &flags);
+    let kept = remove_flags(&present, &delivery.flags());
     builder.push(Injection::Args {
         container: place,
         keep: (kept.len() < present.len()).then(|| kept.into_iter().map(str::to_owned).collect()),
@@ -318,51 +188,21 @@ fn add_arguments(
     });
 }
 
-/// The arguments without these flags and their values.
-fn without_flags<'p>(args: &[&'p str], flags: &[&str]) -> Vec<&'p str> {
-    let mut kept = Vec::with_capacity(args.len());
-    let mut rest = args.iter().peekable();
-    while let Some(word) = rest.next() {
-        match split_flag(word) {
-            Some((name, value)) if flags.contains(&name) => {
-                if value.is_none() {
-                    rest.next_if(|next| !next.starts_with('-'));
-                }
-            }
-            _ => kept.push(*word),
-        }
+/// Delivers daemon.json in an annotation, which dockerd sees as a file.
+fn deliver_file(builder: &mut Builder<'_>, place: ContainerRef, delivery: Delivery) {
+    if let Some(content) = delivery.into_file() {
+        builder.file(
+            place,
+            CONFIG_DIR,
+            "daemon.json",
+            DAEMON_JSON,
+            DAEMON_JSON_VOLUME,
+            content,
+        );
     }
-    kept
 }
 
-/// daemon.json in an annotation, shown to dockerd as a file.
-fn deliver_file(
-    builder: &mut Builder<'_>,
-    place: ContainerRef,
-    line: &CommandLine<'_>,
-    image: &str,
-    mut file: Map<String, Value>,
-) {
-    file.retain(|key, _| !line.sets_key(key));
-    if file.is_empty() {
-        return;
-    }
-    if Image::parse(image).is_rootless() {
-        builder.note(Reason::Rootless("daemon.json".to_owned()));
-        return;
-    }
-    let content = Value::Object(file).to_string();
-    builder.file(
-        place,
-        CONFIG_DIR,
-        "daemon.json",
-        DAEMON_JSON,
-        "slipway-daemon-json",
-        content,
-    );
-}
-
-/// dockerd's data-root; `None` when it is not known.
+/// Returns dockerd's data-root; `None` where it cannot be told.
 fn data_root<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
     if !line.sets("data-root") {
         return Some(DATA_ROOT);
@@ -371,7 +211,7 @@ fn data_root<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
     (root.starts_with('/') && !root.contains("$(") && !root.contains(':')).then_some(root)
 }
 
-/// The runner waits until docker answers, where its image knows how.
+/// Makes the runner wait until docker answers, where its image can.
 pub(super) fn wait_for_docker(builder: &mut Builder<'_>) {
     let plan = builder.plan;
     let seconds = plan.profile.dind.wait_seconds;

@@ -6,6 +6,7 @@
 
 mod builder;
 mod buildkit;
+mod buildkitd;
 mod cache;
 mod containerd;
 mod dind;
@@ -15,16 +16,18 @@ mod resources;
 mod settings;
 mod sidecar;
 mod start;
+mod target;
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use builder::Builder;
 pub use builder::annotations_fit;
 use serde_json::Value;
-pub use start::START_SCRIPT;
+pub use start::Script as StartScript;
 
 use crate::{
     decide::{DockerdPlan, Plan, Strategy},
+    dockerd::StartWrapper,
     nodes::Pin,
     pod::{ContainerRef, Pod},
     reason::Reason,
@@ -32,6 +35,7 @@ use crate::{
 
 /// Annotation that delivers daemon.json with the pod, through a downward API volume.
 pub const DAEMON_JSON: &str = "slipway.io/daemon.json";
+const DAEMON_JSON_VOLUME: &str = "slipway-daemon-json";
 /// Annotation that says what was done.
 pub const STATUS: &str = "slipway.io/status";
 
@@ -78,12 +82,12 @@ pub enum Injection {
         /// The arguments that are added.
         add: Vec<String>,
     },
-    /// The start wrapper before dockerd.
+    /// The start wrapper in front of dockerd.
     Command {
         /// The container.
         container: ContainerRef,
-        /// All of its `command`; the script in it is the same for all.
-        command: Vec<Cow<'static, str>>,
+        /// All of its `command`.
+        command: StartWrapper<'static>,
     },
     /// A request or a limit.
     Resource {
@@ -180,11 +184,7 @@ impl fmt::Display for Injection {
                 ..
             } => write!(f, "{container_name}: env {name}={value}"),
             Self::Args { add, .. } => write!(f, "dockerd: arguments {}", add.join(" ")),
-            Self::Command { command, .. } => {
-                let options = command.iter().skip(4).take_while(|word| *word != "--");
-                let options: Vec<&str> = options.map(AsRef::as_ref).collect();
-                write!(f, "dockerd: start wrapper {}", options.join(" "))
-            }
+            Self::Command { command, .. } => write!(f, "dockerd: {command}"),
             Self::Resource {
                 container_name,
                 kind,
@@ -243,7 +243,7 @@ pub fn inject(pod: &Pod<'_>, plan: &Plan<'_>) -> Injections {
         DockerdPlan::Sidecar(place) => dind::sidecar(&mut builder, place),
         DockerdPlan::InRunner(place) => dind::in_runner(&mut builder, place),
         DockerdPlan::Add => sidecar::add_dockerd(&mut builder),
-        DockerdPlan::Remove(place) => dind::take_out(&mut builder, place),
+        DockerdPlan::Remove(place) => dind::remove(&mut builder, place),
         DockerdPlan::Absent => {}
     }
     if matches!(

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Injection, builder::Builder};
 use crate::{
     cache::claims::{LEASE, LeaseResult},
+    dockerd::Setting,
     reason::Reason,
 };
 
@@ -14,7 +15,7 @@ pub(super) fn claim(builder: &mut Builder<'_>) -> Option<Value> {
     builder.plan.profile.dind.cache.pool()?;
     if builder.pod.metadata.label(LEASE).is_some() {
         // Whoever wrote the label: a lease of ours would not be found by it.
-        builder.note(Reason::PodSets(LEASE.to_owned()));
+        builder.note(Reason::PodSets(Setting::Label(LEASE)));
         return None;
     }
     match builder.plan.grant {

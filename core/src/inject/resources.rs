@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{ResourceKind, builder::Builder};
 use crate::{
+    dockerd::Setting,
     k8s::{
         limits::{LimitRangeItem, LimitType},
         quantity::Quantity,
@@ -180,7 +181,8 @@ fn dockerd_resource(
         .map(|kind| Bid::new(builder, container, kind, name, &bounds));
     for bid in [&request, &limit] {
         if !bid.is_open && bid.wanted.is_some() && bid.wanted != bid.present.as_ref() {
-            builder.note(Reason::PodSets(format!("{}.{name}", bid.kind.as_str())));
+            let resource = format!("{}.{name}", bid.kind.as_str());
+            builder.note(Reason::PodSets(Setting::Resource(resource)));
         }
     }
     let wish = Wish {

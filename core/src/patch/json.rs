@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use json_patch::Patch;
 use serde_json::Value;
 
-use crate::inject::START_SCRIPT;
+use crate::inject::StartScript;
 
 /// Base64 makes four characters of three bytes: text can be encoded in pieces of so many bytes.
 /// Blanks fill a piece up, which JSON allows between any two values.
@@ -17,18 +17,20 @@ const UNIT: usize = 3;
 /// What operations take beside the script, mostly.
 const USUAL_REST: usize = 4096;
 
-static SCRIPT: LazyLock<Script> = LazyLock::new(Script::of_start);
+/// In the order of [`StartScript::all`].
+static SCRIPTS: LazyLock<Vec<Script>> =
+    LazyLock::new(|| StartScript::all().iter().map(Script::of_start).collect());
 
-/// The start script, whole units of a JSON string.
+/// A start script, whole units of a JSON string.
 struct Script {
     json: Vec<u8>,
     base64: Vec<u8>,
 }
 
 impl Script {
-    fn of_start() -> Self {
+    fn of_start(script: &StartScript) -> Self {
         let mut json = Vec::new();
-        push_text(&mut json, &START_SCRIPT);
+        push_text(&mut json, script.text());
         fill(&mut json);
         let base64 = STANDARD.encode(&json).into_bytes();
         Self { json, base64 }
@@ -58,8 +60,8 @@ impl<'j> Json<'j> {
 pub struct Operations {
     /// A list; empty for no operations.
     json: Vec<u8>,
-    /// Where in it the script begins, at whole units.
-    scripts: Vec<usize>,
+    /// Where in it which script begins, at whole units.
+    scripts: Vec<(usize, usize)>,
     count: usize,
 }
 
@@ -86,10 +88,13 @@ impl Operations {
     pub fn push_base64(&self, out: &mut Vec<u8>) {
         out.reserve(self.json.len().div_ceil(UNIT) * 4);
         let mut done = 0;
-        for script in &self.scripts {
-            push_base64(out, self.json.get(done..*script).unwrap_or_default());
-            out.extend_from_slice(&SCRIPT.base64);
-            done = script + SCRIPT.json.len();
+        for (start, script) in &self.scripts {
+            let Some(script) = SCRIPTS.get(*script) else {
+                continue;
+            };
+            push_base64(out, self.json.get(done..*start).unwrap_or_default());
+            out.extend_from_slice(&script.base64);
+            done = start + script.json.len();
         }
         push_base64(out, self.json.get(done..).unwrap_or_default());
     }
@@ -110,7 +115,7 @@ impl Operations {
         if self.json.pop().is_some() {
             self.json.push(b',');
         } else {
-            self.json.reserve_exact(SCRIPT.json.len() + USUAL_REST);
+            self.json.reserve(USUAL_REST);
             self.json.push(b'[');
         }
         self.count += 1;
@@ -148,13 +153,14 @@ impl Operations {
     }
 
     fn text(&mut self, text: &str) {
-        if *text != **START_SCRIPT {
+        let number = StartScript::find(text);
+        let Some((number, script)) = number.and_then(|n| Some((n, SCRIPTS.get(n)?))) else {
             push_text(&mut self.json, text);
             return;
-        }
+        };
         fill(&mut self.json);
-        self.scripts.push(self.json.len());
-        self.json.extend_from_slice(&SCRIPT.json);
+        self.scripts.push((self.json.len(), number));
+        self.json.extend_from_slice(&script.json);
     }
 
     fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
@@ -244,7 +250,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_wherever_the_script_stands() {
         for length in 0..4 {
-            let (script, filler) = (START_SCRIPT.as_str(), "x".repeat(length));
+            let (script, filler) = (StartScript::all()[0].text(), "x".repeat(length));
             let deep = json!({"a": [], "b": [null, 1.5, true, script], "c": {}});
             let mut operations = Operations::default();
             let list = Json::List(vec![

@@ -261,7 +261,7 @@ impl<'w> Writer<'w> {
                     container: c,
                     command,
                 } if *c == place => {
-                    self.add(&at("command"), &Json::texts(command));
+                    self.add(&at("command"), &Json::texts(&command.words()));
                 }
                 Injection::Args {
                     container: c,

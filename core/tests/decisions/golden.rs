@@ -10,7 +10,7 @@ use slipway_core::{
     admission::{Evaluation, evaluate},
     cache::claims::{LeaseResult, Pools},
     decide::Cluster,
-    inject::START_SCRIPT,
+    inject::StartScript,
     k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
@@ -123,7 +123,9 @@ impl Case {
 /// The start script is the same in every patch, and tested on its own: here stands its name.
 fn shorten(value: &mut Value) {
     match value {
-        Value::String(text) if *text == *START_SCRIPT => "<start script>".clone_into(text),
+        Value::String(text) if StartScript::find(text).is_some() => {
+            "<start script>".clone_into(text)
+        }
         Value::Array(values) => values.iter_mut().for_each(shorten),
         Value::Object(fields) => fields.values_mut().for_each(shorten),
         _ => {}

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use slipway_core::inject::START_SCRIPT;
+use slipway_core::{
+    dockerd::{Slots, StartOptions},
+    inject::StartScript,
+};
 
 use super::machine::{Machine, stdout};
 
@@ -22,6 +25,13 @@ printf '#!/bin/sh\n: >/opt/slipway/slots/went-on\nexec /bin/sleep 1' >/opt/bin/s
 chmod 755 /opt/bin/sleep
 PATH=/opt/bin:$PATH
 exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
+    let options = StartOptions {
+        slots: Some(Slots {
+            count: 1,
+            budget_mb: None,
+        }),
+        ..StartOptions::default()
+    };
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -33,7 +43,7 @@ exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
         prepare,
         "sh",
         own,
-        START_SCRIPT.as_str(),
+        StartScript::for_options(options).text(),
         program,
     ]);
     stdout(&mut command)

@@ -1,0 +1,253 @@
+//! The start wrapper's command line: `sh -c SCRIPT slipway-start [OPTION...] -- PROGRAM [ARGUMENT...]`.
+//!
+//! The wrapper runs as the container's `command` and then execs dockerd. The script itself is in
+//! [`crate::inject`]; here is what surrounds it, in one type that writes, parses and prints it.
+
+use std::{borrow::Cow, fmt, ops::Deref};
+
+/// The script's `$0`, by which a wrapped command is recognised.
+const NAME: &str = "slipway-start";
+const END_OF_OPTIONS: &str = "--";
+/// What docker's image runs when a container has no command.
+const IMAGE_ENTRYPOINT: &str = "dockerd-entrypoint.sh";
+
+const MTU: &str = "mtu=auto";
+const NETWORK_MTU: &str = "network-mtu=auto";
+const SLOTS: &str = "slots=";
+const BUDGET: &str = "budget=";
+const CONTAINERD: &str = "containerd=first";
+
+/// What the start wrapper does before dockerd starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    /// Which networks get the MTU of the pod's interface.
+    pub mtu: Option<MtuScope>,
+    /// The slots of which dockerd gets a free one.
+    pub slots: Option<Slots>,
+    /// Whether containerd is started before dockerd.
+    pub containerd_first: bool,
+}
+
+/// The networks that get the MTU of the pod's interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MtuScope {
+    /// dockerd's default bridge.
+    Bridge,
+    /// The default bridge, and the networks that jobs create.
+    AllNetworks,
+}
+
+/// The slots below the slots directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slots {
+    /// The number of slots.
+    pub count: u8,
+    /// The size in MB to which images and build cache of a slot are pruned; `None` for no pruning.
+    pub budget_mb: Option<u64>,
+}
+
+impl StartOptions {
+    /// Returns whether there is nothing to do, so that no wrapper is needed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn words<'w>(self) -> impl Iterator<Item = Cow<'w, str>> {
+        let all_networks = self.mtu == Some(MtuScope::AllNetworks);
+        let budget = self.slots.and_then(|slots| slots.budget_mb);
+        [
+            self.mtu.map(|_| MTU.into()),
+            all_networks.then(|| NETWORK_MTU.into()),
+            self.slots
+                .map(|slots| format!("{SLOTS}{}", slots.count).into()),
+            budget.map(|mb| format!("{BUDGET}{mb}").into()),
+            self.containerd_first.then(|| CONTAINERD.into()),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Reads options; those of other versions are skipped.
+    fn parse<'p>(words: impl Iterator<Item = &'p str>) -> Self {
+        let mut options = Self::default();
+        let (mut count, mut budget_mb) = (None, None);
+        for word in words {
+            if let Some(number) = word.strip_prefix(SLOTS) {
+                count = number.parse().ok();
+            } else if let Some(mb) = word.strip_prefix(BUDGET) {
+                budget_mb = mb.parse().ok();
+            }
+            match word {
+                MTU => options.mtu = options.mtu.or(Some(MtuScope::Bridge)),
+                NETWORK_MTU => options.mtu = Some(MtuScope::AllNetworks),
+                CONTAINERD => options.containerd_first = true,
+                _ => {}
+            }
+        }
+        options.slots = count.map(|count| Slots { count, budget_mb });
+        options
+    }
+}
+
+impl fmt::Display for StartOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.words().collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// A container's `command` with the start wrapper in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartWrapper<'p> {
+    script: &'p str,
+    options: StartOptions,
+    command: Vec<Cow<'p, str>>,
+}
+
+impl<'p> StartWrapper<'p> {
+    /// Wraps a container's own `command`, or the entrypoint of docker's image where it has none.
+    pub fn new<'c>(
+        script: &'p str,
+        options: StartOptions,
+        own: impl IntoIterator<Item = &'c str>,
+    ) -> Self {
+        let own = own.into_iter().map(|word| Cow::Owned(word.to_owned()));
+        let mut command: Vec<_> = own.collect();
+        if command.is_empty() {
+            command.push(IMAGE_ENTRYPOINT.into());
+        }
+        Self {
+            script,
+            options,
+            command,
+        }
+    }
+
+    /// Parses a `command` that this version or another one wrote; `None` where it is not wrapped.
+    #[must_use]
+    pub fn parse<T: Deref<Target = str>>(command: &'p [T]) -> Option<Self> {
+        let (script, options, own) = split(command)?;
+        Some(Self {
+            script,
+            options: StartOptions::parse(options.iter().map(Deref::deref)),
+            command: own.iter().map(|word| Cow::Borrowed(&**word)).collect(),
+        })
+    }
+
+    /// Returns the container's own part of a wrapped `command`; `None` where it is not wrapped.
+    #[must_use]
+    pub fn own_command<T: Deref<Target = str>>(command: &[T]) -> Option<&[T]> {
+        split(command).map(|(_, _, own)| own)
+    }
+
+    /// Writes all of the `command`.
+    #[must_use]
+    pub fn words(&self) -> Vec<Cow<'_, str>> {
+        let head = ["sh", "-c", self.script, NAME].map(Cow::Borrowed);
+        let own = self.command.iter().map(|word| Cow::Borrowed(&**word));
+        head.into_iter()
+            .chain(self.options.words())
+            .chain([END_OF_OPTIONS.into()])
+            .chain(own)
+            .collect()
+    }
+}
+
+/// Splits a wrapped `command` into the script, its options, and the container's own command.
+fn split<T: Deref<Target = str>>(command: &[T]) -> Option<(&str, &[T], &[T])> {
+    let [_, flag, script, name, rest @ ..] = command else {
+        return None;
+    };
+    if **flag != *"-c" || **name != *NAME {
+        return None;
+    }
+    let mut parts = rest.splitn(2, |word| **word == *END_OF_OPTIONS);
+    let options = parts.next().unwrap_or_default();
+    Some((script, options, parts.next().unwrap_or_default()))
+}
+
+/// Prints the options: the script is long, and the same for all.
+impl fmt::Display for StartWrapper<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "start wrapper {}", self.options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: StartOptions = StartOptions {
+        mtu: Some(MtuScope::AllNetworks),
+        slots: Some(Slots {
+            count: 4,
+            budget_mb: Some(10_000),
+        }),
+        containerd_first: true,
+    };
+
+    #[test]
+    fn what_is_written_is_parsed_back() {
+        let budgetless = Some(Slots {
+            count: 1,
+            budget_mb: None,
+        });
+        for mtu in [None, Some(MtuScope::Bridge), Some(MtuScope::AllNetworks)] {
+            for slots in [None, budgetless, ALL.slots] {
+                for containerd_first in [false, true] {
+                    let options = StartOptions {
+                        mtu,
+                        slots,
+                        containerd_first,
+                    };
+                    let wrapper = StartWrapper::new("true", options, ["dockerd", "--", "-D"]);
+                    assert_eq!(StartWrapper::parse(&wrapper.words()), Some(wrapper.clone()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_command_gets_the_images_entrypoint() {
+        let wrapper = StartWrapper::new("true", ALL, []);
+        assert_eq!(
+            wrapper.words().join(" "),
+            "sh -c true slipway-start mtu=auto network-mtu=auto slots=4 budget=10000 \
+             containerd=first -- dockerd-entrypoint.sh"
+        );
+        assert_eq!(
+            wrapper.to_string(),
+            "start wrapper mtu=auto network-mtu=auto slots=4 budget=10000 containerd=first"
+        );
+    }
+
+    #[test]
+    fn wrappers_of_other_versions_are_recognised() {
+        let newer = [
+            "/bin/sh",
+            "-c",
+            "other",
+            "slipway-start",
+            "status=json",
+            "slots=2",
+            "--",
+            "dockerd",
+        ];
+        assert_eq!(
+            StartWrapper::parse(&newer)
+                .map(|wrapper| wrapper.to_string())
+                .as_deref(),
+            Some("start wrapper slots=2")
+        );
+        assert_eq!(StartWrapper::own_command(&newer), Some(&["dockerd"][..]));
+        let cut_off = ["sh", "-c", "", "slipway-start", "slots=x"];
+        assert_eq!(StartWrapper::own_command(&cut_off), Some(&[][..]));
+        for own in [
+            ["sh", "-c", "exec dockerd", "dockerd"],
+            ["sh", "script", "x", NAME],
+        ] {
+            assert_eq!(StartWrapper::parse(&own), None, "{own:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The buildkitd sidecar beside a containerd socket.
+
+use serde_json::{Value, json};
+
+use super::{
+    builder::Builder,
+    cache, resources, settings,
+    sidecar::{SOCKET_GROUP, add, share_socket, startup_probe},
+};
+use crate::{
+    policy::{Buildkitd, Cache},
+    reason::Reason,
+};
+
+const BUILDKITD: &str = "slipway-buildkitd";
+/// The directory of buildkitd's socket, in both containers.
+const BUILDKIT_RUN: &str = "/opt/slipway/buildkit";
+/// Annotation that delivers buildkitd.toml with the pod.
+const BUILDKITD_TOML: &str = "slipway.io/buildkitd.toml";
+const BUILDKITD_TOML_VOLUME: &str = "slipway-buildkitd-toml";
+
+/// Adds buildkitd with its OCI worker and a cache of its own: it needs nothing of the node's runtime.
+pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
+    if builder.has_container(BUILDKITD) {
+        return;
+    }
+    let plan = builder.plan;
+    if builder.pod.spec.resources.is_none()
+        && let Some(resource) = settings
+            .resources
+            .missing_for_quota(plan.quotas, plan.limits)
+    {
+        builder.note(Reason::QuotaDemands {
+            container: "buildkitd",
+            resource: resource.to_owned(),
+        });
+        return;
+    }
+    let address = format!("unix://{BUILDKIT_RUN}/buildkitd.sock");
+    let run = share_socket(
+        builder,
+        "slipway-buildkit-run",
+        BUILDKIT_RUN,
+        "BUILDKIT_HOST",
+        &address,
+    );
+    let mut mounts = vec![run];
+    if let Some(source) = cache::source(builder, &settings.cache) {
+        let volume = builder.new_volume("slipway-buildkitd-cache", &source);
+        mounts.push(json!({"name": volume, "mountPath": "/var/lib/buildkit"}));
+        if matches!(settings.cache, Cache::Pvc(_)) {
+            cache::warn_of_sharing(builder, &settings.cache);
+        }
+    }
+    if let Some(mount) = buildkitd_toml(builder) {
+        mounts.push(mount);
+    }
+    // The socket is open to root and one group, which a runner that is not root needs to be in.
+    let groups = &plan.profile.containerd.supplemental_groups;
+    let group = groups.first().copied().unwrap_or(SOCKET_GROUP);
+    builder.supplemental_group(group);
+    let args = [
+        "--addr",
+        &address,
+        "--oci-worker=true",
+        "--containerd-worker=false",
+        "--group",
+        &group.to_string(),
+    ];
+    let container = json!({
+        "name": BUILDKITD,
+        "image": settings.image,
+        "args": args,
+        "resources": resources::of_added(builder, &settings.resources),
+        "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false},
+        "startupProbe": startup_probe(&["buildctl", "--addr", &address, "debug", "workers"]),
+        "volumeMounts": mounts,
+    });
+    add(builder, container);
+}
+
+/// Returns the mount of buildkitd.toml with the mirrors of Docker Hub: buildkitd reads no dockerd flag.
+fn buildkitd_toml(builder: &mut Builder<'_>) -> Option<Value> {
+    let plan = builder.plan;
+    let mirrors = settings::live_mirrors(&plan.profile.dind, plan.dead_mirrors);
+    if mirrors.is_empty() {
+        return None;
+    }
+    let hosts: Vec<&str> = mirrors.iter().map(|mirror| mirror.host()).collect();
+    let plain_http = mirrors
+        .iter()
+        .filter(|mirror| mirror.is_plain_http())
+        .map(|mirror| format!("[registry.\"{}\"]\n  http = true\n", mirror.host()));
+    let hub = format!("[registry.\"docker.io\"]\n  mirrors = {}\n", json!(hosts));
+    let toml: String = std::iter::once(hub).chain(plain_http).collect();
+    let volume = builder.file_volume(
+        BUILDKITD_TOML,
+        BUILDKITD_TOML_VOLUME,
+        "buildkitd.toml",
+        toml,
+    )?;
+    Some(json!({
+        "name": volume, "mountPath": "/etc/buildkit/buildkitd.toml",
+        "subPath": "buildkitd.toml", "readOnly": true
+    }))
+}
