@@ -1,47 +1,37 @@
-//! The nodes that could run a pod, and what they have in common.
+//! The nodes that could run a pod, and what they agree on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use super::{Group, RUNTIME_LABEL, Restriction, RuntimeFacts, RuntimeKind, placement};
+use super::{
+    Restriction, RuntimeFacts, RuntimeKind,
+    group::GroupCount,
+    node_pools::pinning_labels,
+    scheduling::{self, Target},
+};
 use crate::pod::NodeSelectorTerm;
-
-/// Labels that name the pool of a node.
-pub(super) const POOL_NAME_LABELS: [&str; 7] = [
-    "kubernetes.azure.com/agentpool",
-    "agentpool",
-    "eks.amazonaws.com/nodegroup",
-    "karpenter.sh/nodepool",
-    "cloud.google.com/gke-nodepool",
-    "node-pool",
-    "pool",
-];
-
-/// Labels that tell pools of nodes apart, in the order in which a pod is pinned by them.
-pub(super) fn pool_labels() -> impl Iterator<Item = &'static str> {
-    [RUNTIME_LABEL, "cloud.google.com/gke-container-runtime"]
-        .into_iter()
-        .chain(POOL_NAME_LABELS)
-}
-
-/// Alike nodes that could run the pod.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate<'s> {
-    pub group: &'s Group,
-    /// How many there are; zero for a declared pool.
-    pub nodes: usize,
-}
 
 /// The nodes that could run a pod.
 #[derive(Debug, Clone)]
 pub struct Candidates<'s> {
-    pub(super) found: Vec<Candidate<'s>>,
-    pub(super) known: usize,
-    /// What stands in where no candidate says more: the lowest version of any kubelet, and what
-    /// restricts the cluster as a whole.
-    pub(super) fallback: (Option<u32>, Option<Restriction>),
+    /// By group; a declared pool has no nodes.
+    pub(super) found: Vec<GroupCount<'s>>,
+    pub(super) cluster: ClusterFacts,
 }
 
-/// What the candidate nodes have in common.
+/// What is known of the cluster as a whole. It counts where no candidate says more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClusterFacts {
+    /// How many nodes there are.
+    pub nodes: usize,
+    pub lowest_kubelet_minor: Option<u32>,
+    /// What restricts the nodes that the cluster will add.
+    pub restriction: Option<Restriction>,
+}
+
+/// What the candidates have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreement<'s> {
     /// There are no candidates.
@@ -52,7 +42,7 @@ pub enum Agreement<'s> {
     Mixed,
 }
 
-/// A label whose values tell the wanted candidates from all others.
+/// A label whose values separate the wanted candidates from all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     /// The label's key.
@@ -64,15 +54,15 @@ pub struct Pin {
 }
 
 impl<'s> Candidates<'s> {
-    /// What they have in common: the kind, what restricts them, and the socket where it matters.
-    /// An agreement carries the facts of the first.
+    /// Returns what they have in common: the kind, the restriction, and, where `sockets_matter`, the
+    /// socket. The facts are those of the first candidate.
     #[must_use]
     pub fn agreement(&self, sockets_matter: bool) -> Agreement<'s> {
         let key = |facts: &'s RuntimeFacts| {
             let socket = facts.socket.as_deref().filter(|_| sockets_matter);
             (facts.kind, facts.restriction, socket)
         };
-        let mut all = self.found.iter().map(|candidate| &candidate.group.facts);
+        let mut all = self.runtimes();
         let Some(first) = all.next() else {
             return Agreement::None;
         };
@@ -83,100 +73,119 @@ impl<'s> Candidates<'s> {
         }
     }
 
-    /// What forbids host access on one of them at least.
+    /// Returns what forbids host access on at least one of them.
     #[must_use]
     pub fn restriction(&self) -> Option<Restriction> {
-        let restrictions = self.found.iter().map(|c| c.group.facts.restriction);
-        let (_, of_cluster) = self.fallback;
-        restrictions
-            .flatten()
-            .min()
-            .or(of_cluster.filter(|_| self.nodes() == 0))
+        let restrictions = self.runtimes().filter_map(|facts| facts.restriction);
+        let of_cluster = || self.cluster.restriction.filter(|_| self.nodes() == 0);
+        restrictions.min().or_else(of_cluster)
     }
 
-    /// The lowest minor version of their kubelets, where known.
+    /// Returns the lowest minor version of their kubelets, or of all kubelets, if known.
     #[must_use]
     pub fn kubelet_minor(&self) -> Option<u32> {
-        let minors = self.found.iter().map(|c| c.group.facts.kubelet_minor);
-        let (lowest, _) = self.fallback;
-        minors.flatten().min().or(lowest)
+        let minors = self.runtimes().filter_map(|facts| facts.kubelet_minor);
+        minors.min().or(self.cluster.lowest_kubelet_minor)
     }
 
-    /// How many nodes they are; declared pools count none.
+    /// Returns the number of nodes. Declared pools have none.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.found.iter().map(|candidate| candidate.nodes).sum()
+        self.found.iter().map(|found| found.nodes).sum()
     }
 
-    /// Whether one of them fits one of these terms of a volume. Labels that tell nearly every node
-    /// apart are not looked at: a volume that one node alone can reach counts as out of reach.
-    #[must_use]
-    pub fn reach(&self, terms: &[NodeSelectorTerm<'_>]) -> bool {
-        let fits = |group: &Group| {
-            terms
-                .iter()
-                .any(|term| placement::fits(term, group.place()))
-        };
-        self.found.iter().any(|candidate| fits(candidate.group))
-    }
-
-    /// How many nodes are known in all.
+    /// Returns how many nodes the cluster has.
     #[must_use]
     pub fn known_nodes(&self) -> usize {
-        self.known
+        self.cluster.nodes
     }
 
-    /// Counts by runtime and socket, for people: `3 nodes containerd at /run/…; 2 nodes CRI-O`.
+    /// Reports whether one of them can reach a volume with these terms of node affinity. Individual
+    /// labels are ignored, so a volume that only one node can reach counts as out of reach.
+    #[must_use]
+    pub fn reach(&self, terms: &[NodeSelectorTerm<'_>]) -> bool {
+        self.found.iter().any(|found| {
+            let target = Target::group(found.group);
+            terms
+                .iter()
+                .any(|term| scheduling::term_matches(term, target))
+        })
+    }
+
+    /// Counts them by runtime, for people: `3 nodes with containerd at /run/…; 2 nodes with CRI-O`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut counts: BTreeMap<_, usize> = BTreeMap::new();
-        for candidate in &self.found {
-            let facts = &candidate.group.facts;
-            *counts
-                .entry((facts.kind, facts.socket.as_deref(), facts.restriction))
-                .or_default() += candidate.nodes;
+        let mut counts: BTreeMap<RuntimeInWords<'_>, usize> = BTreeMap::new();
+        for found in &self.found {
+            let runtime = RuntimeInWords::of(found.group.runtime());
+            *counts.entry(runtime).or_default() += found.nodes;
         }
-        let parts = counts.iter().map(|((kind, socket, restriction), nodes)| {
-            let at = match (restriction, socket) {
-                (Some(restriction), _) => format!(" on {restriction}"),
-                (None, Some(path)) => format!(" at {path}"),
-                (None, None) => String::new(),
-            };
-            match nodes {
-                0 => format!("a declared pool with {kind}{at}"),
-                1 => format!("1 node with {kind}{at}"),
-                n => format!("{n} nodes with {kind}{at}"),
-            }
+        let parts = counts.iter().map(|(runtime, nodes)| match nodes {
+            0 => format!("a declared pool with {runtime}"),
+            1 => format!("1 node with {runtime}"),
+            n => format!("{n} nodes with {runtime}"),
         });
         parts.collect::<Vec<_>>().join("; ")
     }
 
-    /// A label by which the pod can be tied to the unrestricted nodes of the runtime `kind`, if
-    /// those agree on a socket and a label tells them from all other candidates.
+    /// Returns a label by which the pod can be pinned to the unrestricted nodes of the runtime
+    /// `kind`, if those agree on a socket and a label separates them from all other candidates.
     #[must_use]
     pub fn pin_to(&self, kind: RuntimeKind, sockets_matter: bool) -> Option<Pin> {
-        let (wanted, others): (Vec<Candidate<'s>>, Vec<Candidate<'s>>) =
-            self.found.iter().partition(|candidate| {
-                let facts = &candidate.group.facts;
+        let (wanted, others): (Vec<GroupCount<'s>>, Vec<GroupCount<'s>>) =
+            self.found.iter().partition(|found| {
+                let facts = found.group.runtime();
                 facts.kind == kind && facts.restriction.is_none()
             });
-        let facts = &wanted.first()?.group.facts;
-        let differs = |c: &Candidate<'_>| c.group.facts.socket != facts.socket;
+        let facts = wanted.first()?.group.runtime();
+        let differs = |found: &GroupCount<'_>| found.group.runtime().socket != facts.socket;
         if sockets_matter && wanted.iter().any(differs) {
             return None;
         }
-        pool_labels().find_map(|key| {
-            let value_of = |c: &Candidate<'s>| c.group.labels.get(key).cloned();
-            let values: BTreeSet<String> = wanted.iter().map(value_of).collect::<Option<_>>()?;
-            let apart = others
-                .iter()
-                .filter_map(value_of)
-                .all(|value| !values.contains(&value));
-            apart.then(|| Pin {
-                key: key.to_owned(),
-                values: values.into_iter().collect(),
-                facts: facts.clone(),
-            })
+        pinning_labels().find_map(|key| {
+            let value = |found: &GroupCount<'s>| found.group.labels.get(key).cloned();
+            let values: BTreeSet<String> = wanted.iter().map(value).collect::<Option<_>>()?;
+            let mut other_values = others.iter().filter_map(value);
+            other_values
+                .all(|value| !values.contains(&value))
+                .then(|| Pin {
+                    key: key.to_owned(),
+                    values: values.into_iter().collect(),
+                    facts: facts.clone(),
+                })
         })
+    }
+
+    fn runtimes(&self) -> impl Iterator<Item = &'s RuntimeFacts> {
+        self.found.iter().map(|found| found.group.runtime())
+    }
+}
+
+/// A runtime as the summary names it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct RuntimeInWords<'s> {
+    kind: RuntimeKind,
+    socket: Option<&'s str>,
+    restriction: Option<Restriction>,
+}
+
+impl<'s> RuntimeInWords<'s> {
+    fn of(facts: &'s RuntimeFacts) -> Self {
+        Self {
+            kind: facts.kind,
+            socket: facts.socket.as_deref(),
+            restriction: facts.restriction,
+        }
+    }
+}
+
+impl fmt::Display for RuntimeInWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        match (self.restriction, self.socket) {
+            (Some(restriction), _) => write!(f, " on {restriction}"),
+            (None, Some(path)) => write!(f, " at {path}"),
+            (None, None) => Ok(()),
+        }
     }
 }

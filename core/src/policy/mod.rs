@@ -31,7 +31,7 @@ use values::{Glob, MirrorUrl, SocketPath};
 
 use crate::{
     k8s::namespace::PodSecurity,
-    nodes::{Group, RuntimeKind, Taint},
+    nodes::{DeclaredPool, RuntimeKind, Taint},
 };
 
 /// The name of the profile that a namespace gets when nothing selects another.
@@ -83,7 +83,7 @@ pub struct NodePool {
 }
 
 impl NodePool {
-    fn group(&self) -> Group {
+    fn declared(&self) -> DeclaredPool {
         let taints = self.taints.iter().map(|taint| Taint {
             key: taint.key.clone(),
             value: taint.value.clone(),
@@ -93,7 +93,7 @@ impl NodePool {
             SocketPath::Auto => None,
             SocketPath::At(path) => Some(path.to_string()),
         };
-        Group::declared(self.labels.clone(), taints.collect(), self.runtime, socket)
+        DeclaredPool::new(self.labels.clone(), taints.collect(), self.runtime, socket)
     }
 }
 
@@ -115,7 +115,7 @@ pub struct PoolTaint {
 pub struct Policy {
     file: PolicyFile,
     recognisers: Vec<Recogniser>,
-    node_pools: Vec<Group>,
+    node_pools: Vec<DeclaredPool>,
 }
 
 impl Default for Policy {
@@ -140,7 +140,7 @@ impl Policy {
     fn from_file(mut file: PolicyFile) -> Self {
         file.profiles.entry(DEFAULT_PROFILE.to_owned()).or_default();
         let recognisers = recogniser::in_force(&file.recognisers);
-        let node_pools = file.node_pools.iter().map(NodePool::group).collect();
+        let node_pools = file.node_pools.iter().map(NodePool::declared).collect();
         Self {
             file,
             recognisers,
@@ -196,7 +196,7 @@ impl Policy {
 
     /// The declared node pools.
     #[must_use]
-    pub fn node_pools(&self) -> &[Group] {
+    pub fn node_pools(&self) -> &[DeclaredPool] {
         &self.node_pools
     }
 

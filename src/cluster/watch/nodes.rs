@@ -61,7 +61,7 @@ pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics)
 /// Whether the change means anything: heartbeats do not.
 fn apply(inventory: &mut Inventory, change: Change<Node, Listing>) -> bool {
     match change {
-        Change::All(Listing(all)) => inventory.replace_by(all),
+        Change::All(Listing(all)) => inventory.replace_with(all),
         Change::Applied(node) => inventory.apply(node.into_facts()),
         Change::Deleted(node) => {
             inventory.remove(node.metadata.name.as_deref().unwrap_or_default())

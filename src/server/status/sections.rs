@@ -213,7 +213,7 @@ impl WatchStatus {
 impl NodesStatus {
     pub(super) fn of(nodes: &Snapshot) -> Self {
         let runtimes = nodes.count_by_runtime().into_iter();
-        let pools = nodes.count_by_pool().into_iter();
+        let pools = nodes.count_by_node_pool().into_iter();
         Self {
             known: nodes.len(),
             runtimes: runtimes
@@ -224,8 +224,8 @@ impl NodesStatus {
                 .collect(),
             pools: pools
                 .map(|(alike, count)| PoolStatus {
-                    label: alike.pool.map(|(label, _)| label),
-                    pool: alike.pool.map(|(_, pool)| pool.to_owned()),
+                    label: alike.label.map(|label| label.key),
+                    pool: alike.label.map(|label| label.value.to_owned()),
                     runtime: alike.runtime.name(),
                     socket: alike.socket.map(str::to_owned),
                     restriction: alike.restriction.map(|restriction| restriction.to_string()),

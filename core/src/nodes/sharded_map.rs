@@ -1,4 +1,4 @@
-//! A map that is cloned in a moment.
+//! A map whose clones cost little: they share its shards.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -6,33 +6,33 @@ use std::{
     sync::Arc,
 };
 
-/// So many pieces that one of them is small: of 100,000 entries, 400.
-const PIECES: usize = 256;
+/// Chosen so that copying a shard is cheap: it holds 400 of 100,000 entries.
+const SHARDS: usize = 256;
 
-type Piece<V> = HashMap<Arc<str>, V, RandomState>;
+type Shard<V> = HashMap<Arc<str>, V, RandomState>;
 
-/// A map from text, in pieces. Clones share the pieces; a change copies the one that it is in, and
-/// only if a clone still shares it.
+/// A map from text to `V`. Clones share its shards. A change copies one shard, if a clone still
+/// shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Shards<V> {
-    pieces: Box<[Arc<Piece<V>>]>,
+pub(super) struct ShardedMap<V> {
+    shards: Box<[Arc<Shard<V>>]>,
     hasher: RandomState,
     len: usize,
 }
 
-impl<V> Default for Shards<V> {
+impl<V> Default for ShardedMap<V> {
     fn default() -> Self {
         let hasher = RandomState::new();
-        let empty = Arc::new(Piece::with_hasher(hasher.clone()));
+        let empty = Arc::new(Shard::with_hasher(hasher.clone()));
         Self {
-            pieces: vec![empty; PIECES].into(),
+            shards: vec![empty; SHARDS].into(),
             hasher,
             len: 0,
         }
     }
 }
 
-impl<V: Clone> Shards<V> {
+impl<V: Clone> ShardedMap<V> {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -42,33 +42,33 @@ impl<V: Clone> Shards<V> {
     }
 
     pub(super) fn get_key_value(&self, key: &str) -> Option<(&Arc<str>, &V)> {
-        self.pieces.get(self.place(key))?.get_key_value(key)
+        self.shards.get(self.shard_of(key))?.get_key_value(key)
     }
 
     pub(super) fn insert(&mut self, key: Arc<str>, value: V) -> Option<V> {
-        let place = self.place(&key);
-        let piece = Arc::make_mut(self.pieces.get_mut(place)?);
-        let before = piece.insert(key, value);
-        self.len += usize::from(before.is_none());
-        before
+        let index = self.shard_of(&key);
+        let shard = Arc::make_mut(self.shards.get_mut(index)?);
+        let replaced = shard.insert(key, value);
+        self.len += usize::from(replaced.is_none());
+        replaced
     }
 
     pub(super) fn remove(&mut self, key: &str) -> Option<(Arc<str>, V)> {
-        let place = self.place(key);
-        let piece = Arc::make_mut(self.pieces.get_mut(place)?);
-        let removed = piece.remove_entry(key);
+        let index = self.shard_of(key);
+        let shard = Arc::make_mut(self.shards.get_mut(index)?);
+        let removed = shard.remove_entry(key);
         self.len -= usize::from(removed.is_some());
         removed
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &V)> {
-        self.pieces.iter().flat_map(|piece| piece.iter())
+        self.shards.iter().flat_map(|shard| shard.iter())
     }
 
-    fn place(&self, key: &str) -> usize {
-        // Bits in the middle: the pieces' own tables use the lowest and the highest.
+    fn shard_of(&self, key: &str) -> usize {
+        // The middle bits: the shards' own hash tables use the lowest and the highest.
         let bits = self.hasher.hash_one(key) >> 32;
-        usize::try_from(bits).unwrap_or(0) % PIECES
+        usize::try_from(bits).unwrap_or(0) % SHARDS
     }
 }
 
@@ -77,8 +77,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clone_keeps_what_it_had() {
-        let mut map = Shards::default();
+    fn a_clone_does_not_change_with_its_original() {
+        let mut map = ShardedMap::default();
         for i in 0..2000 {
             assert_eq!(map.insert(i.to_string().into(), i), None);
         }
@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn a_change_copies_one_piece() {
-        let mut map = Shards::default();
+    fn a_change_copies_one_shard_only() {
+        let mut map = ShardedMap::default();
         map.insert("a".into(), 1);
         let before = map.clone();
         map.insert("a".into(), 2);
-        let pieces = before.pieces.iter().zip(&map.pieces);
-        assert_eq!(pieces.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(), 1);
+        let shards = before.shards.iter().zip(&map.shards);
+        assert_eq!(shards.filter(|(a, b)| !Arc::ptr_eq(a, b)).count(), 1);
     }
 }

@@ -1,99 +1,118 @@
-//! What one node says of its container runtime.
+//! Runtime facts: what one node says of its container runtime.
+//!
+//! The sources of each fact, the first that answers wins:
+//!
+//! | fact | sources |
+//! | --- | --- |
+//! | kind | label `slipway.io/container-runtime`; GKE's label; the kubelet's report |
+//! | socket | annotation `slipway.io/runtime-socket`; kubeadm's annotation; the distribution ([`CONTAINERD_SOCKETS`]) |
+//! | restriction | labels, taints, names and OS image ([`RESTRICTIONS`]) |
+//! | kubelet's minor version | the kubelet's report |
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use super::NodeObject;
 use crate::pod::canonical_path;
 
-/// The label that names a node's runtime, stronger than what the kubelet reports.
+/// The label that names a node's runtime. It wins over what the kubelet reports.
 pub const RUNTIME_LABEL: &str = "slipway.io/container-runtime";
-const GKE_RUNTIME_LABEL: &str = "cloud.google.com/gke-container-runtime";
+pub(super) const GKE_RUNTIME_LABEL: &str = "cloud.google.com/gke-container-runtime";
 const SOCKET_ANNOTATION: &str = "slipway.io/runtime-socket";
 const KUBEADM_SOCKET_ANNOTATION: &str = "kubeadm.alpha.kubernetes.io/cri-socket";
 
-/// Docker Engine's socket; cri-dockerd and dockershim sockets are not it.
+const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+const K3S_SOCKET: &str = "/run/k3s/containerd/containerd.sock";
+const K0S_SOCKET: &str = "/run/k0s/containerd.sock";
+const MICROK8S_SOCKET: &str = "/var/snap/microk8s/common/run/containerd.sock";
+/// Docker Engine's own socket, not the one of cri-dockerd or dockershim.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
-/// The parts of a Node object that matter. Everything else, images and `managedFields` above all,
-/// is dropped when it is read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct NodeObject {
-    /// `metadata`.
-    pub metadata: NodeMetadata,
-    /// `spec`.
-    pub spec: NodeSpec,
-    /// `status`.
-    pub status: NodeStatus,
+/// Where a distribution puts containerd's socket, unless it is [`CONTAINERD_SOCKET`].
+const CONTAINERD_SOCKETS: [(Sign, &str); 6] = [
+    (Sign::KubeletVersionHas("+k3s"), K3S_SOCKET),
+    (Sign::KubeletVersionHas("+rke2"), K3S_SOCKET),
+    (Sign::Label(INSTANCE_TYPE, "k3s"), K3S_SOCKET),
+    (Sign::Label(INSTANCE_TYPE, "rke2"), K3S_SOCKET),
+    (Sign::KubeletVersionHas("+k0s"), K0S_SOCKET),
+    (Sign::LabelKey("microk8s.io/cluster"), MICROK8S_SOCKET),
+];
+const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+
+/// The nodes that give pods no way to their runtime.
+const RESTRICTIONS: [(Sign, Restriction); 6] = [
+    (
+        Sign::Label("eks.amazonaws.com/compute-type", "fargate"),
+        Restriction::Fargate,
+    ),
+    (
+        Sign::Label("type", "virtual-kubelet"),
+        Restriction::VirtualNode,
+    ),
+    (
+        Sign::TaintPrefix("virtual-kubelet.io/"),
+        Restriction::VirtualNode,
+    ),
+    (
+        Sign::NamePrefix("virtual-node-aci-"),
+        Restriction::VirtualNode,
+    ),
+    // The nodes of standard clusters are named `gke-…`.
+    (Sign::GkeNamePrefix("gk3-"), Restriction::Autopilot),
+    (
+        Sign::OsImagePrefix("Bottlerocket"),
+        Restriction::Bottlerocket,
+    ),
+];
+
+/// Something by which a distribution or a provider is known.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// The node has a label with this key and value.
+    Label(&'static str, &'static str),
+    /// The node has a label with this key.
+    LabelKey(&'static str),
+    /// A taint's key begins so.
+    TaintPrefix(&'static str),
+    /// The node's name begins so.
+    NamePrefix(&'static str),
+    /// The node's name begins so, and the node has a label of GKE.
+    GkeNamePrefix(&'static str),
+    /// The kubelet's version contains this.
+    KubeletVersionHas(&'static str),
+    /// The name of the OS image begins so.
+    OsImagePrefix(&'static str),
 }
 
-/// Parts of a Node's `metadata`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct NodeMetadata {
-    /// The node's name.
-    pub name: String,
-    /// Its labels.
-    #[serde(deserialize_with = "null_is_default")]
-    pub labels: BTreeMap<String, String>,
-    /// Its annotations.
-    #[serde(deserialize_with = "null_is_default")]
-    pub annotations: BTreeMap<String, String>,
+impl Sign {
+    fn is_on(self, node: &NodeObject) -> bool {
+        let info = &node.status.node_info;
+        let name = &node.metadata.name;
+        match self {
+            Self::Label(key, value) => node.label(key) == Some(value),
+            Self::LabelKey(key) => node.label(key).is_some(),
+            Self::TaintPrefix(prefix) => {
+                let mut taints = node.spec.taints.iter();
+                taints.any(|taint| taint.key.starts_with(prefix))
+            }
+            Self::NamePrefix(prefix) => name.starts_with(prefix),
+            Self::GkeNamePrefix(prefix) => {
+                let mut labels = node.metadata.labels.keys();
+                name.starts_with(prefix)
+                    && labels.any(|key| key.starts_with("cloud.google.com/gke-"))
+            }
+            Self::KubeletVersionHas(part) => info.kubelet_version.contains(part),
+            Self::OsImagePrefix(prefix) => info.os_image.starts_with(prefix),
+        }
+    }
 }
 
-/// Parts of a Node's `spec`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct NodeSpec {
-    /// Its taints.
-    #[serde(deserialize_with = "null_is_default")]
-    pub taints: Vec<Taint>,
-    /// Whether it is cordoned.
-    pub unschedulable: bool,
-}
-
-/// A taint.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-pub struct Taint {
-    /// The key.
-    pub key: String,
-    /// The value.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub value: String,
-    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
-    pub effect: String,
-}
-
-/// Parts of a Node's `status`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct NodeStatus {
-    /// `nodeInfo`.
-    pub node_info: NodeInfo,
-}
-
-/// Parts of `status.nodeInfo`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct NodeInfo {
-    /// Such as `containerd://2.1.4`.
-    pub container_runtime_version: String,
-    /// Such as `v1.34.1+k3s1`.
-    pub kubelet_version: String,
-    /// Such as `Bottlerocket OS 1.20.0 (aws-k8s-1.30)`.
-    pub os_image: String,
-    /// `linux` or `windows`.
-    pub operating_system: String,
-}
-
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// Returns the value of the first row whose sign is on the node.
+fn first_match<T: Copy>(rows: &[(Sign, T)], node: &NodeObject) -> Option<T> {
+    let row = rows.iter().find(|(sign, _)| sign.is_on(node));
+    row.map(|(_, value)| *value)
 }
 
 /// The kind of a container runtime.
@@ -108,22 +127,22 @@ pub enum RuntimeKind {
     Docker,
     /// CRI-O.
     CriO,
-    /// Something else, or nothing that is known.
+    /// Another runtime, or one that the node does not report.
     Unknown,
 }
 
 impl RuntimeKind {
-    /// The usual socket of this runtime, where there is one to use.
+    /// Returns the usual socket of this runtime, if pods can use it.
     #[must_use]
     pub fn usual_socket(self) -> Option<&'static str> {
         match self {
-            Self::Containerd => Some("/run/containerd/containerd.sock"),
+            Self::Containerd => Some(CONTAINERD_SOCKET),
             Self::Docker => Some(DOCKER_SOCKET),
             Self::CriO | Self::Unknown => None,
         }
     }
 
-    /// Its name in the policy file and in metrics.
+    /// Returns its name in the policy file and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -155,14 +174,15 @@ impl fmt::Display for RuntimeKind {
     }
 }
 
-/// Why a node gives pods no way to its runtime, whatever the policy says.
+/// The reason why a node gives pods no way to its runtime, whatever the policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Restriction {
-    /// AWS Fargate admits neither hostPath nor privileged.
+    /// AWS Fargate allows neither hostPath volumes nor privileged containers.
     Fargate,
     /// A virtual node has no host.
     VirtualNode,
-    /// GKE Autopilot admits neither hostPath (but below `/var/log`) nor privileged.
+    /// GKE Autopilot allows neither hostPath volumes, except below `/var/log`, nor privileged
+    /// containers.
     Autopilot,
     /// Bottlerocket's SELinux policy denies its socket to pods that are not privileged.
     Bottlerocket,
@@ -182,7 +202,7 @@ impl fmt::Display for Restriction {
 /// A node's runtime, as far as strategies care.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuntimeFacts {
-    /// The kind.
+    /// The kind of the runtime.
     pub kind: RuntimeKind,
     /// Its socket on the node, if pods could use it.
     pub socket: Option<String>,
@@ -193,28 +213,28 @@ pub struct RuntimeFacts {
 }
 
 impl RuntimeFacts {
-    /// What `node` says, the most explicit source first: label, then provider label, then the
-    /// kubelet's report.
+    /// Reads what `node` says, from the sources in this module's table.
     #[must_use]
     pub fn of(node: &NodeObject) -> Self {
-        let labels = &node.metadata.labels;
-        let kind = labels
-            .get(RUNTIME_LABEL)
-            .or_else(|| labels.get(GKE_RUNTIME_LABEL))
-            .map_or_else(
-                || {
-                    let reported = &node.status.node_info.container_runtime_version;
-                    RuntimeKind::from_name(reported.split("://").next().unwrap_or_default())
-                },
-                |name| RuntimeKind::from_name(name),
-            );
+        let kind = kind(node);
         Self {
             kind,
             socket: socket(node, kind),
-            restriction: restriction(node),
+            restriction: first_match(&RESTRICTIONS, node),
             kubelet_minor: kubelet_minor(&node.status.node_info.kubelet_version),
         }
     }
+}
+
+fn kind(node: &NodeObject) -> RuntimeKind {
+    let reported = || {
+        let version = &node.status.node_info.container_runtime_version;
+        version.split("://").next().unwrap_or_default()
+    };
+    let name = node
+        .label(RUNTIME_LABEL)
+        .or_else(|| node.label(GKE_RUNTIME_LABEL));
+    RuntimeKind::from_name(name.unwrap_or_else(reported))
 }
 
 fn kubelet_minor(version: &str) -> Option<u32> {
@@ -222,97 +242,37 @@ fn kubelet_minor(version: &str) -> Option<u32> {
     minor.trim_end_matches('+').parse().ok()
 }
 
-/// The socket on the node: what an annotation says, else what its distribution uses.
 fn socket(node: &NodeObject, kind: RuntimeKind) -> Option<String> {
-    let annotations = &node.metadata.annotations;
-    let explicit = annotations.get(SOCKET_ANNOTATION).map(String::as_str);
-    if let Some(path) = explicit.and_then(socket_path) {
-        return Some(match kind {
-            RuntimeKind::Docker => path.to_owned(),
-            _ => canonical_path(path),
-        });
-    }
+    let explicit = node.annotation(SOCKET_ANNOTATION).and_then(socket_path);
     match kind {
+        // kubeadm's annotation names the socket of cri-dockerd or dockershim there, not Docker's.
+        RuntimeKind::Docker => Some(explicit.unwrap_or(DOCKER_SOCKET).to_owned()),
         RuntimeKind::Containerd => {
-            let kubeadm = annotations
-                .get(KUBEADM_SOCKET_ANNOTATION)
-                .and_then(|value| socket_path(value))
-                .filter(|path| !path.contains("docker"));
+            let kubeadm = || {
+                let path = socket_path(node.annotation(KUBEADM_SOCKET_ANNOTATION)?)?;
+                (!path.contains("docker")).then_some(path)
+            };
+            let path = explicit
+                .or_else(kubeadm)
+                .or_else(|| first_match(&CONTAINERD_SOCKETS, node))
+                .unwrap_or(CONTAINERD_SOCKET);
             // Two spellings of one socket must not make nodes differ.
-            Some(canonical_path(
-                kubeadm.unwrap_or_else(|| containerd_socket(node)),
-            ))
+            Some(canonical_path(path))
         }
-        // kubeadm's annotation names cri-dockerd's or dockershim's socket there: not Docker's.
-        RuntimeKind::Docker => Some(DOCKER_SOCKET.to_owned()),
-        RuntimeKind::CriO | RuntimeKind::Unknown => None,
+        RuntimeKind::CriO | RuntimeKind::Unknown => explicit.map(canonical_path),
     }
 }
 
-/// The path in `unix:///path` or `/path`. Anything else, a relative or climbing path too, is none.
+/// Returns the path in `unix:///path` or `/path`. Anything else is ignored, as are relative paths
+/// and those with `..`.
 fn socket_path(value: &str) -> Option<&str> {
     let path = value.strip_prefix("unix://").unwrap_or(value);
-    let clean = path.starts_with('/')
+    let is_clean = path.starts_with('/')
         && path.len() > 1
         && !path.contains(':')
         && !path.chars().any(char::is_control)
-        && path.split('/').all(|step| step != "..");
-    clean.then_some(path)
-}
-
-/// Where the node's distribution puts containerd's socket.
-fn containerd_socket(node: &NodeObject) -> &'static str {
-    let labels = &node.metadata.labels;
-    let kubelet = &node.status.node_info.kubelet_version;
-    let instance = labels
-        .get("node.kubernetes.io/instance-type")
-        .map(String::as_str);
-    if kubelet.contains("+k3s")
-        || kubelet.contains("+rke2")
-        || matches!(instance, Some("k3s" | "rke2"))
-    {
-        "/run/k3s/containerd/containerd.sock"
-    } else if kubelet.contains("+k0s") {
-        "/run/k0s/containerd.sock"
-    } else if labels.contains_key("microk8s.io/cluster") {
-        "/var/snap/microk8s/common/run/containerd.sock"
-    } else {
-        "/run/containerd/containerd.sock"
-    }
-}
-
-fn restriction(node: &NodeObject) -> Option<Restriction> {
-    let labels = &node.metadata.labels;
-    let has = |key: &str, value: &str| labels.get(key).is_some_and(|v| v == value);
-    let virtual_taint = node
-        .spec
-        .taints
-        .iter()
-        .any(|taint| taint.key.starts_with("virtual-kubelet.io/"));
-    if has("eks.amazonaws.com/compute-type", "fargate") {
-        Some(Restriction::Fargate)
-    } else if has("type", "virtual-kubelet")
-        || virtual_taint
-        || node.metadata.name.starts_with("virtual-node-aci-")
-    {
-        Some(Restriction::VirtualNode)
-    } else if is_autopilot(node) {
-        Some(Restriction::Autopilot)
-    } else if node.status.node_info.os_image.starts_with("Bottlerocket") {
-        Some(Restriction::Bottlerocket)
-    } else {
-        None
-    }
-}
-
-/// GKE names the nodes of Autopilot clusters `gk3-…`, those of standard clusters `gke-…`.
-fn is_autopilot(node: &NodeObject) -> bool {
-    let on_gke = node
-        .metadata
-        .labels
-        .keys()
-        .any(|key| key.starts_with("cloud.google.com/gke-"));
-    on_gke && node.metadata.name.starts_with("gk3-")
+        && path.split('/').all(|segment| segment != "..");
+    is_clean.then_some(path)
 }
 
 #[cfg(test)]
@@ -331,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kubelets_report_tells_the_runtime_and_the_distribution_its_socket() {
+    fn the_kubelet_reports_the_runtime_and_the_distribution_decides_the_socket() {
         for (runtime, kubelet, kind, socket) in [
             (
                 "containerd://2.1.4",
@@ -377,14 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_stronger_than_the_report() {
+    fn the_label_wins_over_the_report() {
         let mut node = reported("containerd://2.1.4", "v1.34.1");
         node["metadata"]["labels"] = json!({RUNTIME_LABEL: "cri-o"});
         assert_eq!(facts(node).kind, RuntimeKind::CriO);
     }
 
     #[test]
-    fn annotations_name_the_socket_in_all_their_forms() {
+    fn annotations_name_the_socket_in_every_accepted_form() {
         for (annotations, socket) in [
             (json!({SOCKET_ANNOTATION: "/a/b.sock"}), "/a/b.sock"),
             (json!({SOCKET_ANNOTATION: "unix:///a/b.sock"}), "/a/b.sock"),
@@ -416,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn cri_dockerds_socket_is_not_dockers() {
+    fn the_socket_of_cri_dockerd_is_not_the_one_of_docker() {
         let mut node = reported("docker://27.0.0", "v1.34.1");
         node["metadata"]["annotations"] =
             json!({KUBEADM_SOCKET_ANNOTATION: "unix:///var/run/cri-dockerd.sock"});
@@ -424,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_without_a_host_are_told() {
+    fn restricted_nodes_are_recognised() {
         for (metadata, expected) in [
             (
                 json!({"name": "n", "labels": {"eks.amazonaws.com/compute-type": "fargate"}}),
@@ -453,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn kubelet_versions_of_every_spelling_are_read() {
+    fn kubelet_versions_of_every_spelling_are_parsed() {
         for (version, minor) in [
             ("v1.29.3", Some(29)),
             ("v1.28+", Some(28)),

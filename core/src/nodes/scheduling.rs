@@ -1,144 +1,146 @@
-//! Whether a pod could be placed on a node: the scheduler's own filters, without resources.
+//! The scheduler's filters, without resources: which nodes could a pod be scheduled to?
 //!
 //! Sources: <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/> and
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/>.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::BTreeSet;
 
-use super::facts::Taint;
+use super::{
+    Taint,
+    group::{Group, Labels},
+    individual_labels::{IndividualLabel, IndividualLabels},
+};
 use crate::pod::{Map, NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
 
 /// The taint that the scheduler sees on a cordoned node.
 const CORDON: &str = "node.kubernetes.io/unschedulable";
 
-/// Labels, and what else a pod's constraints look at.
+/// What a pod's constraints are checked against: a whole group, or one node of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'n> {
-    /// The node's name, when one node is looked at; `None` for a group.
+pub(super) struct Target<'n> {
+    /// The node's name; `None` for a group.
     pub name: Option<&'n str>,
-    /// The labels that it shares with its group.
-    pub labels: &'n BTreeMap<String, String>,
-    /// The labels that are its own.
-    pub own_labels: &'n [(Arc<str>, Arc<str>)],
-    pub taints: &'n [Taint],
-    pub unschedulable: bool,
-    /// Whether its labels say that it runs Windows.
-    pub windows: bool,
+    /// The node's individual labels; none for a group.
+    pub individual_labels: &'n [IndividualLabel],
+    pub group: &'n Group,
 }
 
-impl<'n> Place<'n> {
-    pub fn label(&self, key: &str) -> Option<&'n str> {
-        let own = self.own_labels.iter().find(|(k, _)| **k == *key);
-        own.map(|(_, value)| &**value)
-            .or_else(|| self.labels.get(key).map(String::as_str))
-    }
-}
-
-/// The nodes that the pod's constraints single out: by name, or by values of labels for which
-/// `with_value` knows the nodes (`None` for other labels). Of every other node the constraints say
-/// what they say of one without a name and without those labels. `None` when they do not, because
-/// they ask for more than to be, or not to be, in a list.
-pub(super) fn singled_out<'p, N>(
-    pod: &'p Pod<'_>,
-    with_value: impl Fn(&str, &str) -> Option<N>,
-) -> Option<BTreeSet<&'p str>>
-where
-    N: Iterator<Item = &'p str>,
-{
-    let by_name = pod.spec.node_name.as_deref();
-    let mut names: BTreeSet<&str> = by_name
-        .filter(|name| !name.is_empty())
-        .into_iter()
-        .collect();
-    for (key, value) in pod.spec.node_selector.iter().flat_map(Map::iter) {
-        names.extend(with_value(key, value).into_iter().flatten());
-    }
-    let is_list = |r: &NodeSelectorRequirement<'_>| matches!(r.operator.as_str(), "In" | "NotIn");
-    for term in required_terms(pod).unwrap_or_default() {
-        for field in term.match_fields.iter().flatten() {
-            if !is_list(field) {
-                return None;
-            }
-            names.extend(field.values.iter().flatten().map(|name| &**name));
-        }
-        for label in term.match_expressions.iter().flatten() {
-            if is_list(label) {
-                let values = label.values.iter().flatten();
-                let nodes = values.filter_map(|value| with_value(&label.key, value));
-                names.extend(nodes.flatten());
-            } else if with_value(&label.key, "").is_some() {
-                return None;
-            }
+impl<'n> Target<'n> {
+    /// Returns the target that stands for every node of the group.
+    pub(super) fn group(group: &'n Group) -> Self {
+        Self {
+            name: None,
+            individual_labels: &[],
+            group,
         }
     }
-    Some(names)
-}
 
-/// Whether the scheduler could place `pod` there.
-pub(super) fn admits(pod: &Pod<'_>, place: Place<'_>) -> bool {
-    if let Some(wanted) = pod
-        .spec
-        .node_name
-        .as_deref()
-        .filter(|name| !name.is_empty())
-    {
-        // Bound already: the scheduler's filters do not apply, the kubelet's few are not known here.
-        return place.name == Some(wanted);
+    /// Returns the value of a label, individual or shared.
+    pub(super) fn label(&self, key: &str) -> Option<&'n str> {
+        let mut individual = self.individual_labels.iter();
+        match individual.find(|label| *label.key == *key) {
+            Some(label) => Some(&label.value),
+            None => self.group.labels.get(key).map(String::as_str),
+        }
     }
-    // The cheapest first. A pod that gets here is a Linux pod; a Windows node would only fail it.
-    !place.windows
-        && tolerates(pod, place)
-        && selector_matches(pod, place)
-        && affinity_matches(pod, place)
 }
 
-/// Whether a node with these labels runs Windows.
-pub(super) fn is_windows(labels: &BTreeMap<String, String>) -> bool {
+/// The way to find the nodes for a pod.
+pub(super) enum Lookup<'p> {
+    /// Check the groups, then these nodes, whose answers may differ from those of their groups.
+    ByGroup { named: BTreeSet<&'p str> },
+    /// Check every node: the pod compares an individual label, or names, with more than a list.
+    ByNode,
+}
+
+impl<'p> Lookup<'p> {
+    /// Chooses the way for `pod`.
+    ///
+    /// A node that the pod does not name, by its name or by the value of an individual label, passes
+    /// the pod's constraints exactly if its group does: `In` and `NotIn` give for it what they give
+    /// for a node without a name and without that label.
+    pub(super) fn of(pod: &'p Pod<'_>, individual_labels: &'p IndividualLabels) -> Self {
+        let nodes_with = |key: &str, value: &str| individual_labels.nodes_with(key, value);
+        let mut named: BTreeSet<&str> = bound_node(pod).into_iter().collect();
+        for (key, value) in pod.spec.node_selector.iter().flat_map(Map::iter) {
+            named.extend(nodes_with(key, value).into_iter().flatten());
+        }
+        let is_list =
+            |r: &NodeSelectorRequirement<'_>| matches!(r.operator.as_str(), "In" | "NotIn");
+        for term in required_terms(pod).unwrap_or_default() {
+            for field in term.match_fields.iter().flatten() {
+                if !is_list(field) {
+                    return Self::ByNode;
+                }
+                named.extend(field.values.iter().flatten().map(|name| &**name));
+            }
+            for label in term.match_expressions.iter().flatten() {
+                if is_list(label) {
+                    let values = label.values.iter().flatten();
+                    let nodes = values.filter_map(|value| nodes_with(&label.key, value));
+                    named.extend(nodes.flatten());
+                } else if individual_labels.contains(&label.key) {
+                    return Self::ByNode;
+                }
+            }
+        }
+        Self::ByGroup { named }
+    }
+}
+
+/// Reports whether the scheduler could choose `target` for `pod`.
+pub(super) fn admits(pod: &Pod<'_>, target: Target<'_>) -> bool {
+    if let Some(name) = bound_node(pod) {
+        // A bound pod skips the scheduler's filters, and the kubelet's few are not known here.
+        return target.name == Some(name);
+    }
+    // The cheapest filter first. Windows pods never get here, and Linux pods cannot run on Windows.
+    !target.group.is_windows
+        && tolerates(pod, target.group)
+        && selector_matches(pod, target)
+        && affinity_matches(pod, target)
+}
+
+/// Reports whether a node with these labels runs Windows.
+pub(super) fn is_windows(labels: &Labels) -> bool {
     labels
         .get("kubernetes.io/os")
         .is_some_and(|os| os == "windows")
 }
 
-fn selector_matches(pod: &Pod<'_>, place: Place<'_>) -> bool {
-    pod.spec.node_selector.iter().all(|selector| {
-        selector
-            .iter()
-            .all(|(key, value)| place.label(key) == Some(value.as_str()))
-    })
+fn bound_node<'p>(pod: &'p Pod<'_>) -> Option<&'p str> {
+    let name = pod.spec.node_name.as_deref();
+    name.filter(|name| !name.is_empty())
+}
+
+fn selector_matches(pod: &Pod<'_>, target: Target<'_>) -> bool {
+    let mut selected = pod.spec.node_selector.iter().flat_map(Map::iter);
+    selected.all(|(key, value)| target.label(key) == Some(value.as_str()))
 }
 
 fn required_terms<'p, 'a>(pod: &'p Pod<'a>) -> Option<&'p [NodeSelectorTerm<'a>]> {
     let node_affinity = pod.spec.affinity.as_ref()?.node_affinity.as_ref()?;
-    Some(
-        node_affinity
-            .required
-            .as_ref()?
-            .node_selector_terms
-            .as_deref()
-            .unwrap_or_default(),
-    )
+    let required = node_affinity.required.as_ref()?;
+    Some(required.node_selector_terms.as_deref().unwrap_or_default())
 }
 
-fn affinity_matches(pod: &Pod<'_>, place: Place<'_>) -> bool {
-    required_terms(pod).is_none_or(|terms| terms.iter().any(|term| fits(term, place)))
+fn affinity_matches(pod: &Pod<'_>, target: Target<'_>) -> bool {
+    required_terms(pod).is_none_or(|terms| terms.iter().any(|term| term_matches(term, target)))
 }
 
-/// Whether a node selector term fits the place.
-pub(super) fn fits(term: &NodeSelectorTerm<'_>, place: Place<'_>) -> bool {
+/// Reports whether a node selector term matches the target.
+pub(super) fn term_matches(term: &NodeSelectorTerm<'_>, target: Target<'_>) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
-    let of_label =
-        |r: &NodeSelectorRequirement<'_>| requirement_matches(r, place.label(r.key.as_str()));
-    let of_field = |r: &NodeSelectorRequirement<'_>| {
-        r.key == "metadata.name" && requirement_matches(r, place.name)
+    let label_matches =
+        |r: &NodeSelectorRequirement<'_>| requirement_matches(r, target.label(r.key.as_str()));
+    let field_matches = |r: &NodeSelectorRequirement<'_>| {
+        r.key == "metadata.name" && requirement_matches(r, target.name)
     };
     // An empty term matches nothing.
     (!expressions.is_empty() || !fields.is_empty())
-        && expressions.iter().all(of_label)
-        && fields.iter().all(of_field)
+        && expressions.iter().all(label_matches)
+        && fields.iter().all(field_matches)
 }
 
 fn requirement_matches(requirement: &NodeSelectorRequirement<'_>, actual: Option<&str>) -> bool {
@@ -162,21 +164,18 @@ fn requirement_matches(requirement: &NodeSelectorRequirement<'_>, actual: Option
     }
 }
 
-fn tolerates(pod: &Pod<'_>, place: Place<'_>) -> bool {
+fn tolerates(pod: &Pod<'_>, group: &Group) -> bool {
     let tolerations = pod.spec.tolerations.as_deref().unwrap_or_default();
-    let tolerated = |key: &str, value: &str, effect: &str| {
+    let is_tolerated = |key: &str, value: &str, effect: &str| {
         tolerations.iter().any(|t| covers(t, key, value, effect))
     };
-    let hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-    place
-        .taints
-        .iter()
-        .filter(hard)
-        .all(|taint| tolerated(&taint.key, &taint.value, &taint.effect))
-        && (!place.unschedulable || tolerated(CORDON, "", "NoSchedule"))
+    let is_hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+    let mut hard = group.traits.taints.iter().filter(is_hard);
+    hard.all(|taint| is_tolerated(&taint.key, &taint.value, &taint.effect))
+        && (!group.traits.unschedulable || is_tolerated(CORDON, "", "NoSchedule"))
 }
 
-/// Whether the toleration covers the taint `key=value:effect`.
+/// Reports whether the toleration covers the taint `key=value:effect`.
 fn covers(toleration: &Toleration<'_>, key: &str, value: &str, effect: &str) -> bool {
     let wanted_effect = toleration.effect.as_deref().unwrap_or_default();
     let wanted_key = toleration.key.as_deref().unwrap_or_default();
@@ -209,10 +208,26 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::nodes::{RuntimeFacts, RuntimeKind, group::Traits};
+
+    fn group(labels: Labels, taints: Vec<Taint>, unschedulable: bool) -> Group {
+        let runtime = RuntimeFacts {
+            kind: RuntimeKind::Containerd,
+            socket: None,
+            restriction: None,
+            kubelet_minor: None,
+        };
+        let traits = Traits {
+            taints,
+            unschedulable,
+            runtime,
+        };
+        Group::new(labels, traits)
+    }
 
     fn admitted(spec: &Value, labels: &[(&str, &str)], taints: &[(&str, &str, &str)]) -> bool {
         let pod = json!({ "spec": spec }).to_string();
-        let labels: BTreeMap<String, String> = labels
+        let labels: Labels = labels
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
@@ -224,17 +239,12 @@ mod tests {
                 effect: (*effect).to_owned(),
             })
             .collect();
-        admits(
-            &Pod::parse(pod.as_bytes()).unwrap(),
-            Place {
-                name: Some("node-1"),
-                labels: &labels,
-                own_labels: &[],
-                taints: &taints,
-                unschedulable: false,
-                windows: is_windows(&labels),
-            },
-        )
+        let group = group(labels, taints, false);
+        let target = Target {
+            name: Some("node-1"),
+            ..Target::group(&group)
+        };
+        admits(&Pod::parse(pod.as_bytes()).unwrap(), target)
     }
 
     fn affinity(terms: &Value) -> Value {
@@ -274,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_ored_and_their_expressions_anded() {
+    fn terms_are_alternatives_and_all_expressions_of_a_term_must_match() {
         let is = |key: &str, value: &str| json!({"key": key, "operator": "In", "values": [value]});
         let labels = [("a", "1"), ("b", "1")];
         let both = affinity(&json!([{"matchExpressions": [is("a", "1"), is("b", "2")]}]));
@@ -293,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn match_fields_look_at_the_name() {
+    fn match_fields_match_the_name() {
         let by_name = |name: &str| {
             affinity(
                 &json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]),
@@ -304,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_node_needs_no_toleration() {
+    fn a_bound_pod_needs_no_toleration() {
         let taints = [("dedicated", "x", "NoSchedule")];
         assert!(admitted(&json!({"nodeName": "node-1"}), &[], &taints));
         assert!(!admitted(&json!({"nodeName": "node-2"}), &[], &[]));
@@ -339,29 +349,22 @@ mod tests {
     }
 
     #[test]
-    fn soft_taints_do_not_keep_a_pod_away() {
+    fn soft_taints_do_not_repel_pods() {
         assert!(admitted(&json!({}), &[], &[("x", "", "PreferNoSchedule")]));
         assert!(!admitted(&json!({}), &[], &[("x", "", "NoExecute")]));
     }
 
     #[test]
-    fn cordoned_nodes_are_out_unless_tolerated() {
-        let labels = BTreeMap::new();
-        let place = Place {
-            name: None,
-            labels: &labels,
-            own_labels: &[],
-            taints: &[],
-            unschedulable: true,
-            windows: false,
-        };
-        assert!(!admits(&Pod::parse(b"{}").unwrap(), place));
+    fn cordoned_nodes_are_excluded_unless_tolerated() {
+        let cordoned = group(Labels::new(), vec![], true);
+        let target = Target::group(&cordoned);
+        assert!(!admits(&Pod::parse(b"{}").unwrap(), target));
         let tolerant = br#"{"spec":{"tolerations":[{"key":"node.kubernetes.io/unschedulable","operator":"Exists"}]}}"#;
-        assert!(admits(&Pod::parse(tolerant).unwrap(), place));
+        assert!(admits(&Pod::parse(tolerant).unwrap(), target));
     }
 
     #[test]
-    fn windows_nodes_are_no_candidates() {
+    fn windows_nodes_are_excluded() {
         assert!(!admitted(
             &json!({}),
             &[("kubernetes.io/os", "windows")],
