@@ -1,6 +1,17 @@
 //! Slipway: a Kubernetes mutating admission webhook that gives CI runner pods a fast build path.
 //!
-//! This is the program around `slipway_core`, which decides. The modules, one line each:
+//! This crate is the program around [`slipway_core`], which makes the decisions. A request passes
+//! `tls`, then `server`, which calls the core with what `cluster` knows at that moment.
+//!
+//! | module | purpose |
+//! | --- | --- |
+//! | [`cli`] | The commands, and the start of the server, in a cluster or without one |
+//! | [`tls`] | The serving certificate, and the check of client certificates |
+//! | [`server`] | The webhook's HTTPS port; health, metrics and the status page on the other port |
+//! | [`cluster`] | Watches the cluster into immutable state, elects a leader, writes Events |
+//! | [`cache_claims`] | Leases claims of cache pools to pods; the leader's upkeep of the pools |
+//! | [`certificates`] | Makes, renews and announces the webhook's certificates |
+//! | [`metrics`] | The metrics, and what they count |
 
 pub mod cache_claims;
 pub mod certificates;

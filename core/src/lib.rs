@@ -1,4 +1,38 @@
-//! The core of Slipway, pure: no clock, no I/O, no async, no Kubernetes client.
+//! The core of Slipway: from the bytes of an AdmissionReview to the bytes of its answer.
+//!
+//! Everything here is pure: no clock, no I/O, no async, no Kubernetes client. What is known of the
+//! cluster comes in as immutable values, so the same input always gives the same answer.
+//!
+//! # Modules
+//!
+//! A request passes these, in this order:
+//!
+//! | module | purpose |
+//! | --- | --- |
+//! | [`admission`] | Parses the review, runs the steps below, and writes the answer with its log record |
+//! | [`pod`] | The borrowed, read-only view of the pod, with limits on its size |
+//! | [`recognise`] | Recognises runner pods: their CI system, and the role of each container |
+//! | [`nodes`] | Finds the nodes that could run the pod, and what their runtimes have in common |
+//! | [`decide`] | Chooses the build path, and gives a reason for each one that it rules out |
+//! | [`inject`] | Turns the decision into a list of injections |
+//! | [`patch`] | Turns the list into a JSON Patch against the raw pod |
+//!
+//! These are what they decide by and work with:
+//!
+//! | module | purpose |
+//! | --- | --- |
+//! | [`policy`] | The policy file: its types, its checks, its JSON Schema |
+//! | [`k8s`] | Kubernetes' own terms: names, quantities, namespaces with their limits, cluster files |
+//! | [`reason`] | Every reason for a decision, with its stable code |
+//! | [`dockerd`] | The command line and the images of dockerd, and the wrapper that starts it |
+//! | [`cache`] | Caches that outlive pods: their keys, and the claims that pods lease |
+//!
+//! And these show decisions to people, without a request:
+//!
+//! | module | purpose |
+//! | --- | --- |
+//! | [`manifest`] | Finds the pods in the manifests that people write |
+//! | [`explain`] | Reports on the decision for each of them, and changes the manifest |
 
 pub mod admission;
 pub mod cache;

@@ -100,7 +100,7 @@ impl<'s> Candidates<'s> {
         self.cluster.nodes
     }
 
-    /// Reports whether one of them can reach a volume with these terms of node affinity. Individual
+    /// Returns whether one of them can reach a volume with these terms of node affinity. Individual
     /// labels are ignored, so a volume that only one node can reach counts as out of reach.
     #[must_use]
     pub fn reach(&self, terms: &[NodeSelectorTerm<'_>]) -> bool {

@@ -55,7 +55,7 @@ impl Group {
         &self.traits.runtime
     }
 
-    /// Reports whether the group has all of these labels.
+    /// Returns whether the group has all of these labels.
     pub(super) fn has_labels(&self, labels: &Labels) -> bool {
         labels
             .iter()

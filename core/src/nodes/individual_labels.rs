@@ -61,13 +61,13 @@ impl IndividualLabels {
         }
     }
 
-    /// Reports whether no label is individual.
+    /// Returns whether no label is individual.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// Reports whether the label is individual.
+    /// Returns whether the label is individual.
     pub(super) fn contains(&self, key: &str) -> bool {
         self.by_key.contains_key(key)
     }
@@ -187,7 +187,7 @@ impl LabelUsage {
         }
     }
 
-    /// Reports whether the label is individual and should be shared, or the reverse.
+    /// Returns whether the label is individual and should be shared, or the reverse.
     pub(super) fn is_misplaced(&self, key: &str, individual: &IndividualLabels) -> bool {
         let usage = self.by_key.get(key);
         match individual.by_key.get(key) {
@@ -202,12 +202,12 @@ impl LabelUsage {
     }
 }
 
-/// Reports whether a label with this many values on this many nodes tells nearly every node apart.
+/// Returns whether a label with this many values on this many nodes tells nearly every node apart.
 fn tells_nodes_apart(values: usize, nodes: usize) -> bool {
     values > MIN_VALUES && values * NODES_PER_VALUE > nodes
 }
 
-/// Reports whether a label may leave the groups. Those by which pods are pinned never do, however
+/// Returns whether a label may leave the groups. Those by which pods are pinned never do, however
 /// small the node pools are.
 fn may_be_individual(key: &str) -> bool {
     node_pools::pinning_labels().all(|label| label != key)

@@ -117,7 +117,7 @@ impl Inventory {
             })
     }
 
-    /// Reports whether the node is known exactly as described.
+    /// Returns whether the node is known exactly as described.
     fn contains(&self, described: &NodeDescription) -> bool {
         let Some(node) = self.snapshot.nodes.get(&described.name) else {
             return false;

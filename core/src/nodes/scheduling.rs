@@ -88,7 +88,7 @@ impl<'p> Lookup<'p> {
     }
 }
 
-/// Reports whether the scheduler could choose `target` for `pod`.
+/// Returns whether the scheduler could choose `target` for `pod`.
 pub(super) fn admits(pod: &Pod<'_>, target: Target<'_>) -> bool {
     if let Some(name) = bound_node(pod) {
         // A bound pod skips the scheduler's filters, and the kubelet's few are not known here.
@@ -101,7 +101,7 @@ pub(super) fn admits(pod: &Pod<'_>, target: Target<'_>) -> bool {
         && affinity_matches(pod, target)
 }
 
-/// Reports whether a node with these labels runs Windows.
+/// Returns whether a node with these labels runs Windows.
 pub(super) fn is_windows(labels: &Labels) -> bool {
     labels
         .get("kubernetes.io/os")
@@ -128,7 +128,7 @@ fn affinity_matches(pod: &Pod<'_>, target: Target<'_>) -> bool {
     required_terms(pod).is_none_or(|terms| terms.iter().any(|term| term_matches(term, target)))
 }
 
-/// Reports whether a node selector term matches the target.
+/// Returns whether a node selector term matches the target.
 pub(super) fn term_matches(term: &NodeSelectorTerm<'_>, target: Target<'_>) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
@@ -175,7 +175,7 @@ fn tolerates(pod: &Pod<'_>, group: &Group) -> bool {
         && (!group.traits.unschedulable || is_tolerated(CORDON, "", "NoSchedule"))
 }
 
-/// Reports whether the toleration covers the taint `key=value:effect`.
+/// Returns whether the toleration covers the taint `key=value:effect`.
 fn covers(toleration: &Toleration<'_>, key: &str, value: &str, effect: &str) -> bool {
     let wanted_effect = toleration.effect.as_deref().unwrap_or_default();
     let wanted_key = toleration.key.as_deref().unwrap_or_default();

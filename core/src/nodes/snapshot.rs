@@ -54,7 +54,7 @@ impl Snapshot {
         self.nodes.len()
     }
 
-    /// Reports whether there are no nodes.
+    /// Returns whether there are no nodes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -144,7 +144,7 @@ impl Snapshot {
         }
     }
 
-    /// Reports whether a node has all of these labels.
+    /// Returns whether a node has all of these labels.
     fn has_node_with(&self, labels: &Labels) -> bool {
         let mut individual = labels.iter();
         let by_individual_label =

@@ -1,4 +1,4 @@
-//! Borrowed JSON primitives: strings and maps that point into the request's bytes.
+//! Borrowed JSON values: strings, maps and bounded lists that point into the request's bytes.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref};
 
@@ -7,18 +7,18 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-use super::size::ENTRIES;
+use super::size_limits::ENTRIES;
 
 /// A JSON string, borrowed from the input unless it holds an escape.
 ///
-/// `&str` would fail on escaped strings, and a bare `Cow` inside an `Option` or a map always
-/// allocates, because serde borrows only fields that are marked so: hence this wrapper.
+/// `&str` would fail on escaped strings. A bare `Cow` inside an `Option` or a map would always be
+/// allocated, because serde only borrows fields that are marked `borrow`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct Str<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Str<'_> {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,7 +50,7 @@ impl PartialEq<&str> for Str<'_> {
 pub struct Scalar<'a>(Cow<'a, str>);
 
 impl Scalar<'_> {
-    /// The text of the string, or the number as it prints.
+    /// Returns the text of the string, or the number as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -95,9 +95,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
 
 /// A JSON object with borrowed keys, in the order of the input.
 ///
-/// Pods have few labels and annotations: a linear look-up in a vector beats hashing them. As in
-/// the API server's decoder, the last of two equal keys counts. Of more entries than [`ENTRIES`] one
-/// is kept, which tells that there were more.
+/// Pods have few labels and annotations, so searching a vector is faster than hashing. As in the API
+/// server's decoder, the last of two equal keys counts. At most [`ENTRIES`] + 1 entries are kept; the
+/// last one shows that the limit was passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map<'a, V>(Vec<(Str<'a>, V)>);
 
@@ -108,7 +108,7 @@ impl<V> Default for Map<'_, V> {
 }
 
 impl<V> Map<'_, V> {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
         self.0
@@ -118,18 +118,18 @@ impl<V> Map<'_, V> {
             .map(|(_, v)| v)
     }
 
-    /// All entries, in the order of the input.
+    /// Returns all entries in the order of the input.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are no entries.
+    /// Returns whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -163,9 +163,9 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
     }
 }
 
-/// A list that may be absent or `null`. Of more than `MAX` items one is kept, which tells that there
-/// were more, and the others are skipped: whoever sends three bytes an item must not make hundreds of
-/// them.
+/// Parses a list that may be absent or `null`. At most `MAX` + 1 items are kept; the last one shows
+/// that the limit was passed. The others are skipped, because an item of three bytes in a request can
+/// take hundreds of bytes of memory.
 pub(super) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -174,7 +174,7 @@ where
     deserializer.deserialize_any(ItemsVisitor::<T, MAX, 0>(PhantomData))
 }
 
-/// The same for one that is long, as a rule: it gets room for many at once.
+/// Parses a list like [`list`], but allocates room for many items at once.
 pub(super) fn long_list<'de, D, T, const MAX: usize>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error>
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_than_a_pod_can_have_one_is_kept_and_the_rest_is_skipped() {
+    fn items_beyond_the_limit_are_skipped_except_for_one() {
         #[derive(Deserialize)]
         struct Lists {
             #[serde(deserialize_with = "list::<_, _, 2>")]
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_strings_are_scalars() {
+    fn scalars_are_numbers_or_strings() {
         let map: Map<'_, Scalar<'_>> = serde_json::from_str(r#"{"a":2,"b":"1Gi"}"#).unwrap();
         assert_eq!(map.get("a").unwrap().as_str(), "2");
         assert_eq!(map.get("b").unwrap().as_str(), "1Gi");

@@ -1,49 +1,49 @@
-//! Paths in containers, compared as the kernel would.
+//! Paths in containers, compared as the kernel would resolve them.
 
 use std::borrow::Cow;
 
-/// A path without `..` steps; hardly any has one.
-fn without_steps_up(path: &str) -> Cow<'_, str> {
-    if !path.as_bytes().split(is_slash).any(|step| step == b"..") {
+/// Resolves `..` in a path. Hardly any path has one.
+fn without_parents(path: &str) -> Cow<'_, str> {
+    if !path.as_bytes().split(is_slash).any(|component| component == b"..") {
         return Cow::Borrowed(path);
     }
     let mut kept: Vec<&str> = Vec::new();
-    for step in path.split('/') {
-        match step {
+    for component in path.split('/') {
+        match component {
             "" | "." => {}
             ".." => drop(kept.pop()),
-            step => kept.push(step),
+            component => kept.push(component),
         }
     }
     Cow::Owned(kept.join("/"))
 }
 
-// Bytes: for words as short as these, searching text is slower than looking at each.
+// Works on bytes: for paths as short as these, searching text is slower.
 #[allow(
     clippy::trivially_copy_pass_by_ref,
-    reason = "that is how a slice is split"
+    reason = "the signature that `split` of a slice expects"
 )]
 fn is_slash(byte: &u8) -> bool {
     *byte == b'/'
 }
 
-/// The steps of a path without `..` as the kernel takes them: without empty ones and `.`, and with
-/// `/var/run` as `/run`, which it links to in every image that runs dockerd.
-fn steps(path: &str) -> impl Iterator<Item = &[u8]> + Clone {
+/// Splits a path without `..` into the components that the kernel resolves: without empty ones and
+/// `.`, and with `/var/run` as `/run`, to which it is a link in every image that runs dockerd.
+fn components(path: &str) -> impl Iterator<Item = &[u8]> + Clone {
     let all = path.as_bytes().split(is_slash);
-    let all = all.filter(|step| !step.is_empty() && *step != b".");
+    let all = all.filter(|component| !component.is_empty() && *component != b".");
     let mut first = all.clone();
     let through_var = first.next() == Some(b"var") && first.next() == Some(b"run");
     all.skip(usize::from(through_var))
 }
 
-/// A path without doubled or trailing slashes, `.` and `..` steps, and with `/var/run` as `/run`.
+/// Removes doubled and trailing slashes, `.` and `..` from a path, and writes `/var/run` as `/run`.
 #[must_use]
 pub fn canonical_path(path: &str) -> String {
     let mut canonical = String::with_capacity(path.len() + 1);
-    for step in steps(&without_steps_up(path)) {
+    for component in components(&without_parents(path)) {
         canonical.push('/');
-        canonical.push_str(&String::from_utf8_lossy(step));
+        canonical.push_str(&String::from_utf8_lossy(component));
     }
     if canonical.is_empty() {
         canonical.push('/');
@@ -51,18 +51,18 @@ pub fn canonical_path(path: &str) -> String {
     canonical
 }
 
-/// Whether two paths are the same, however they are spelled.
+/// Returns whether two paths are the same, however they are spelled.
 #[must_use]
 pub fn is_same_path(a: &str, b: &str) -> bool {
-    steps(&without_steps_up(a)).eq(steps(&without_steps_up(b)))
+    components(&without_parents(a)).eq(components(&without_parents(b)))
 }
 
-/// Whether `path` is `ancestor` or lies below it, however they are spelled.
+/// Returns whether `path` is `ancestor` or lies below it, however they are spelled.
 #[must_use]
 pub fn is_within(path: &str, ancestor: &str) -> bool {
-    let path = without_steps_up(path);
-    let mut steps_down = steps(&path);
-    steps(&without_steps_up(ancestor)).all(|step| steps_down.next() == Some(step))
+    let path = without_parents(path);
+    let mut rest = components(&path);
+    components(&without_parents(ancestor)).all(|component| rest.next() == Some(component))
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn var_run_is_run() {
+    fn var_run_is_the_same_as_run() {
         assert_eq!(canonical_path("/var/run/docker.sock"), "/run/docker.sock");
         assert_eq!(canonical_path("//run/./x/"), "/run/x");
         assert_eq!(canonical_path("/var/runner"), "/var/runner");
@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn steps_up_are_taken() {
+    fn parent_directories_are_resolved() {
         assert_eq!(canonical_path("/x/../var/run/y"), "/run/y");
         assert_eq!(canonical_path("/../../etc"), "/etc");
         assert!(is_within("/home/../usr/bin", "/usr"));
     }
 
     #[test]
-    fn a_path_is_within_itself_and_its_parents_only() {
+    fn a_path_is_within_itself_and_its_ancestors_only() {
         assert!(is_within("/var/lib/docker/overlay2", "/var/lib/docker/"));
         assert!(is_within("/var/lib/docker", "/var/lib/docker"));
         assert!(!is_within("/var/lib/docker2", "/var/lib/docker"));

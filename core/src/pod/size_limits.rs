@@ -1,9 +1,9 @@
-//! How large a pod may be.
+//! Limits on the size of a pod.
 //!
-//! Mutating webhooks see pods before the API server validates them: nothing bounds them but this. No
-//! runner pod comes near these numbers. Of a larger list one item more than its number is read, so that
-//! reading takes no more memory than a few times the request, and the pod is left alone, so that no work
-//! on it takes the whole deadline.
+//! A mutating webhook sees pods before the API server validates them, so nothing else bounds them. No
+//! runner pod comes near these limits. A list is read up to one item beyond its limit, so that parsing
+//! takes no more memory than a few times the request. A pod beyond a limit is left alone, so that no
+//! work on it uses up the deadline.
 
 use super::{Container, Map, NodeSelectorTerm, Pod};
 
@@ -17,14 +17,14 @@ pub(super) const VARIABLES: usize = 2_000;
 pub(super) const MOUNTS: usize = 500;
 /// `command` and `args` of a container, each.
 pub(super) const ARGUMENTS: usize = 1_000;
-/// What says where the pod may run: labels of the node selector, terms and requirements of the required
-/// node affinity with their values, tolerations. Each is held against every group of nodes, or every node.
+/// What restricts where the pod may run: labels of the node selector, terms, requirements and values
+/// of the required node affinity, and tolerations. Each is checked against every group of nodes.
 pub(super) const CONSTRAINTS: usize = 1_000;
 /// Labels, annotations, resources, and every other list.
 pub(super) const ENTRIES: usize = 1_000;
 
 impl Pod<'_> {
-    /// Whether the pod has more of anything than any runner pod. Of such a pod not everything was read.
+    /// Returns whether the pod exceeds a limit. Of such a pod not everything was read.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         let containers = || self.containers().iter().chain(self.init_containers());
@@ -33,7 +33,7 @@ impl Pod<'_> {
         let groups = security.and_then(|security| security.supplemental_groups.as_ref());
         containers().count() > CONTAINERS
             || self.volumes().len() > VOLUMES
-            || self.placement_constraints() > CONSTRAINTS
+            || self.scheduling_constraints() > CONSTRAINTS
             || metadata.labels.as_ref().map_or(0, Map::len) > ENTRIES
             || metadata.annotations.as_ref().map_or(0, Map::len) > ENTRIES
             || metadata.owner_references.as_ref().map_or(0, Vec::len) > ENTRIES
@@ -41,7 +41,7 @@ impl Pod<'_> {
             || containers().any(is_crowded)
     }
 
-    fn placement_constraints(&self) -> usize {
+    fn scheduling_constraints(&self) -> usize {
         let spec = &self.spec;
         let affinity = spec.affinity.as_ref();
         let required = affinity
@@ -99,57 +99,64 @@ mod tests {
         (0..count).map(|i| (i.to_string(), json!(""))).collect()
     }
 
-    /// Where a pod may have many of something, how many there may be, and so many of it.
-    type Many = (&'static str, usize, fn(usize) -> Value);
+    /// A list or map of a pod, and its limit.
+    struct Limited {
+        pointer: &'static str,
+        limit: usize,
+        with_entries: fn(usize) -> Value,
+    }
 
-    fn lists() -> Vec<Many> {
-        const TERM: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
-        const REQUIREMENT: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution\
-            /nodeSelectorTerms/0/matchExpressions/0/values";
-        vec![
+    fn limited() -> Vec<Limited> {
+        const TERMS: &str = "/spec/affinity/nodeAffinity\
+            /requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+        const VALUES: &str = "/spec/affinity/nodeAffinity\
+            /requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms\
+            /0/matchExpressions/0/values";
+        let texts = |n| json!(vec![""; n]);
+        let objects = |n| json!(vec![json!({}); n]);
+        let named = |n| json!(vec![json!({"name": ""}); n]);
+        let mounts = |n| json!(vec![json!({"name": "", "mountPath": ""}); n]);
+        let limits: [(&'static str, usize, fn(usize) -> Value); 17] = [
             ("/metadata/labels", ENTRIES, entries),
             ("/metadata/annotations", ENTRIES, entries),
-            ("/metadata/ownerReferences", ENTRIES, |n| {
-                json!(vec![json!({}); n])
-            }),
+            ("/metadata/ownerReferences", ENTRIES, objects),
+            // The pod has a term and a requirement already.
             ("/spec/nodeSelector", CONSTRAINTS - 2, entries),
-            ("/spec/tolerations", CONSTRAINTS - 2, |n| {
-                json!(vec![json!({}); n])
-            }),
-            (TERM, CONSTRAINTS, |n| json!(vec![json!({}); n])),
-            (REQUIREMENT, CONSTRAINTS - 2, |n| json!(vec![""; n])),
+            ("/spec/tolerations", CONSTRAINTS - 2, objects),
+            (TERMS, CONSTRAINTS, objects),
+            (VALUES, CONSTRAINTS - 2, texts),
             ("/spec/securityContext/supplementalGroups", ENTRIES, |n| {
                 json!(vec![1; n])
             }),
-            ("/spec/volumes", VOLUMES, |n| {
-                json!(vec![json!({"name": ""}); n])
-            }),
-            ("/spec/containers", CONTAINERS, |n| {
-                json!(vec![json!({"name": ""}); n])
-            }),
-            ("/spec/initContainers", CONTAINERS - 1, |n| {
-                json!(vec![json!({"name": ""}); n])
-            }),
-            ("/spec/containers/0/env", VARIABLES, |n| {
-                json!(vec![json!({"name": ""}); n])
-            }),
-            ("/spec/containers/0/volumeMounts", MOUNTS, |n| {
-                json!(vec![json!({"name": "", "mountPath": ""}); n])
-            }),
-            ("/spec/containers/0/command", ARGUMENTS, |n| {
-                json!(vec![""; n])
-            }),
-            ("/spec/containers/0/args", ARGUMENTS, |n| json!(vec![""; n])),
+            ("/spec/volumes", VOLUMES, named),
+            ("/spec/containers", CONTAINERS, named),
+            // The pod has a container already.
+            ("/spec/initContainers", CONTAINERS - 1, named),
+            ("/spec/containers/0/env", VARIABLES, named),
+            ("/spec/containers/0/volumeMounts", MOUNTS, mounts),
+            ("/spec/containers/0/command", ARGUMENTS, texts),
+            ("/spec/containers/0/args", ARGUMENTS, texts),
             ("/spec/containers/0/resources/requests", ENTRIES, entries),
             ("/spec/containers/0/resources/limits", ENTRIES, entries),
-        ]
+        ];
+        let limited = |(pointer, limit, with_entries)| Limited {
+            pointer,
+            limit,
+            with_entries,
+        };
+        limits.into_iter().map(limited).collect()
     }
 
     #[test]
-    fn a_pod_may_have_so_many_of_each_and_not_one_more() {
-        for (pointer, most, of) in lists() {
-            for (count, too_large) in [(most, false), (most + 1, true), (20 * most, true)] {
-                let text = pod_with(pointer, of(count));
+    fn one_entry_beyond_a_limit_is_too_many() {
+        for Limited {
+            pointer,
+            limit,
+            with_entries,
+        } in limited()
+        {
+            for (count, too_large) in [(limit, false), (limit + 1, true), (20 * limit, true)] {
+                let text = pod_with(pointer, with_entries(count));
                 let pod = Pod::parse(text.as_bytes()).unwrap();
                 assert_eq!(pod.is_too_large(), too_large, "{count} at {pointer}");
             }

@@ -1,0 +1,105 @@
+//! The parts of a pod's `spec`, except for containers and scheduling.
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{
+    Container, List,
+    json::{Map, Str, list},
+    size_limits::{CONSTRAINTS, CONTAINERS, ENTRIES, VOLUMES},
+    scheduling::{Affinity, Toleration},
+};
+
+/// Parts of `spec`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec<'a> {
+    /// `nodeName`: the pod runs there without being scheduled.
+    #[serde(borrow)]
+    pub node_name: Option<Str<'a>>,
+    /// `nodeSelector`.
+    #[serde(borrow)]
+    pub node_selector: Option<Map<'a, Str<'a>>>,
+    /// `affinity`.
+    #[serde(borrow)]
+    pub affinity: Option<Affinity<'a>>,
+    /// `tolerations`.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, CONSTRAINTS>")]
+    pub tolerations: List<Toleration<'a>>,
+    /// `runtimeClassName`.
+    #[serde(borrow)]
+    pub runtime_class_name: Option<Str<'a>>,
+    /// `os`.
+    #[serde(borrow)]
+    pub os: Option<Os<'a>>,
+    /// `schedulerName`.
+    #[serde(borrow)]
+    pub scheduler_name: Option<Str<'a>>,
+    /// `resources` of the pod as a whole (Kubernetes 1.34 and later). Only its presence matters.
+    pub resources: Option<IgnoredAny>,
+    /// `hostUsers`: `false` puts the pod into a user namespace of its own.
+    pub host_users: Option<bool>,
+    /// `securityContext`.
+    pub security_context: Option<PodSecurityContext>,
+    /// `containers`.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, CONTAINERS>")]
+    pub containers: List<Container<'a>>,
+    /// `initContainers`, native sidecars among them.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, CONTAINERS>")]
+    pub init_containers: List<Container<'a>>,
+    /// `volumes`.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, VOLUMES>")]
+    pub volumes: List<Volume<'a>>,
+}
+
+/// `spec.os`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Os<'a> {
+    /// `linux` or `windows`.
+    #[serde(borrow, default)]
+    pub name: Str<'a>,
+}
+
+/// Parts of `spec.securityContext`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSecurityContext {
+    /// `runAsUser`: the uid of containers that name none.
+    pub run_as_user: Option<i64>,
+    /// `supplementalGroups`.
+    #[serde(default, deserialize_with = "list::<_, _, ENTRIES>")]
+    pub supplemental_groups: List<i64>,
+}
+
+/// A volume: its name, and what distinguishes its source from others of the same kind.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume<'a> {
+    /// The volume's name, unique in the pod.
+    #[serde(borrow)]
+    pub name: Str<'a>,
+    /// `hostPath`.
+    #[serde(borrow)]
+    pub host_path: Option<HostPath<'a>>,
+    /// `persistentVolumeClaim`.
+    #[serde(borrow)]
+    pub persistent_volume_claim: Option<ClaimSource<'a>>,
+    /// `emptyDir`. Only its presence matters.
+    pub empty_dir: Option<IgnoredAny>,
+}
+
+/// `hostPath` of a volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct HostPath<'a> {
+    /// The path on the node.
+    #[serde(borrow)]
+    pub path: Str<'a>,
+}
+
+/// `persistentVolumeClaim` of a volume.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimSource<'a> {
+    /// The claim's name.
+    #[serde(borrow)]
+    pub claim_name: Str<'a>,
+}
