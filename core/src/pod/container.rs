@@ -25,11 +25,7 @@ pub struct Container<'a> {
     #[serde(borrow, default, deserialize_with = "list::<_, _, ARGUMENTS>")]
     pub args: List<Str<'a>>,
     /// `env`.
-    #[serde(
-        borrow,
-        default,
-        deserialize_with = "long_list::<_, _, VARIABLES>"
-    )]
+    #[serde(borrow, default, deserialize_with = "long_list::<_, _, VARIABLES>")]
     pub env: List<EnvVar<'a>>,
     /// `volumeMounts`.
     #[serde(borrow, default, deserialize_with = "list::<_, _, MOUNTS>")]

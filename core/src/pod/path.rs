@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 /// Resolves `..` in a path. Hardly any path has one.
 fn without_parents(path: &str) -> Cow<'_, str> {
-    if !path.as_bytes().split(is_slash).any(|component| component == b"..") {
+    if !path
+        .as_bytes()
+        .split(is_slash)
+        .any(|component| component == b"..")
+    {
         return Cow::Borrowed(path);
     }
     let mut kept: Vec<&str> = Vec::new();

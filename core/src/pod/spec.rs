@@ -5,8 +5,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::{
     Container, List,
     json::{Map, Str, list},
-    size_limits::{CONSTRAINTS, CONTAINERS, ENTRIES, VOLUMES},
     scheduling::{Affinity, Toleration},
+    size_limits::{CONSTRAINTS, CONTAINERS, ENTRIES, VOLUMES},
 };
 
 /// Parts of `spec`.
