@@ -106,45 +106,48 @@ mod tests {
         with_entries: fn(usize) -> Value,
     }
 
+    impl Limited {
+        fn new(pointer: &'static str, limit: usize, with_entries: fn(usize) -> Value) -> Self {
+            Self {
+                pointer,
+                limit,
+                with_entries,
+            }
+        }
+    }
+
     fn limited() -> Vec<Limited> {
         const TERMS: &str = "/spec/affinity/nodeAffinity\
             /requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
         const VALUES: &str = "/spec/affinity/nodeAffinity\
             /requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms\
             /0/matchExpressions/0/values";
+        let numbers = |n| json!(vec![1; n]);
         let texts = |n| json!(vec![""; n]);
         let objects = |n| json!(vec![json!({}); n]);
         let named = |n| json!(vec![json!({"name": ""}); n]);
         let mounts = |n| json!(vec![json!({"name": "", "mountPath": ""}); n]);
-        let limits: [(&'static str, usize, fn(usize) -> Value); 17] = [
-            ("/metadata/labels", ENTRIES, entries),
-            ("/metadata/annotations", ENTRIES, entries),
-            ("/metadata/ownerReferences", ENTRIES, objects),
+        vec![
+            Limited::new("/metadata/labels", ENTRIES, entries),
+            Limited::new("/metadata/annotations", ENTRIES, entries),
+            Limited::new("/metadata/ownerReferences", ENTRIES, objects),
             // The pod has a term and a requirement already.
-            ("/spec/nodeSelector", CONSTRAINTS - 2, entries),
-            ("/spec/tolerations", CONSTRAINTS - 2, objects),
-            (TERMS, CONSTRAINTS, objects),
-            (VALUES, CONSTRAINTS - 2, texts),
-            ("/spec/securityContext/supplementalGroups", ENTRIES, |n| {
-                json!(vec![1; n])
-            }),
-            ("/spec/volumes", VOLUMES, named),
-            ("/spec/containers", CONTAINERS, named),
+            Limited::new("/spec/nodeSelector", CONSTRAINTS - 2, entries),
+            Limited::new("/spec/tolerations", CONSTRAINTS - 2, objects),
+            Limited::new(TERMS, CONSTRAINTS, objects),
+            Limited::new(VALUES, CONSTRAINTS - 2, texts),
+            Limited::new("/spec/securityContext/supplementalGroups", ENTRIES, numbers),
+            Limited::new("/spec/volumes", VOLUMES, named),
+            Limited::new("/spec/containers", CONTAINERS, named),
             // The pod has a container already.
-            ("/spec/initContainers", CONTAINERS - 1, named),
-            ("/spec/containers/0/env", VARIABLES, named),
-            ("/spec/containers/0/volumeMounts", MOUNTS, mounts),
-            ("/spec/containers/0/command", ARGUMENTS, texts),
-            ("/spec/containers/0/args", ARGUMENTS, texts),
-            ("/spec/containers/0/resources/requests", ENTRIES, entries),
-            ("/spec/containers/0/resources/limits", ENTRIES, entries),
-        ];
-        let limited = |(pointer, limit, with_entries)| Limited {
-            pointer,
-            limit,
-            with_entries,
-        };
-        limits.into_iter().map(limited).collect()
+            Limited::new("/spec/initContainers", CONTAINERS - 1, named),
+            Limited::new("/spec/containers/0/env", VARIABLES, named),
+            Limited::new("/spec/containers/0/volumeMounts", MOUNTS, mounts),
+            Limited::new("/spec/containers/0/command", ARGUMENTS, texts),
+            Limited::new("/spec/containers/0/args", ARGUMENTS, texts),
+            Limited::new("/spec/containers/0/resources/requests", ENTRIES, entries),
+            Limited::new("/spec/containers/0/resources/limits", ENTRIES, entries),
+        ]
     }
 
     #[test]
