@@ -5,6 +5,7 @@
 //! | [`api_server`] | a Kubernetes API server in memory, whose faults a test scripts |
 //! | [`claims`] | replicas that lease the claims of a pool from it |
 //! | [`fleets`] | nodes of a large cluster |
+//! | [`harness`] | runs tests that may be skipped, with the reason |
 //! | [`hostile`] | hostile clients, the server that they attack, a well-behaved client beside them |
 //! | [`kube_apiserver`] | a real kube-apiserver and etcd, with Slipway's chart installed |
 //! | [`kubelet`] | a stand-in for the kubelet: runs dockerd as a patched pod says |
@@ -12,6 +13,7 @@
 //! | [`process`] | `slipway serve` as a process, with its processor time and memory |
 //! | [`reviews`] | AdmissionReviews of several sizes |
 //! | [`table`] | tables of results, in Markdown |
+//! | [`tools`] | programs that tests run and a machine may lack |
 //! | [`workspace`] | the repository's files, and what cargo has built |
 //! | [`yardstick`] | the shortest parse of a review that a webhook could do |
 #![allow(
@@ -30,6 +32,7 @@
 pub mod api_server;
 pub mod claims;
 pub mod fleets;
+pub mod harness;
 pub mod hostile;
 pub mod kube_apiserver;
 #[cfg(target_os = "linux")]
@@ -39,5 +42,6 @@ pub mod machine;
 pub mod process;
 pub mod reviews;
 pub mod table;
+pub mod tools;
 pub mod workspace;
 pub mod yardstick;

@@ -12,9 +12,14 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
+/// Returns where a file of the repository is.
+pub fn path(relative: &str) -> PathBuf {
+    root().join(relative)
+}
+
 /// Returns the text of a file of the repository.
 pub fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(self::path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Parses a YAML file of the repository.

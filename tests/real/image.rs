@@ -5,13 +5,17 @@
 
 use std::{
     env, fs,
-    io::{self, BufRead, BufReader, Write as _},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
 };
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Skip, Test},
+    tests,
+};
 
 const IMAGE: &str = "slipway:test";
 /// What the project promises, in bytes.
@@ -133,16 +137,10 @@ fn build(dockerd: &Dockerd, binary: &Path) {
     ]);
 }
 
-#[test]
-fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() {
-    let Some(binary) = env::var_os("SLIPWAY_STATIC_BINARY") else {
-        // Past the test harness, which hides what tests that pass print.
-        let _ = writeln!(
-            io::stderr(),
-            "SKIPPED: SLIPWAY_STATIC_BINARY names no static binary; see .ci/run"
-        );
-        return;
-    };
+fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() -> Outcome {
+    let binary = env::var_os("SLIPWAY_STATIC_BINARY").ok_or_else(|| {
+        Skip::because("SLIPWAY_STATIC_BINARY names no static binary; .ci/run builds one")
+    })?;
     let dockerd = Dockerd::start();
     build(&dockerd, Path::new(&binary));
 
@@ -178,10 +176,10 @@ fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() {
     );
     let schema = run(&["policy", "schema"]);
     assert!(serde_json::from_str::<Value>(&schema).is_ok(), "{schema}");
+    Ok(())
 }
 
 /// An image that is compiled from source cannot be built here, without a network: at least its files are all sent.
-#[test]
 fn what_the_dockerfile_copies_is_part_of_the_context() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
@@ -211,4 +209,12 @@ fn what_the_dockerfile_copies_is_part_of_the_context() {
         }
     }
     assert!(sources > 5, "{sources}");
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_image_is_small_runs_as_nobody_and_holds_one_static_binary,
+        what_the_dockerfile_copies_is_part_of_the_context,
+    ]
 }

@@ -15,3 +15,20 @@ mod docker;
 mod docs;
 mod image;
 mod status;
+
+use std::process::ExitCode;
+
+use slipway_testkit::harness;
+
+fn main() -> ExitCode {
+    let tests = [
+        apiserver::tests(),
+        chart::tests(),
+        #[cfg(target_os = "linux")]
+        docker::tests(),
+        docs::tests(),
+        image::tests(),
+        status::tests(),
+    ];
+    harness::main(tests.into_iter().flatten().collect())
+}

@@ -1,76 +1,58 @@
-//! Where the binaries are: those of the API server by envtest's convention, other tools on the path.
+//! Finds the programs of the API server, by envtest's convention.
 
-use crate::workspace;
 use std::{
     env,
-    io::Write,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
+use crate::{harness::Skip, tools};
+
 const DEFAULT: &str = "/usr/local/kubebuilder/bin";
 const BINARIES: [&str; 2] = ["etcd", "kube-apiserver"];
-/// Where `.ci/install-tools` puts what it fetches.
-const FETCHED: &str = "target/tools/bin";
-/// Set to make their absence a failure.
+/// When it is set, a missing program fails the tests.
 const REQUIRE: &str = "SLIPWAY_REQUIRE_APISERVER";
 
-/// The directory of the API server's binaries; `None`, said once, when one is not to be had.
+/// Finds the directory of the API server's programs.
 ///
 /// # Panics
-/// When they are missing and required.
-pub fn find() -> Option<&'static Path> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+/// When one is missing and they are required.
+pub fn find() -> Result<&'static Path, Skip> {
+    static FOUND: OnceLock<Result<PathBuf, Skip>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let directory = directory();
         let missing: Vec<&str> = BINARIES
             .into_iter()
             .filter(|name| !directory.join(name).is_file())
             .collect();
-        if missing.is_empty() {
-            return kubectl().is_some().then_some(directory);
+        if !missing.is_empty() {
+            return Err(skip(&format!(
+                "{} not in {}; KUBEBUILDER_ASSETS names another directory",
+                missing.join(" and "),
+                directory.display()
+            )));
         }
-        let why = format!(
-            "no {} in {}; KUBEBUILDER_ASSETS names another directory",
-            missing.join(", "),
-            directory.display()
-        );
-        skip(&why);
-        None
+        kubectl().map(|_| directory)
     });
-    found.as_deref()
+    found.as_deref().map_err(Clone::clone)
 }
 
-/// The kubectl of the assets, which need not have one, else that of `KUBECTL`, of the path, or of
-/// `.ci/install-tools`; `None`, said once, when there is none.
-pub fn kubectl() -> Option<&'static Path> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            let asset = directory().join("kubectl");
-            if asset.is_file() {
-                return Some(asset);
-            }
-            tool("kubectl", "KUBECTL")
-        })
-        .as_deref()
-}
-
-/// A tool by its variable, on the path, or where `.ci/install-tools` puts it.
-pub fn tool(name: &str, variable: &str) -> Option<PathBuf> {
-    let on_path = env::var_os("PATH").unwrap_or_default();
-    let named = env::var_os(variable).map(PathBuf::from);
-    let found = named.or_else(|| {
-        let directories = env::split_paths(&on_path).chain([workspace::root().join(FETCHED)]);
-        let mut candidates = directories.map(|directory| directory.join(name));
-        candidates.find(|candidate| candidate.is_file())
-    });
-    if found.is_none() {
-        skip(&format!(
-            "there is no {name}: {variable} names one, or .ci/install-tools fetches it"
-        ));
+/// Finds kubectl: in the directory of the API server, which need not have one, else as [`tools::find`] does.
+pub fn kubectl() -> Result<PathBuf, Skip> {
+    let asset = directory().join("kubectl");
+    if asset.is_file() {
+        return Ok(asset);
     }
-    found
+    tool("kubectl")
+}
+
+/// Finds another program that these tests need.
+pub fn tool(name: &str) -> Result<PathBuf, Skip> {
+    tools::find(name).ok_or_else(|| {
+        skip(&format!(
+            "{name} is not installed; .ci/install-tools fetches it"
+        ))
+    })
 }
 
 fn directory() -> PathBuf {
@@ -78,15 +60,10 @@ fn directory() -> PathBuf {
     PathBuf::from(named.unwrap_or_else(|| DEFAULT.into()))
 }
 
-/// Says that tests are skipped.
-///
-/// # Panics
-/// When they may not be.
-pub fn skip(why: &str) {
-    assert!(env::var_os(REQUIRE).is_none(), "{why}");
-    // Not `eprintln!`: that is captured, and a skip should be seen.
-    let _ = writeln!(
-        std::io::stderr(),
-        "\nSKIPPED: tests against an API server did not run: {why}\n"
+fn skip(why: &str) -> Skip {
+    assert!(
+        env::var_os(REQUIRE).is_none(),
+        "{REQUIRE} is set, but {why}"
     );
+    Skip::because(why)
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::workspace;
+use crate::{harness::Skip, workspace};
 
 use super::{
     Api, Reply, assets, base64, eventually, free_port,
@@ -41,15 +41,19 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The one that all cases share which do not disturb others; `None` where the suite is skipped.
-    pub async fn shared() -> Option<&'static Self> {
-        static SHARED: OnceCell<Option<Cluster>> = OnceCell::const_new();
+    /// Starts, once, the cluster of all tests that do not disturb each other.
+    pub async fn shared() -> Result<&'static Self, Skip> {
+        static SHARED: OnceCell<Result<Cluster, Skip>> = OnceCell::const_new();
         let start = || Self::start("shared");
-        SHARED.get_or_init(start).await.as_ref()
+        SHARED
+            .get_or_init(start)
+            .await
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
-    /// One of its own; `None` where the suite is skipped.
-    pub async fn start(name: &str) -> Option<Self> {
+    /// Starts a cluster for one test.
+    pub async fn start(name: &str) -> Result<Self, Skip> {
         let assets = assets::find()?;
         let directory = workspace::scratch().join("apiserver").join(name);
         // What an earlier run left for reading.
@@ -70,7 +74,7 @@ impl Cluster {
         };
         fs::write(cluster.kubeconfig(), cluster.kubeconfig_of_admin()).unwrap();
         cluster.until_ready().await;
-        Some(cluster)
+        Ok(cluster)
     }
 
     /// Where its files and logs are.

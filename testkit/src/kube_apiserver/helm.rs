@@ -2,27 +2,18 @@
 
 use std::{
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
-    sync::OnceLock,
 };
 
 use serde_json::{Value, json};
 
-use crate::workspace;
+use crate::{harness::Skip, workspace};
 
 use super::assets;
 
-/// The helm of `HELM`, of the path, or of `.ci/install-tools`; `None`, said once, when there is none.
-fn find() -> Option<&'static Path> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOUND
-        .get_or_init(|| assets::tool("helm", "HELM"))
-        .as_deref()
-}
-
-/// The objects of a release, those of `helm test` too; `None` where there is no helm.
-pub fn template(release: &str, namespace: &str, values: &Value) -> Option<Vec<Value>> {
+/// Renders the objects of a release, those of `helm test` too.
+pub fn template(release: &str, namespace: &str, values: &Value) -> Result<Vec<Value>, Skip> {
     let arguments = ["template", release, "charts/slipway", "--values=-"];
     let more = ["--kube-version=1.36", "--namespace", namespace];
     // No settings of whoever runs the tests.
@@ -30,21 +21,18 @@ pub fn template(release: &str, namespace: &str, values: &Value) -> Option<Vec<Va
     let (text, error) = run(kubeconfig, &[&arguments[..], &more].concat(), values)?;
     assert_eq!(error, None);
     let documents = text.split("\n---\n").filter(|text| text.contains("kind:"));
-    Some(
-        documents
-            .map(|text| serde_saphyr::from_str(text).unwrap())
-            .collect(),
-    )
+    Ok(documents
+        .map(|text| serde_saphyr::from_str(text).unwrap())
+        .collect())
 }
 
-/// Runs helm, which reads values from its standard input. What it prints, and what it says when it fails;
-/// `None` where there is no helm.
+/// Runs helm, which reads values from its standard input. Returns what it prints, and its errors when it fails.
 pub fn run(
     kubeconfig: &Path,
     arguments: &[&str],
     values: &Value,
-) -> Option<(String, Option<String>)> {
-    let mut child = Command::new(find()?)
+) -> Result<(String, Option<String>), Skip> {
+    let mut child = Command::new(assets::tool("helm")?)
         .args(arguments)
         .current_dir(workspace::root())
         .env("KUBECONFIG", kubeconfig)
@@ -62,7 +50,7 @@ pub fn run(
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let errors = (!output.status.success()).then(|| text(output.stderr));
-    Some((text(output.stdout), errors))
+    Ok((text(output.stdout), errors))
 }
 
 /// Whether it is there for `helm test` alone.

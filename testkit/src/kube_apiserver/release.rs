@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::workspace;
+use crate::{harness::Skip, workspace};
 
 use super::{Api, Cluster, Service, helm, replica::Replica};
 
@@ -20,11 +20,11 @@ const NAME: &str = "slipway";
 /// Arguments of the container that say where it is in its pod.
 const OF_THE_POD: [&str; 3] = ["--listen=", "--metrics-listen=", "--policy="];
 
-/// The webhook that the chart registers; `None` where there is no helm.
-pub fn rendered_webhook(values: &Value) -> Option<Value> {
+/// Renders the webhook that the chart registers.
+pub fn rendered_webhook(values: &Value) -> Result<Value, Skip> {
     let objects = helm::template(NAME, NAMESPACE, values)?;
     let configuration = helm::find_object(&objects, "MutatingWebhookConfiguration", NAME);
-    Some(configuration["webhooks"][0].clone())
+    Ok(configuration["webhooks"][0].clone())
 }
 
 /// An installed release.
@@ -38,8 +38,8 @@ pub struct Release {
 }
 
 impl Release {
-    /// Installs what the chart renders with these values; `None` where there is no helm.
-    pub async fn install(cluster: &Cluster, mut values: Value) -> Option<Self> {
+    /// Installs what the chart renders with these values.
+    pub async fn install(cluster: &Cluster, mut values: Value) -> Result<Self, Skip> {
         let service = Service::start();
         values["service"] = json!({"port": service.port()});
         let objects = helm::template(NAME, NAMESPACE, &values)?;
@@ -57,11 +57,11 @@ impl Release {
             "spec": {"type": "ExternalName", "externalName": "localhost"},
         });
         apply(cluster, &[external]);
-        Some(Self::of(cluster, objects, service).await)
+        Ok(Self::of(cluster, objects, service).await)
     }
 
-    /// Has helm install the chart; `None` where there is none.
-    pub async fn install_by_helm(cluster: &Cluster, mut values: Value) -> Option<Self> {
+    /// Has helm install the chart.
+    pub async fn install_by_helm(cluster: &Cluster, mut values: Value) -> Result<Self, Skip> {
         let service = Service::start();
         values["service"] = json!({"port": service.port()});
         let arguments = ["install", NAME, "charts/slipway", "--create-namespace"];
@@ -73,7 +73,7 @@ impl Release {
         let external = json!({"spec": {"type": "ExternalName", "externalName": "localhost"}});
         cluster.admin().await.merge(&path, &external).await.ok();
         let objects = helm::template(NAME, NAMESPACE, &values)?;
-        Some(Self::of(cluster, objects, service).await)
+        Ok(Self::of(cluster, objects, service).await)
     }
 
     /// Has helm do something else with the release; what it says when it cannot.

@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::harness::Skip;
+
 /// Where programs are looked for: the distribution's, so that client and daemon fit.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const NEEDED: [&str; 9] = [
@@ -49,16 +51,9 @@ pub enum Tools {
 }
 
 impl Machine {
-    /// The machine, if it can run dockerd; otherwise `None`, and why on standard error.
-    pub fn ready() -> Option<Self> {
-        if let Err(lack) = check() {
-            assert!(
-                std::env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none_or(|value| value != "1"),
-                "SLIPWAY_REQUIRE_TOOLS=1, but {lack}"
-            );
-            eprintln!("skipped: {lack}");
-            return None;
-        }
+    /// Makes a node of a machine that can run dockerd.
+    pub fn ready() -> Result<Self, Skip> {
+        check().map_err(Skip::lacking)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // Not below $TMPDIR: paths of sockets have 107 bytes at most.
         let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
@@ -66,7 +61,7 @@ impl Machine {
         // A disk that is not full, whatever the machine's is.
         let disk = ["-t", "tmpfs", "-o", "size=4g", "node"];
         stdout(Command::new("mount").args(disk).arg(machine.node_path("/")));
-        Some(machine)
+        Ok(machine)
     }
 
     /// A node with its files in `dir`, on the machine's own disk. It waits until the tests leave room for it.
@@ -109,31 +104,26 @@ impl Machine {
     }
 
     /// The programs of a newer docker, on this node's disk, if `SLIPWAY_DOCKER_TREE` names a directory with them, as
-    /// `.ci/unpack-docker` makes one; otherwise `None`, and why on standard error.
-    pub fn newer_docker(&self) -> Option<PathBuf> {
-        let Some(tree) = std::env::var_os("SLIPWAY_DOCKER_TREE") else {
-            eprintln!(
-                "skipped: SLIPWAY_DOCKER_TREE names no newer docker; .ci/unpack-docker fetches one"
-            );
-            return None;
-        };
+    /// `.ci/unpack-docker` makes one.
+    pub fn newer_docker(&self) -> Result<PathBuf, Skip> {
+        let tree = std::env::var_os("SLIPWAY_DOCKER_TREE").ok_or_else(|| {
+            Skip::because(
+                "SLIPWAY_DOCKER_TREE names no newer docker; .ci/unpack-docker fetches one",
+            )
+        })?;
         // An overlay cannot be laid over what is a part of it.
         let copy = self.node_path("tree");
         let mut source = tree;
         source.push("/.");
         fs::create_dir_all(&copy).unwrap();
         stdout(Command::new("cp").arg("--archive").arg(source).arg(&copy));
-        Some(copy)
+        Ok(copy)
     }
 
-    /// buildkitd and buildctl as mounts of a container, if `BUILDKITD` names a buildkitd; otherwise `None`, and why on
-    /// standard error.
-    pub fn buildkitd() -> Option<Vec<(PathBuf, String)>> {
-        let Some(buildkitd) = buildkitd() else {
-            eprintln!("skipped: BUILDKITD names no buildkitd");
-            return None;
-        };
-        Some(buildkit_programs(&buildkitd))
+    /// buildkitd and buildctl as mounts of a container, if `BUILDKITD` names a buildkitd.
+    pub fn buildkitd() -> Result<Vec<(PathBuf, String)>, Skip> {
+        let buildkitd = buildkitd().ok_or_else(|| Skip::because("BUILDKITD names no buildkitd"))?;
+        Ok(buildkit_programs(&buildkitd))
     }
 
     /// Deletes what the node has kept of its jobs.

@@ -1,17 +1,18 @@
 //! What becomes of runner pods, and of those that are none of ours.
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     fixture::{container, installed, status},
     harness::pods,
 };
 
-#[tokio::test]
-async fn a_native_sidecar_is_optimised_and_stays_one() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_native_sidecar_is_optimised_and_stays_one() -> Outcome {
+    let here = installed().await?;
     here.enabled("scale-set", &json!({})).await;
     let api = here.cluster.admin().await;
     let pod = pods::example("scale-set-dind");
@@ -49,13 +50,11 @@ async fn a_native_sidecar_is_optimised_and_stays_one() {
     let status = status(&stored).unwrap();
     assert_eq!(status["strategy"], "dind");
     assert_eq!(status["reasons"], json!(["pod-brings-dockerd"]));
+    Ok(())
 }
 
-#[tokio::test]
-async fn the_sidecar_of_the_older_controller_is_optimised_in_place() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn the_sidecar_of_the_older_controller_is_optimised_in_place() -> Outcome {
+    let here = installed().await?;
     here.enabled("legacy", &json!({})).await;
     let api = here.cluster.admin().await;
     let pod = pods::example("legacy-sidecar");
@@ -67,13 +66,11 @@ async fn the_sidecar_of_the_older_controller_is_optimised_in_place() {
     assert_eq!(mounts.iter().filter(is_data_root).count(), 1);
     assert_eq!(docker["resources"]["requests"]["memory"], "256Mi");
     assert_eq!(status(&stored).unwrap()["strategy"], "dind");
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_runner_without_dockerd_gets_the_socket_of_its_nodes() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_runner_without_dockerd_gets_the_socket_of_its_nodes() -> Outcome {
+    let here = installed().await?;
     here.enabled("socket", &json!({})).await;
     let api = here.cluster.admin().await;
     let reply = api
@@ -90,13 +87,11 @@ async fn a_runner_without_dockerd_gets_the_socket_of_its_nodes() {
         audit["inject.slipway.io/host-access"],
         "/run/containerd/containerd.sock"
     );
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_namespace_that_has_not_opted_in_is_left_alone() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_namespace_that_has_not_opted_in_is_left_alone() -> Outcome {
+    let here = installed().await?;
     let api = here.cluster.admin().await;
     let cases = [
         ("unlabelled", json!({})),
@@ -114,13 +109,11 @@ async fn a_namespace_that_has_not_opted_in_is_left_alone() {
         assert!(!here.was_asked(&reply).await, "{name}");
         assert_eq!(status(&reply.ok()), None);
     }
+    Ok(())
 }
 
-#[tokio::test]
-async fn the_clusters_own_namespace_is_never_touched() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn the_clusters_own_namespace_is_never_touched() -> Outcome {
+    let here = installed().await?;
     let api = here.cluster.admin().await;
     let labels = json!({"metadata": {"labels": {"slipway.io/inject": "enabled"}}});
     for name in ["kube-system", "slipway-system"] {
@@ -137,13 +130,11 @@ async fn the_clusters_own_namespace_is_never_touched() {
         assert!(reply.is_ok(), "{}", reply.message());
         assert!(!here.was_asked(&reply).await, "{name}");
     }
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_dry_run_shows_the_pod_and_stores_nothing() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_dry_run_shows_the_pod_and_stores_nothing() -> Outcome {
+    let here = installed().await?;
     here.enabled("dry", &json!({})).await;
     let api = here.cluster.admin().await;
     let shown = api
@@ -154,13 +145,11 @@ async fn a_dry_run_shows_the_pod_and_stores_nothing() {
     let name = shown["metadata"]["name"].as_str().unwrap();
     let stored = api.get(&format!("{}/{name}", pods::path("dry"))).await;
     assert_eq!(stored.status, 404);
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_pod_that_has_no_name_yet_is_patched_like_any_other() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_pod_that_has_no_name_yet_is_patched_like_any_other() -> Outcome {
+    let here = installed().await?;
     here.enabled("generated", &json!({})).await;
     let api = here.cluster.admin().await;
     let mut pod = pods::example("legacy-sidecar");
@@ -179,13 +168,11 @@ async fn a_pod_that_has_no_name_yet_is_patched_like_any_other() {
     assert_ne!(names[0], names[1]);
     let logged = here.replica.log();
     assert!(logged.contains("builders-*"), "{logged}");
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_pod_opts_out_by_label_or_by_annotation() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_pod_opts_out_by_label_or_by_annotation() -> Outcome {
+    let here = installed().await?;
     here.enabled("opt-out", &json!({})).await;
     let api = here.cluster.admin().await;
     for value in ["false", "disabled"] {
@@ -201,13 +188,11 @@ async fn a_pod_opts_out_by_label_or_by_annotation() {
         assert!(here.was_asked(&reply).await, "{value}");
         assert_eq!(status(&reply.ok()), None);
     }
+    Ok(())
 }
 
-#[tokio::test]
-async fn pods_that_are_no_runners_never_come_to_slipway() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn pods_that_are_no_runners_never_come_to_slipway() -> Outcome {
+    let here = installed().await?;
     here.enabled("others", &json!({})).await;
     let api = here.cluster.admin().await;
     let reply = api
@@ -215,13 +200,11 @@ async fn pods_that_are_no_runners_never_come_to_slipway() {
         .await;
     assert!(!here.was_asked(&reply).await);
     assert_eq!(status(&reply.ok()), None);
+    Ok(())
 }
 
-#[tokio::test]
-async fn who_creates_a_pod_is_warned_of_what_can_be_mended() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn who_creates_a_pod_is_warned_of_what_can_be_mended() -> Outcome {
+    let here = installed().await?;
     here.enabled("misspelt", &json!({"slipway.io/profile": "defualt"}))
         .await;
     let api = here.cluster.admin().await;
@@ -233,13 +216,11 @@ async fn who_creates_a_pod_is_warned_of_what_can_be_mended() {
     let audit = here.audit(&reply).await;
     assert_eq!(audit["inject.slipway.io/reasons"], "profile-unknown");
     assert_eq!(status(&reply.ok()), None);
+    Ok(())
 }
 
-#[tokio::test]
-async fn an_admitted_pod_can_be_changed_later() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn an_admitted_pod_can_be_changed_later() -> Outcome {
+    let here = installed().await?;
     here.enabled("later", &json!({})).await;
     let api = here.cluster.admin().await;
     let pod = api
@@ -267,4 +248,22 @@ async fn an_admitted_pod_can_be_changed_later() {
         .ok();
     assert_eq!(changed["metadata"]["labels"]["team"], "blue");
     assert_eq!(changed["spec"], pod["spec"]);
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        a_native_sidecar_is_optimised_and_stays_one,
+        the_sidecar_of_the_older_controller_is_optimised_in_place,
+        a_runner_without_dockerd_gets_the_socket_of_its_nodes,
+        a_namespace_that_has_not_opted_in_is_left_alone,
+        the_clusters_own_namespace_is_never_touched,
+        a_dry_run_shows_the_pod_and_stores_nothing,
+        a_pod_that_has_no_name_yet_is_patched_like_any_other,
+        a_pod_opts_out_by_label_or_by_annotation,
+        pods_that_are_no_runners_never_come_to_slipway,
+        who_creates_a_pod_is_warned_of_what_can_be_mended,
+        an_admitted_pod_can_be_changed_later,
+    ]
 }

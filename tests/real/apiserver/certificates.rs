@@ -2,6 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     harness::{Signal, base64, eventually, old_authority},
@@ -43,11 +47,8 @@ fn certificates(pem: &str) -> usize {
     pem.matches("BEGIN CERTIFICATE").count()
 }
 
-#[tokio::test]
-async fn two_replicas_that_start_at_once_make_one_ca() {
-    let Some(place) = Place::new("install").await else {
-        return;
-    };
+async fn two_replicas_that_start_at_once_make_one_ca() -> Outcome {
+    let place = Place::new("install").await?;
     let (a, b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
     b.until_ready().await;
@@ -60,6 +61,7 @@ async fn two_replicas_that_start_at_once_make_one_ca() {
         place.until_patched().await;
     }
     assert_eq!(place.ca_bundle().await, trusted);
+    Ok(())
 }
 
 /// What the replicas wrote: verbs, resources and statuses, without the renewals of the Lease.
@@ -83,11 +85,8 @@ fn writes(place: &Place) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn replicas_never_fight_not_even_when_their_leader_dies() {
-    let Some(place) = Place::new("leaders").await else {
-        return;
-    };
+async fn replicas_never_fight_not_even_when_their_leader_dies() -> Outcome {
+    let place = Place::new("leaders").await?;
     let mut replicas: Vec<_> = ["a", "b", "c"]
         .into_iter()
         .map(|name| (name, place.release.start(name)))
@@ -120,13 +119,11 @@ async fn replicas_never_fight_not_even_when_their_leader_dies() {
     })
     .await;
     assert_eq!(writes(&place), [&once[..], &once[1..]].concat());
+    Ok(())
 }
 
-#[tokio::test]
-async fn certificates_are_renewed_under_load() {
-    let Some(place) = Place::new("rotation").await else {
-        return;
-    };
+async fn certificates_are_renewed_under_load() -> Outcome {
+    let place = Place::new("rotation").await?;
     // A CA near its end: the next one is made, and trusted before it signs.
     let (certificate, key) = old_authority();
     let secret = json!({
@@ -168,4 +165,14 @@ async fn certificates_are_renewed_under_load() {
     place.until_patched().await;
     let renewed = place.secret().await;
     assert_ne!(renewed["tls.crt"], shown["tls.crt"]);
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        two_replicas_that_start_at_once_make_one_ca,
+        replicas_never_fight_not_even_when_their_leader_dies,
+        certificates_are_renewed_under_load,
+    ]
 }

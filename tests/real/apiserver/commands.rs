@@ -6,6 +6,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     harness::{Signal, say_ready},
@@ -41,11 +45,8 @@ fn problems(report: &Value) -> Vec<String> {
     others.map(Value::to_string).collect()
 }
 
-#[tokio::test]
-async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() {
-    let Some(place) = Place::new("check").await else {
-        return;
-    };
+async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() -> Outcome {
+    let place = Place::new("check").await?;
     let kubeconfig = place.release.add_check_account(&place.cluster).await;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
@@ -73,4 +74,10 @@ async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() {
         found.contains("absent") && found.contains("replica"),
         "{found}"
     );
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not,]
 }

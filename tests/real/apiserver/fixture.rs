@@ -1,6 +1,7 @@
 //! The cluster that most cases share: nodes, and the chart installed.
 
 use serde_json::{Value, json};
+use slipway_testkit::harness::Skip;
 use tokio::sync::OnceCell;
 
 use super::harness::{Api, Cluster, Release, Replica, Reply, eventually, pods, yaml};
@@ -15,21 +16,25 @@ pub struct Installed {
     pub replica: Replica,
 }
 
-/// The shared one; `None` where the suite is skipped.
-pub async fn installed() -> Option<&'static Installed> {
-    static INSTALLED: OnceCell<Option<Installed>> = OnceCell::const_new();
+/// Installs, once, the release that most tests share.
+pub async fn installed() -> Result<&'static Installed, Skip> {
+    static INSTALLED: OnceCell<Result<Installed, Skip>> = OnceCell::const_new();
     let install = async || {
         let cluster = Cluster::shared().await?;
         add_nodes(&cluster.admin().await).await;
         let release = Release::install(cluster, values()).await?;
         let replica = release.start_one().await;
-        Some(Installed {
+        Ok(Installed {
             cluster,
             release,
             replica,
         })
     };
-    INSTALLED.get_or_init(install).await.as_ref()
+    INSTALLED
+        .get_or_init(install)
+        .await
+        .as_ref()
+        .map_err(Clone::clone)
 }
 
 /// Values of the chart. No mirror: they are probed, and nothing here leaves this host.

@@ -18,6 +18,10 @@ use slipway_core::{
     pod::Pod,
     policy::Policy,
 };
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     compare::lost,
@@ -188,11 +192,8 @@ async fn make_namespace(cluster: &Cluster, api: &Api, name: &str, case: &Case) {
     }
 }
 
-#[tokio::test]
-async fn what_the_api_server_takes_it_takes_with_our_patch() {
-    let Some(cluster) = Cluster::shared().await else {
-        return;
-    };
+async fn what_the_api_server_takes_it_takes_with_our_patch() -> Outcome {
+    let cluster = Cluster::shared().await?;
     let api = cluster.admin().await;
     let cases = Arc::new(cases());
     let meant = Meant::default();
@@ -229,4 +230,10 @@ async fn what_the_api_server_takes_it_takes_with_our_patch() {
         "only {taken} pods of {} were taken",
         cases.len()
     );
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![what_the_api_server_takes_it_takes_with_our_patch,]
 }

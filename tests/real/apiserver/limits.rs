@@ -1,6 +1,10 @@
 //! LimitRanges and quotas: they are looked at again after Slipway has changed a pod.
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     fixture::{Installed, container, installed, status},
@@ -29,11 +33,8 @@ async fn limit(here: &Installed, namespace: &str, limits: Value) {
     api.post(&path, &range).await.ok();
 }
 
-#[tokio::test]
-async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile() -> Outcome {
+    let here = installed().await?;
     here.enabled("defaulted", &json!({})).await;
     let item = json!({"type": "Container", "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
         "default": {"cpu": "2", "memory": "1Gi"}});
@@ -44,13 +45,11 @@ async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profi
     let dind = &container(&pod, "dind")["resources"];
     assert_eq!(dind["requests"], json!({"cpu": "100m", "memory": "256Mi"}));
     assert_eq!(dind["limits"], json!({"cpu": "2", "memory": "1Gi"}));
+    Ok(())
 }
 
-#[tokio::test]
-async fn what_is_added_stays_within_the_maximum() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn what_is_added_stays_within_the_maximum() -> Outcome {
+    let here = installed().await?;
     here.enabled("maximum", &json!({"slipway.io/profile": "greedy"}))
         .await;
     let item = json!({"type": "Container", "max": {"cpu": "1", "memory": "1Gi"},
@@ -63,13 +62,11 @@ async fn what_is_added_stays_within_the_maximum() {
     assert_eq!(dind["limits"], json!({"cpu": "1", "memory": "1Gi"}));
     assert_eq!(dind["requests"], json!({"cpu": "1", "memory": "1Gi"}));
     assert_eq!(status(&pod).unwrap()["profile"], "greedy");
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_quota_counts_what_is_stored() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_quota_counts_what_is_stored() -> Outcome {
+    let here = installed().await?;
     here.enabled("quota", &json!({})).await;
     let api = here.cluster.admin().await;
     // No controller is there to fill in the status.
@@ -97,4 +94,14 @@ async fn a_quota_counts_what_is_stored() {
         used,
         json!({"requests.cpu": "400m", "requests.memory": "2Gi"})
     );
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile,
+        what_is_added_stays_within_the_maximum,
+        a_quota_counts_what_is_stored,
+    ]
 }

@@ -10,6 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 use slipway_core::{pod::Pod, policy::Policy, recognise::recognise};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::harness::{Cluster, Endpoint, eventually, pods, rendered_webhook, webhook, yaml};
 
@@ -64,11 +68,8 @@ fn allow(review: &[u8]) -> Vec<u8> {
         .into_bytes()
 }
 
-#[tokio::test]
-async fn the_api_server_lets_every_runner_pod_through() {
-    let Some(cluster) = Cluster::shared().await else {
-        return;
-    };
+async fn the_api_server_lets_every_runner_pod_through() -> Outcome {
+    let cluster = Cluster::shared().await?;
     let api = cluster.admin().await;
     let endpoint = Endpoint::start(allow);
     // No policy keeps this one away.
@@ -76,9 +77,7 @@ async fn the_api_server_lets_every_runner_pod_through() {
     probe["metadata"]["annotations"]["slipway.io/runner-container"] = json!("runner");
     let (mut wrong, mut called, mut spared) = (Vec::new(), 0, 0);
     for (number, policy) in policies().into_iter().enumerate() {
-        let Some(rendered) = rendered_webhook(&json!({"policy": policy})) else {
-            return;
-        };
+        let rendered = rendered_webhook(&json!({"policy": policy}))?;
         let name = format!("matching-{number}");
         cluster.namespace(&name, json!({"matching": name})).await;
         let recognisers = Policy::parse(&policy.to_string()).unwrap();
@@ -115,4 +114,10 @@ async fn the_api_server_lets_every_runner_pod_through() {
         called > 100 && spared > 0,
         "{called} called, {spared} spared"
     );
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![the_api_server_lets_every_runner_pod_through,]
 }

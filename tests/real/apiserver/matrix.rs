@@ -2,6 +2,10 @@
 //! examples, every profile, and namespaces that forbid much.
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     fixture::{Installed, PROFILES, hardened_spec, installed},
@@ -69,11 +73,8 @@ async fn try_all(here: &Installed, namespace: &str, wrong: &mut Vec<String>) -> 
     admitted
 }
 
-#[tokio::test]
-async fn pod_security_admits_with_us_what_it_admits_without() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn pod_security_admits_with_us_what_it_admits_without() -> Outcome {
+    let here = installed().await?;
     let mut wrong = Vec::new();
     for (level, at_least) in [("privileged", 19), ("baseline", 5), ("restricted", 1)] {
         for profile in PROFILES {
@@ -88,6 +89,7 @@ async fn pod_security_admits_with_us_what_it_admits_without() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 /// LimitRanges by name, and how many of the pods fit them at least.
@@ -130,11 +132,8 @@ fn limits() -> [(&'static str, Value, usize); 5] {
     ]
 }
 
-#[tokio::test]
-async fn limit_ranges_admit_with_us_what_they_admit_without() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn limit_ranges_admit_with_us_what_they_admit_without() -> Outcome {
+    let here = installed().await?;
     let api = here.cluster.admin().await;
     let mut wrong = Vec::new();
     for (name, limits, at_least) in limits() {
@@ -160,4 +159,13 @@ async fn limit_ranges_admit_with_us_what_they_admit_without() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        pod_security_admits_with_us_what_it_admits_without,
+        limit_ranges_admit_with_us_what_they_admit_without,
+    ]
 }

@@ -24,4 +24,24 @@ mod reinvocation;
 mod releases;
 mod rights;
 
-use slipway_testkit::kube_apiserver as harness;
+use slipway_testkit::{harness::Test, kube_apiserver as harness};
+
+/// Lists the tests of all modules.
+pub fn tests() -> Vec<Test> {
+    [
+        admission::tests(),
+        certificates::tests(),
+        commands::tests(),
+        golden::tests(),
+        limits::tests(),
+        matching::tests(),
+        matrix::tests(),
+        outages::tests(),
+        reinvocation::tests(),
+        releases::tests(),
+        rights::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,6 +1,10 @@
 //! What goes wrong in clusters, under load: no pod's creation fails, or waits, for Slipway's sake.
 
 use serde_json::json;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     fixture::status,
@@ -8,11 +12,8 @@ use super::{
     place::{Place, count, pod},
 };
 
-#[tokio::test]
-async fn pods_are_admitted_as_they_came_while_slipway_is_gone() {
-    let Some(place) = Place::new("gone").await else {
-        return;
-    };
+async fn pods_are_admitted_as_they_came_while_slipway_is_gone() -> Outcome {
+    let place = Place::new("gone").await?;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
     replica.end(Signal::Kill).await;
@@ -30,13 +31,11 @@ async fn pods_are_admitted_as_they_came_while_slipway_is_gone() {
     // It comes back, and is asked again.
     let _replica = place.release.start_one().await;
     place.until_patched().await;
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_replica_that_ends_in_order_loses_no_request() {
-    let Some(place) = Place::new("rollout").await else {
-        return;
-    };
+async fn a_replica_that_ends_in_order_loses_no_request() -> Outcome {
+    let place = Place::new("rollout").await?;
     let (mut old, mut stays) = (place.release.start("a"), place.release.start("b"));
     old.until_ready().await;
     stays.until_ready().await;
@@ -60,13 +59,11 @@ async fn a_replica_that_ends_in_order_loses_no_request() {
     assert_eq!(plain, 0);
     assert_eq!(place.failed_open().await, before);
     place.assert_nothing_waited().await;
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_replica_that_dies_holds_nobody_up() {
-    let Some(place) = Place::new("death").await else {
-        return;
-    };
+async fn a_replica_that_dies_holds_nobody_up() -> Outcome {
+    let place = Place::new("death").await?;
     let (a, mut b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
     b.until_ready().await;
@@ -83,13 +80,11 @@ async fn a_replica_that_dies_holds_nobody_up() {
     let (patched, _) = count(load.end().await);
     assert!(patched > 0);
     place.assert_nothing_waited().await;
+    Ok(())
 }
 
-#[tokio::test]
-async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() {
-    let Some(place) = Place::new("frozen").await else {
-        return;
-    };
+async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() -> Outcome {
+    let place = Place::new("frozen").await?;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
     let before = place.failed_open().await;
@@ -104,13 +99,11 @@ async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_lon
     assert_eq!(place.failed_open().await, before + 2);
     replica.send(Signal::Continue);
     place.until_patched().await;
+    Ok(())
 }
 
-#[tokio::test]
-async fn the_api_server_restarts_under_load() {
-    let Some(mut place) = Place::new("restart").await else {
-        return;
-    };
+async fn the_api_server_restarts_under_load() -> Outcome {
+    let mut place = Place::new("restart").await?;
     let replica = place.release.start_one().await;
     place.until_patched().await;
     let load = place.load();
@@ -150,4 +143,16 @@ async fn the_api_server_restarts_under_load() {
         (status["profile"] == "added").then_some(())
     })
     .await;
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        pods_are_admitted_as_they_came_while_slipway_is_gone,
+        a_replica_that_ends_in_order_loses_no_request,
+        a_replica_that_dies_holds_nobody_up,
+        a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer,
+        the_api_server_restarts_under_load,
+    ]
 }

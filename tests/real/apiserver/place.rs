@@ -1,6 +1,7 @@
 //! A cluster of a case's own, with Slipway installed: for cases that end what others need.
 
 use serde_json::{Value, json};
+use slipway_testkit::harness::Skip;
 
 use super::{
     fixture::{add_nodes, status, values},
@@ -19,11 +20,11 @@ pub struct Place {
 }
 
 impl Place {
-    /// Starts and installs; `None` where the suite is skipped.
-    pub async fn new(name: &str) -> Option<Self> {
+    /// Starts the cluster and installs the chart.
+    pub async fn new(name: &str) -> Result<Self, Skip> {
         let (cluster, api) = Self::prepare(name).await?;
         let release = Release::install(&cluster, Self::values()).await?;
-        Some(Self {
+        Ok(Self {
             cluster,
             release,
             api,
@@ -31,10 +32,10 @@ impl Place {
     }
 
     /// The same, with the release installed by helm itself.
-    pub async fn by_helm(name: &str) -> Option<Self> {
+    pub async fn by_helm(name: &str) -> Result<Self, Skip> {
         let (cluster, api) = Self::prepare(name).await?;
         let release = Release::install_by_helm(&cluster, Self::values()).await?;
-        Some(Self {
+        Ok(Self {
             cluster,
             release,
             api,
@@ -49,13 +50,13 @@ impl Place {
         values
     }
 
-    async fn prepare(name: &str) -> Option<(Cluster, Api)> {
+    async fn prepare(name: &str) -> Result<(Cluster, Api), Skip> {
         let cluster = Cluster::start(name).await?;
         let api = cluster.admin().await;
         add_nodes(&api).await;
         let labels = json!({"slipway.io/inject": "enabled"});
         cluster.namespace(NAMESPACE, labels).await;
-        Some((cluster, api))
+        Ok((cluster, api))
     }
 
     /// Waits until pods are patched.

@@ -2,6 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     fixture::{calls, container, installed, status},
@@ -29,11 +33,8 @@ fn add_proxy(review: &[u8]) -> Vec<u8> {
 }
 
 /// Webhook configurations are called by name: one is before Slipway's, the other after it.
-#[tokio::test]
-async fn a_webhook_before_or_after_us_keeps_what_it_added() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn a_webhook_before_or_after_us_keeps_what_it_added() -> Outcome {
+    let here = installed().await?;
     let api = here.cluster.admin().await;
     let endpoint = Endpoint::start(add_proxy);
     for (other, at_least) in [("a-mesh", 1), ("z-mesh", 2)] {
@@ -62,6 +63,7 @@ async fn a_webhook_before_or_after_us_keeps_what_it_added() {
             assert_eq!(duplicates(&patched), Vec::<String>::new(), "{other}");
         }
     }
+    Ok(())
 }
 
 /// Whether each call of Slipway changed the pod, in their order.
@@ -97,4 +99,9 @@ fn duplicates(pod: &Value) -> Vec<String> {
         }
     }
     found
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![a_webhook_before_or_after_us_keeps_what_it_added,]
 }

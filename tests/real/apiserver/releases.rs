@@ -1,6 +1,10 @@
 //! The release as helm and GitOps tools install, upgrade and remove it: what Slipway wrote stays.
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     certificates::CONFIGURATION,
@@ -17,11 +21,8 @@ fn changed() -> Value {
     values
 }
 
-#[tokio::test]
-async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() {
-    let Some(place) = Place::by_helm("helm").await else {
-        return;
-    };
+async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() -> Outcome {
+    let place = Place::by_helm("helm").await?;
     let (a, b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
     b.until_ready().await;
@@ -51,13 +52,11 @@ async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() {
     assert_eq!(plain, 0);
     assert_eq!(place.failed_open().await, before);
     place.assert_nothing_waited().await;
+    Ok(())
 }
 
-#[tokio::test]
-async fn what_is_left_after_an_uninstall_is_what_the_documents_say() {
-    let Some(place) = Place::by_helm("removed").await else {
-        return;
-    };
+async fn what_is_left_after_an_uninstall_is_what_the_documents_say() -> Outcome {
+    let place = Place::by_helm("removed").await?;
     let replica = place.release.start_one().await;
     place.until_patched().await;
     let load = place.load();
@@ -101,4 +100,13 @@ async fn what_is_left_after_an_uninstall_is_what_the_documents_say() {
     ] {
         kubectl(&[&namespace[..], &command].concat());
     }
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request,
+        what_is_left_after_an_uninstall_is_what_the_documents_say,
+    ]
 }

@@ -1,6 +1,10 @@
 //! The release's service account: what it may do is enough, and no more.
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     fixture::installed,
@@ -99,11 +103,8 @@ const REFUSED: [Right; 16] = [
     ),
 ];
 
-#[tokio::test]
-async fn the_account_may_do_what_it_needs_and_nothing_else() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn the_account_may_do_what_it_needs_and_nothing_else() -> Outcome {
+    let here = installed().await?;
     let api = here.release.api().await;
     let mut wrong = Vec::new();
     let needed = NEEDED.iter().map(|right| (right, true));
@@ -120,25 +121,21 @@ async fn the_account_may_do_what_it_needs_and_nothing_else() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
-#[tokio::test]
-async fn nothing_that_slipway_asks_for_is_forbidden() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn nothing_that_slipway_asks_for_is_forbidden() -> Outcome {
+    let here = installed().await?;
     let asked: Vec<Value> = here.cluster.audit_events(ACCOUNT);
     let code = |event: &Value| event["responseStatus"]["code"].as_u64();
     let forbidden: Vec<&Value> = asked.iter().filter(|e| code(e) == Some(403)).collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
     assert!(asked.len() > 5, "only {} requests", asked.len());
+    Ok(())
 }
 
-#[tokio::test]
-async fn an_event_tells_the_owner_what_can_be_mended() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn an_event_tells_the_owner_what_can_be_mended() -> Outcome {
+    let here = installed().await?;
     here.enabled("told", &json!({"slipway.io/profile": "missing"}))
         .await;
     let api = here.cluster.admin().await;
@@ -158,13 +155,11 @@ async fn an_event_tells_the_owner_what_can_be_mended() {
     assert_eq!(event["involvedObject"]["name"], owner["name"]);
     let message = event["message"].as_str().unwrap();
     assert!(message.contains("missing"), "{message}");
+    Ok(())
 }
 
-#[tokio::test]
-async fn with_pools_the_account_touches_no_claim_but_theirs() {
-    let Some(here) = installed().await else {
-        return;
-    };
+async fn with_pools_the_account_touches_no_claim_but_theirs() -> Outcome {
+    let here = installed().await?;
     // Beside the release: the rights, and what guards them, of another one.
     let values = json!({"fullnameOverride": "pooled", "pools": {"enabled": true}});
     let mut objects = here.release.rendered(values);
@@ -218,4 +213,15 @@ async fn with_pools_the_account_touches_no_claim_but_theirs() {
     account.delete(&layers).await.ok();
     // Others are not asked.
     admin.delete(&database).await.ok();
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_account_may_do_what_it_needs_and_nothing_else,
+        nothing_that_slipway_asks_for_is_forbidden,
+        an_event_tells_the_owner_what_can_be_mended,
+        with_pools_the_account_touches_no_claim_but_theirs,
+    ]
 }

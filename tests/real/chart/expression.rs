@@ -6,8 +6,13 @@ use cel::{Context, Program, Value as CelValue};
 use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
 use slipway_core::{pod::Pod, policy::Policy, recognise::recognise};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+    workspace::path,
+};
 
-use super::helm::{is_here, path, render};
+use super::helm::{self, render};
 
 /// The match condition of a release with this policy.
 struct Condition {
@@ -101,11 +106,8 @@ fn as_stored(value: &Value) -> Value {
     }
 }
 
-#[test]
-fn every_runner_pod_of_the_examples_is_let_through() {
-    if !is_here() {
-        return;
-    }
+fn every_runner_pod_of_the_examples_is_let_through() -> Outcome {
+    helm::needed()?;
     let condition = Condition::of(&json!({}));
     let mut runners = 0;
     for (name, pod) in files("examples/pods") {
@@ -115,13 +117,11 @@ fn every_runner_pod_of_the_examples_is_let_through() {
         assert_eq!(condition.lets_through(&pod), is_runner, "{name}");
     }
     assert!(runners >= 8, "only {runners}");
+    Ok(())
 }
 
-#[test]
-fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() {
-    if !is_here() {
-        return;
-    }
+fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() -> Outcome {
+    helm::needed()?;
     let mut conditions: BTreeMap<String, Condition> = BTreeMap::new();
     let mut runners = 0;
     for (name, case) in files("core/tests/golden") {
@@ -137,13 +137,11 @@ fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() {
         assert!(condition.text.len() < 20_000, "{name}");
     }
     assert!(runners > 80, "only {runners}");
+    Ok(())
 }
 
-#[test]
-fn a_system_that_is_off_is_not_in_the_condition() {
-    if !is_here() {
-        return;
-    }
+fn a_system_that_is_off_is_not_in_the_condition() -> Outcome {
+    helm::needed()?;
     let text = |policy: Value| Condition::of(&policy).text;
     assert!(text(json!({})).contains("jenkins/label"));
     let off =
@@ -153,13 +151,11 @@ fn a_system_that_is_off_is_not_in_the_condition() {
         json!({"recognisers": [{"name": "jenkins", "runnerContainers": ["*"], "anyOf": [{"labels": {"mine": null}}]}]}),
     );
     assert!(!replaced.contains("jenkins/label") && replaced.contains("\"mine\""));
+    Ok(())
 }
 
-#[test]
-fn quotes_and_patterns_of_a_policy_stay_text() {
-    if !is_here() {
-        return;
-    }
+fn quotes_and_patterns_of_a_policy_stay_text() -> Outcome {
+    helm::needed()?;
     let condition = Condition::of(&json!({"recognisers": [
         {"name": "a", "runnerContainers": ["*"], "anyOf": [{"env": {"A": "\"'\\ \n<&"}}, {"image": "a.b/*+(c):*"}]}]}));
     let pod = |env: &str, image: &str| {
@@ -170,13 +166,11 @@ fn quotes_and_patterns_of_a_policy_stay_text() {
     assert!(condition.check(&pod("x", "a.b/d+(c):1")));
     let other = pod("x", "a-b/dd(c):1");
     assert!(!condition.check(&other) && !condition.lets_through(&other));
+    Ok(())
 }
 
-#[test]
-fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() {
-    if !is_here() {
-        return;
-    }
+fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() -> Outcome {
+    helm::needed()?;
     let condition = Condition::of(
         &json!({"recognisers": [{"name": "a", "runnerContainers": ["*"],
         "anyOf": [{"labels": {"a": null}}], "noneOf": [{"env": {"X": "1"}}, {"env": {"Y": null}}]}]}),
@@ -186,6 +180,7 @@ fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() {
     assert!(condition.check(&twice));
     let unwanted = pod(json!([{"name": "Y", "value": "1"}]));
     assert!(!condition.check(&unwanted) && !condition.lets_through(&unwanted));
+    Ok(())
 }
 
 /// A policy that uses every kind of mark.
@@ -250,11 +245,8 @@ fn to_json(containers: Vec<Parts>) -> Value {
     containers.collect()
 }
 
-#[test]
-fn no_runner_pod_is_ever_kept_from_slipway() {
-    if !is_here() {
-        return;
-    }
+fn no_runner_pod_is_ever_kept_from_slipway() -> Outcome {
+    helm::needed()?;
     let condition = Condition::of(&marks_of_all_kinds());
     let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
     let runners = std::cell::Cell::new(0);
@@ -265,4 +257,17 @@ fn no_runner_pod_is_ever_kept_from_slipway() {
         })
         .unwrap();
     assert!(runners.get() > 300, "only {}", runners.get());
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_runner_pod_of_the_examples_is_let_through,
+        every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy,
+        a_system_that_is_off_is_not_in_the_condition,
+        quotes_and_patterns_of_a_policy_stay_text,
+        a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway,
+        no_runner_pod_is_ever_kept_from_slipway,
+    ]
 }

@@ -4,8 +4,11 @@ use std::{env, fs};
 
 use serde_json::{Map, Value, json};
 use slipway_core::policy::{Policy, Recogniser};
-
-use super::helm::{path, read};
+use slipway_testkit::{
+    harness::Test,
+    tests,
+    workspace::{path, read},
+};
 
 const RECOGNISERS: &str = "charts/slipway/files/recognisers.yaml";
 const SCHEMA: &str = "charts/slipway/values.schema.json";
@@ -21,7 +24,6 @@ fn is_fresh(file: &str, wanted: &str) {
     );
 }
 
-#[test]
 fn the_built_in_recognisers_are_those_of_the_source() {
     let marks: Vec<Value> = Recogniser::built_in()
         .map(|recogniser| {
@@ -43,7 +45,6 @@ fn the_built_in_recognisers_are_those_of_the_source() {
     );
 }
 
-#[test]
 fn the_schema_of_the_policy_is_that_of_the_source() {
     let mut schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
     let mut policy = serde_json::to_value(Policy::schema()).unwrap();
@@ -84,7 +85,6 @@ fn check_strict(schema: &Value, at: &str) {
     }
 }
 
-#[test]
 fn a_mistyped_value_is_an_error_everywhere() {
     let schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
     check_strict(&schema, "values");
@@ -94,4 +94,13 @@ fn a_mistyped_value_is_an_error_everywhere() {
     for (name, definition) in definitions {
         check_strict(definition, name);
     }
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_built_in_recognisers_are_those_of_the_source,
+        the_schema_of_the_policy_is_that_of_the_source,
+        a_mistyped_value_is_an_error_everywhere,
+    ]
 }

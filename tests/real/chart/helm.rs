@@ -1,75 +1,34 @@
 //! Runs helm.
 
 use std::{
-    env, fs,
     io::Write as _,
-    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::LazyLock,
 };
 
 use serde_json::Value;
+use slipway_testkit::{
+    harness::Skip,
+    tools,
+    workspace::{root, scratch},
+};
 
 use super::objects::{Objects, parse_stream};
 
 pub const NAMESPACE: &str = "slipway-system";
 pub const RELEASE: &str = "slipway";
 
-/// A file of this repository.
-pub fn path(relative: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
-}
-
-pub fn read(relative: &str) -> String {
-    fs::read_to_string(path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
-}
-
-/// The helm of `HELM`, of the path, or of `.ci/install-tools`.
-static HELM: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let helm = tool("helm", "HELM");
-    let required = env::var_os("SLIPWAY_REQUIRE_TOOLS").is_some();
-    assert!(
-        helm.is_some() || !required,
-        "helm is required and not there"
-    );
-    helm
-});
-
-/// A tool by its variable, on the path, or where `.ci/install-tools` puts it.
-///
-/// Tests skip what needs a tool that is not there. With `SLIPWAY_REQUIRE_TOOLS`, as in CI, a missing
-/// helm is an error.
-pub fn tool(name: &str, variable: &str) -> Option<PathBuf> {
-    let on_path = env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> = env::split_paths(&on_path)
-        .chain([path("target/tools/bin")])
-        .collect();
-    let found = env::var_os(variable).map(PathBuf::from).or_else(|| {
-        let candidates = directories.iter().map(|directory| directory.join(name));
-        candidates.into_iter().find(|candidate| candidate.is_file())
-    });
-    if found.is_none() {
-        // Past the test harness, which hides what tests that pass print.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: {name} is not there; set {variable}, put it on the path, or run .ci/install-tools"
-        );
-    }
-    found
-}
-
-/// Whether there is a helm; the test is over when not.
-pub fn is_here() -> bool {
-    HELM.is_some()
+/// Finds helm, or skips the test.
+pub fn needed() -> Result<(), Skip> {
+    tools::need("helm").map(drop)
 }
 
 fn helm(arguments: &[&str], stdin: &str) -> Output {
-    let mut child = Command::new(HELM.as_ref().unwrap())
+    let mut child = Command::new(tools::find("helm").unwrap())
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root())
         // No cluster and no settings of whoever runs the tests.
         .env("KUBECONFIG", "/dev/null")
-        .env("HELM_CONFIG_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("HELM_CONFIG_HOME", scratch())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

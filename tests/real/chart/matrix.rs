@@ -3,9 +3,13 @@
 use std::thread;
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
-    helm::{self, is_here, lint, render, template},
+    helm::{self, lint, render, template},
     invariants,
     objects::{Objects, parse_stream},
 };
@@ -118,43 +122,34 @@ fn for_each(values: &[Value], look: impl Fn(&Value) + Sync) {
     });
 }
 
-#[test]
-fn every_release_is_sound_and_renders_the_same_twice() {
-    if !is_here() {
-        return;
-    }
+fn every_release_is_sound_and_renders_the_same_twice() -> Outcome {
+    helm::needed()?;
     for_each(&switches(), |values| {
         let text = template(values, &[]).unwrap_or_else(|error| panic!("{values}: {error}"));
         assert_eq!(Ok(&text), template(values, &[]).as_ref(), "{values}");
         invariants::check(values, &Objects::new(parse_stream(&text)));
     });
+    Ok(())
 }
 
-#[test]
-fn switches_work_together() {
-    if !is_here() {
-        return;
-    }
+fn switches_work_together() -> Outcome {
+    helm::needed()?;
     let pairs = pairs();
     assert!(pairs.len() > 20);
     for_each(&pairs, |values| invariants::check(values, &render(values)));
+    Ok(())
 }
 
-#[test]
-fn lint_is_content() {
-    if !is_here() {
-        return;
-    }
+fn lint_is_content() -> Outcome {
+    helm::needed()?;
     for values in interesting().iter().chain([&json!({})]) {
         lint(values).unwrap_or_else(|error| panic!("{values}: {error}"));
     }
+    Ok(())
 }
 
-#[test]
-fn a_value_that_is_no_value_is_refused() {
-    if !is_here() {
-        return;
-    }
+fn a_value_that_is_no_value_is_refused() -> Outcome {
+    helm::needed()?;
     for (values, said) in [
         (json!({"replica": 3}), "replica"),
         (json!({"replicas": 0}), "replicas"),
@@ -194,13 +189,11 @@ fn a_value_that_is_no_value_is_refused() {
         let error = template(&values, &[]).expect_err(&values.to_string());
         assert!(error.contains(said), "{values}: {error}");
     }
+    Ok(())
 }
 
-#[test]
-fn the_notes_say_what_to_label_and_what_host_access_means() {
-    if !is_here() {
-        return;
-    }
+fn the_notes_say_what_to_label_and_what_host_access_means() -> Outcome {
+    helm::needed()?;
     let notes = helm::notes(&json!({}));
     for text in [
         "kubectl label namespace RUNNERS slipway.io/inject=enabled",
@@ -212,4 +205,16 @@ fn the_notes_say_what_to_label_and_what_host_access_means() {
     assert!(!notes.contains("!!"), "{notes}");
     let loud = helm::notes(&json!({"webhook": {"failurePolicy": "Fail"}}));
     assert!(loud.contains("!! webhook.failurePolicy is Fail"), "{loud}");
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_release_is_sound_and_renders_the_same_twice,
+        switches_work_together,
+        lint_is_content,
+        a_value_that_is_no_value_is_refused,
+        the_notes_say_what_to_label_and_what_host_access_means,
+    ]
 }

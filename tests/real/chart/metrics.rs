@@ -3,9 +3,14 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests, tools,
+    workspace::{read, scratch},
+};
 
 use super::{
-    helm::{is_here, path, read, render, tool},
+    helm::{self, render},
     objects::Objects,
 };
 
@@ -54,11 +59,8 @@ fn rules(objects: &Objects) -> Vec<Value> {
     rules.cloned().collect()
 }
 
-#[test]
-fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() {
-    if !is_here() {
-        return;
-    }
+fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() -> Outcome {
+    helm::needed()?;
     let known = known();
     let rules = rules(&with_everything());
     assert!(rules.len() >= 10);
@@ -80,13 +82,11 @@ fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() {
             assert!(rule["annotations"][annotation].is_string(), "{rule}");
         }
     }
+    Ok(())
 }
 
-#[test]
-fn the_dashboard_is_whole() {
-    if !is_here() {
-        return;
-    }
+fn the_dashboard_is_whole() -> Outcome {
+    helm::needed()?;
     let objects = with_everything();
     let mut maps = objects.all("ConfigMap");
     let text = maps
@@ -109,14 +109,13 @@ fn the_dashboard_is_whole() {
         }
     }
     assert!(ids.len() >= 10);
+    Ok(())
 }
 
 /// Prometheus itself tries the rules, where promtool is installed.
-#[test]
-fn every_alert_fires_when_it_should_and_only_then() {
-    let (true, Some(promtool)) = (is_here(), tool("promtool", "PROMTOOL")) else {
-        return;
-    };
+fn every_alert_fires_when_it_should_and_only_then() -> Outcome {
+    helm::needed()?;
+    let promtool = tools::need("promtool")?;
     let objects = with_everything();
     let tests = read("tests/real/chart/alerts.yaml");
     for alert in rules(&objects).iter().filter_map(|r| r["alert"].as_str()) {
@@ -125,7 +124,7 @@ fn every_alert_fires_when_it_should_and_only_then() {
             "{alert} has no test"
         );
     }
-    let directory = path(env!("CARGO_TARGET_TMPDIR"));
+    let directory = scratch();
     let spec = objects.one("PrometheusRule")["spec"].to_string();
     fs::write(directory.join("rules.json"), spec).unwrap();
     fs::write(directory.join("alerts.yaml"), tests).unwrap();
@@ -141,4 +140,14 @@ fn every_alert_fires_when_it_should_and_only_then() {
             .unwrap();
         assert!(output.status.success(), "{output:?}");
     }
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong,
+        the_dashboard_is_whole,
+        every_alert_fires_when_it_should_and_only_then,
+    ]
 }

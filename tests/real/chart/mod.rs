@@ -13,3 +13,21 @@ mod metrics;
 mod modes;
 mod objects;
 mod reference;
+
+use slipway_testkit::harness::Test;
+
+/// Lists the tests of all modules.
+pub fn tests() -> Vec<Test> {
+    [
+        expression::tests(),
+        generated::tests(),
+        matrix::tests(),
+        metrics::tests(),
+        modes::tests(),
+        objects::tests(),
+        reference::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,9 +1,14 @@
 //! What each switch is for.
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+    workspace::read,
+};
 
 use super::{
-    helm::{NAMESPACE, is_here, read, render, render_for},
+    helm::{self, NAMESPACE, render, render_for},
     objects::{Objects, parse_stream, strings},
 };
 
@@ -11,11 +16,8 @@ fn cert_manager() -> Value {
     json!({"certificates": {"mode": "cert-manager"}})
 }
 
-#[test]
-fn only_a_provided_ca_is_rendered() {
-    if !is_here() {
-        return;
-    }
+fn only_a_provided_ca_is_rendered() -> Outcome {
+    helm::needed()?;
     let ca = |values: &Value| {
         render(values).webhook()["clientConfig"]
             .get("caBundle")
@@ -25,13 +27,11 @@ fn only_a_provided_ca_is_rendered() {
     assert_eq!(ca(&cert_manager()), None);
     let provided = json!({"certificates": {"mode": "provided", "provided": {"secretName": "mine", "caBundle": "Y2E="}}});
     assert_eq!(ca(&provided), Some(json!("Y2E=")));
+    Ok(())
 }
 
-#[test]
-fn slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount() {
-    if !is_here() {
-        return;
-    }
+fn slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount() -> Outcome {
+    helm::needed()?;
     let own = render(&json!({}));
     assert_eq!(own.argument("certificates"), Some("self"));
     assert_eq!(own.argument("tls-secret"), Some("slipway-tls"));
@@ -53,13 +53,11 @@ fn slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount() {
             r.get("resourceNames").is_some() && strings(&r["verbs"]).contains(&"patch")
         }));
     }
+    Ok(())
 }
 
-#[test]
-fn cert_manager_signs_for_the_service_and_injects_its_ca() {
-    if !is_here() {
-        return;
-    }
+fn cert_manager_signs_for_the_service_and_injects_its_ca() -> Outcome {
+    helm::needed()?;
     let objects = render(&cert_manager());
     let annotations = &objects.one("MutatingWebhookConfiguration")["metadata"]["annotations"];
     let from = annotations["cert-manager.io/inject-ca-from"]
@@ -89,13 +87,11 @@ fn cert_manager_signs_for_the_service_and_injects_its_ca() {
         objects.one("Certificate")["spec"]["issuerRef"]["name"],
         "ours"
     );
+    Ok(())
 }
 
-#[test]
-fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() {
-    if !is_here() {
-        return;
-    }
+fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() -> Outcome {
+    helm::needed()?;
     let rendered = render(&cert_manager());
     let wanted: Vec<Value> = rendered
         .iter()
@@ -113,36 +109,30 @@ fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() {
             "{object:#}\nis none of {wanted:#?}"
         );
     }
+    Ok(())
 }
 
-#[test]
-fn the_status_page_can_be_left_out() {
-    if !is_here() {
-        return;
-    }
+fn the_status_page_can_be_left_out() -> Outcome {
+    helm::needed()?;
     assert_eq!(render(&json!({})).argument("status-page"), Some("true"));
     let without = render(&json!({"statusPage": {"enabled": false}}));
     assert_eq!(without.argument("status-page"), Some("false"));
+    Ok(())
 }
 
-#[test]
-fn names_are_looked_up_on_the_ports_of_every_distribution() {
-    if !is_here() {
-        return;
-    }
+fn names_are_looked_up_on_the_ports_of_every_distribution() -> Outcome {
+    helm::needed()?;
     let objects = render(&json!({}));
     let dns = &objects.one("NetworkPolicy")["spec"]["egress"][0];
     let of = |port: u16| ["UDP", "TCP"].map(|protocol| json!({"port": port, "protocol": protocol}));
     let ports = [of(53), of(5353)].concat();
     assert_eq!(dns, &json!({"ports": ports}));
+    Ok(())
 }
 
-#[test]
-fn where_there_are_pools_slipway_is_kept_from_all_other_claims() {
+fn where_there_are_pools_slipway_is_kept_from_all_other_claims() -> Outcome {
     const GUARD: &str = "ValidatingAdmissionPolicy";
-    if !is_here() {
-        return;
-    }
+    helm::needed()?;
     let with = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
     let policy = &with.one(GUARD)["spec"];
     let condition = policy["matchConditions"][0]["expression"].as_str().unwrap();
@@ -158,13 +148,11 @@ fn where_there_are_pools_slipway_is_kept_from_all_other_claims() {
         &["--kube-version=1.29.0"],
     );
     assert!(!old.has(GUARD), "1.29 does not know it");
+    Ok(())
 }
 
-#[test]
-fn claims_are_touched_only_with_pools() {
-    if !is_here() {
-        return;
-    }
+fn claims_are_touched_only_with_pools() -> Outcome {
+    helm::needed()?;
     let rights = |objects: &Objects| {
         let mut rules = objects.own_rules("ClusterRole");
         rules.any(|rule| strings(&rule["resources"]).contains(&"persistentvolumeclaims"))
@@ -191,13 +179,11 @@ fn claims_are_touched_only_with_pools() {
         rules.all(|rule| strings(&rule["resources"]) == ["leases"]),
         "a leader, no Secret"
     );
+    Ok(())
 }
 
-#[test]
-fn match_conditions_are_left_out_where_they_are_not_known_or_not_wanted() {
-    if !is_here() {
-        return;
-    }
+fn match_conditions_are_left_out_where_they_are_not_known_or_not_wanted() -> Outcome {
+    helm::needed()?;
     assert!(render(&json!({})).expression().is_some());
     for version in ["v1.28.0", "v1.28.3-gke.1200"] {
         let objects = render_for(&json!({}), &["--kube-version", version]);
@@ -207,13 +193,11 @@ fn match_conditions_are_left_out_where_they_are_not_known_or_not_wanted() {
     assert_eq!(old.expression(), None);
     let off = json!({"webhook": {"matchConditions": {"enabled": false}}});
     assert_eq!(render(&off).expression(), None);
+    Ok(())
 }
 
-#[test]
-fn a_failing_webhook_must_be_asked_for() {
-    if !is_here() {
-        return;
-    }
+fn a_failing_webhook_must_be_asked_for() -> Outcome {
+    helm::needed()?;
     let webhook = |values: &Value| render(values).webhook().clone();
     let usual = webhook(&json!({}));
     assert_eq!(usual["failurePolicy"], "Ignore");
@@ -221,13 +205,11 @@ fn a_failing_webhook_must_be_asked_for() {
     assert_eq!(usual["reinvocationPolicy"], "IfNeeded");
     let asked = webhook(&json!({"webhook": {"failurePolicy": "Fail"}}));
     assert_eq!(asked["failurePolicy"], "Fail");
+    Ok(())
 }
 
-#[test]
-fn the_mirrors_of_the_policy_can_be_reached() {
-    if !is_here() {
-        return;
-    }
+fn the_mirrors_of_the_policy_can_be_reached() -> Outcome {
+    helm::needed()?;
     let mirrors = json!([
         "http://mirror.ci:5000",
         "http://plain.ci",
@@ -243,25 +225,21 @@ fn the_mirrors_of_the_policy_can_be_reached() {
         .iter()
         .map(|p| p["port"].as_i64().unwrap());
     assert_eq!(ports.collect::<Vec<_>>(), [6443, 443, 5000, 80]);
+    Ok(())
 }
 
-#[test]
-fn the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them() {
-    if !is_here() {
-        return;
-    }
+fn the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them() -> Outcome {
+    helm::needed()?;
     let objects = render(&json!({"hostNetwork": true, "ports": {"webhook": 18443}}));
     assert_eq!(objects.pod()["hostNetwork"], true);
     assert_eq!(objects.pod()["dnsPolicy"], "ClusterFirstWithHostNet");
     let update = &objects.one("Deployment")["spec"]["strategy"]["rollingUpdate"];
     assert_eq!(update, &json!({"maxSurge": 0, "maxUnavailable": 1}));
+    Ok(())
 }
 
-#[test]
-fn the_cache_claim_is_the_runners_and_outlives_the_release() {
-    if !is_here() {
-        return;
-    }
+fn the_cache_claim_is_the_runners_and_outlives_the_release() -> Outcome {
+    helm::needed()?;
     assert!(!render(&json!({})).has("PersistentVolumeClaim"));
     let values = json!({"cacheClaim": {"enabled": true, "namespace": "ci", "storageClassName": "managed-premium"}});
     let objects = render(&values);
@@ -276,13 +254,11 @@ fn the_cache_claim_is_the_runners_and_outlives_the_release() {
         claim["spec"],
         json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "managed-premium", "resources": {"requests": {"storage": "50Gi"}}})
     );
+    Ok(())
 }
 
-#[test]
-fn the_server_has_every_flag_that_the_chart_gives_it() {
-    if !is_here() {
-        return;
-    }
+fn the_server_has_every_flag_that_the_chart_gives_it() -> Outcome {
+    helm::needed()?;
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_slipway"))
         .args(["serve", "--help"])
         .output()
@@ -297,4 +273,25 @@ fn the_server_has_every_flag_that_the_chart_gives_it() {
             assert!(help.lines().any(listed), "{flag} is not in --help");
         }
     }
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        only_a_provided_ca_is_rendered,
+        slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount,
+        cert_manager_signs_for_the_service_and_injects_its_ca,
+        the_manifests_for_cert_manager_without_helm_are_those_of_the_chart,
+        the_status_page_can_be_left_out,
+        names_are_looked_up_on_the_ports_of_every_distribution,
+        where_there_are_pools_slipway_is_kept_from_all_other_claims,
+        claims_are_touched_only_with_pools,
+        match_conditions_are_left_out_where_they_are_not_known_or_not_wanted,
+        a_failing_webhook_must_be_asked_for,
+        the_mirrors_of_the_policy_can_be_reached,
+        the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them,
+        the_cache_claim_is_the_runners_and_outlives_the_release,
+        the_server_has_every_flag_that_the_chart_gives_it,
+    ]
 }

@@ -13,6 +13,7 @@ use k8s_openapi::api::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use slipway_testkit::{harness::Test, tests};
 
 /// The objects of one release.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,11 +173,15 @@ fn round_trip<T: Serialize + DeserializeOwned>(object: &Value) {
     assert_eq!(&again, object, "the API knows only what is on the left");
 }
 
-#[test]
 fn a_field_that_the_api_does_not_know_is_found() {
     let known = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}});
     check_type(&known);
     let mut unknown = known;
     unknown["spec"]["ports"][0]["targetport"] = json!(2);
     assert!(std::panic::catch_unwind(|| check_type(&unknown)).is_err());
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![a_field_that_the_api_does_not_know_is_found,]
 }

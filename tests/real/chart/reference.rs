@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+    workspace::read,
+};
 
 use super::{
-    helm::{is_here, read, template},
+    helm::{self, template},
     matrix,
 };
 
@@ -47,7 +52,6 @@ fn values() -> Value {
     serde_saphyr::from_str(&read("charts/slipway/values.yaml")).unwrap()
 }
 
-#[test]
 fn every_value_is_documented() {
     let documented = documented();
     let values = values();
@@ -61,7 +65,6 @@ fn every_value_is_documented() {
     }
 }
 
-#[test]
 fn every_value_is_tried_with_another_than_its_default() {
     let values = values();
     let switches = matrix::switches();
@@ -81,7 +84,6 @@ fn every_value_is_tried_with_another_than_its_default() {
     assert!(untried.is_empty(), "{untried:?}");
 }
 
-#[test]
 fn every_documented_value_has_the_default_that_is_given() {
     let values = values();
     for (row, default) in documented() {
@@ -93,7 +95,6 @@ fn every_documented_value_has_the_default_that_is_given() {
     }
 }
 
-#[test]
 fn every_value_is_in_the_schema_and_no_other() {
     let schema: Value = serde_json::from_str(&read("charts/slipway/values.schema.json")).unwrap();
     compare(&values(), &schema, "values");
@@ -122,7 +123,6 @@ fn compare(values: &Value, schema: &Value, at: &str) {
     }
 }
 
-#[test]
 fn the_chart_installs_the_version_that_it_comes_with() {
     let chart: Value = serde_saphyr::from_str(&read("charts/slipway/Chart.yaml")).unwrap();
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
@@ -143,11 +143,8 @@ fn set_by_commands(document: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-#[test]
-fn what_the_documents_tell_to_set_is_accepted() {
-    if !is_here() {
-        return;
-    }
+fn what_the_documents_tell_to_set_is_accepted() -> Outcome {
+    helm::needed()?;
     let mut commands = set_by_commands(&read("charts/slipway/README.md"));
     commands.extend(set_by_commands(&read("docs/install.md")));
     let sets: usize = commands.iter().map(Vec::len).sum();
@@ -170,13 +167,11 @@ fn what_the_documents_tell_to_set_is_accepted() {
         }
         template(&serde_json::json!({}), &arguments).unwrap();
     }
+    Ok(())
 }
 
-#[test]
-fn the_values_in_the_documents_are_accepted() {
-    if !is_here() {
-        return;
-    }
+fn the_values_in_the_documents_are_accepted() -> Outcome {
+    helm::needed()?;
     let install = read("docs/install.md");
     let blocks = install.split("```yaml\n").skip(1);
     let texts = blocks.map(|block| block.split("```").next().unwrap());
@@ -188,4 +183,18 @@ fn the_values_in_the_documents_are_accepted() {
     for values in values {
         template(&values, &[]).unwrap();
     }
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_value_is_documented,
+        every_value_is_tried_with_another_than_its_default,
+        every_documented_value_has_the_default_that_is_given,
+        every_value_is_in_the_schema_and_no_other,
+        the_chart_installs_the_version_that_it_comes_with,
+        what_the_documents_tell_to_set_is_accepted,
+        the_values_in_the_documents_are_accepted,
+    ]
 }

@@ -9,6 +9,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Skip, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, Surroundings, buildkitd_of, patched, variables},
@@ -80,11 +84,11 @@ fn build(buildkitd: &Container<'_>, pod: &Value) -> usize {
 }
 
 /// A machine with a project for the client, and the programs of buildkitd.
-fn ready() -> Option<(Machine, Vec<(PathBuf, String)>)> {
+fn ready() -> Result<(Machine, Vec<(PathBuf, String)>), Skip> {
     let machine = Machine::ready()?;
     let programs = Machine::buildkitd()?;
     check_out(&machine);
-    Some((machine, programs))
+    Ok((machine, programs))
 }
 
 /// Puts a project where the client looks for it.
@@ -96,11 +100,8 @@ fn check_out(machine: &Machine) {
     }
 }
 
-#[test]
-fn the_next_job_finds_on_a_claim_what_the_last_one_built() {
-    let Some((machine, programs)) = ready() else {
-        return;
-    };
+fn the_next_job_finds_on_a_claim_what_the_last_one_built() -> Outcome {
+    let (machine, programs) = ready()?;
     let claim = json!({"type": "pvc", "claimName": "buildkit", "accessMode": "ReadWriteOncePod"});
     let pod = pod(&claim, &["https://mirror.gcr.io"]);
     let first = up(&machine, "first", &pod, &programs);
@@ -113,26 +114,22 @@ fn the_next_job_finds_on_a_claim_what_the_last_one_built() {
     second.kill();
     let third = up(&machine, "third", &pod, &programs);
     assert_eq!(build(&third, &pod), 2);
+    Ok(())
 }
 
-#[test]
-fn it_starts_again_in_the_same_pod_after_it_was_killed() {
-    let Some((machine, programs)) = ready() else {
-        return;
-    };
+fn it_starts_again_in_the_same_pod_after_it_was_killed() -> Outcome {
+    let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "emptyDir"}), &[]);
     let first = up(&machine, "pod", &pod, &programs);
     assert_eq!(build(&first, &pod), 0);
     // Its socket and the marks of its state directory stay in the pod's volumes.
     first.kill();
     assert_eq!(build(&up(&machine, "pod", &pod, &programs), &pod), 2);
+    Ok(())
 }
 
-#[test]
-fn it_starts_with_every_cache_and_every_kind_of_mirror() {
-    let Some((machine, programs)) = ready() else {
-        return;
-    };
+fn it_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
+    let (machine, programs) = ready()?;
     let caches = [
         json!({"type": "none"}),
         json!({"type": "emptyDir", "sizeLimit": "10Gi"}),
@@ -148,13 +145,11 @@ fn it_starts_with_every_cache_and_every_kind_of_mirror() {
         let buildkitd = up(&machine, &format!("pod-{n}"), &pod, &programs);
         assert_eq!(build(&buildkitd, &pod), 0, "{cache} {mirrors:?}");
     }
+    Ok(())
 }
 
-#[test]
-fn its_socket_belongs_to_a_group_that_the_runner_is_in() {
-    let Some((machine, programs)) = ready() else {
-        return;
-    };
+fn its_socket_belongs_to_a_group_that_the_runner_is_in() -> Outcome {
+    let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "emptyDir"}), &[]);
     let buildkitd = up(&machine, "pod", &pod, &programs);
     let socket = fs::metadata(buildkitd.socket_outside()).unwrap();
@@ -166,13 +161,11 @@ fn its_socket_belongs_to_a_group_that_the_runner_is_in() {
     let command = ["buildctl", "debug", "workers"];
     let mut command = buildkitd.within(&[&client[..], &command].concat());
     stdout(command.envs(variables(&pod["spec"]["containers"][0])));
+    Ok(())
 }
 
-#[test]
-fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() {
-    let Some((machine, programs)) = ready() else {
-        return;
-    };
+fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
+    let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "pvc", "claimName": "buildkit"}), &[]);
     let first = up(&machine, "first", &pod, &programs);
     let mut second = start(&machine, "second", &pod, &programs);
@@ -181,4 +174,16 @@ fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() {
     assert!(log.contains("another instance running"), "{log}");
     assert_eq!(build(&first, &pod), 0);
     assert_eq!(build(&first, &pod), 2);
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_next_job_finds_on_a_claim_what_the_last_one_built,
+        it_starts_again_in_the_same_pod_after_it_was_killed,
+        it_starts_with_every_cache_and_every_kind_of_mirror,
+        its_socket_belongs_to_a_group_that_the_runner_is_in,
+        a_second_one_on_the_same_claim_is_refused_and_does_no_harm,
+    ]
 }

@@ -6,6 +6,10 @@ use slipway_core::{
     dockerd::{Slots, StartOptions},
     inject::StartScript,
 };
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::machine::{Machine, stdout};
 
@@ -49,13 +53,16 @@ exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
     stdout(&mut command)
 }
 
-#[test]
-fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() {
-    if Machine::ready().is_none() {
-        return;
-    }
+fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
+    let _machine = Machine::ready()?;
     assert_eq!(left_for("0::/"), "0\n");
     // The node's own hierarchy: the root of that is not for a pod.
     assert_eq!(left_for("0::/kubepods/pod1"), "");
     assert_eq!(left_for("9:pids:/"), "");
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties,]
 }

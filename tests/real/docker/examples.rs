@@ -7,6 +7,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, Surroundings, dockerd_of, patched},
@@ -60,28 +64,22 @@ fn set_versions(value: &mut Value, version: &str) {
     }
 }
 
-#[test]
-fn every_dockerd_starts_with_what_is_injected_and_obeys_it() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn every_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
+    let machine = Machine::ready()?;
     let started = dockerds_obey(&machine, Path::new("/usr/sbin/dockerd"), None, |_, _| true);
     assert!(started >= 30, "only {started} dockerds");
+    Ok(())
 }
 
-#[test]
-fn a_newer_dockerd_starts_with_what_is_injected_and_obeys_it() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
-    let Some(tree) = machine.newer_docker() else {
-        return;
-    };
+fn a_newer_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
+    let machine = Machine::ready()?;
+    let tree = machine.newer_docker()?;
     // Every shape and every profile, but not each with each: that the other test does.
     let is_wanted = |shape: &str, profile: &str| shape == "scale-set-dind" || profile == "built-in";
     let dockerd = tree.join("usr/sbin/dockerd");
     let started = dockerds_obey(&machine, &dockerd, Some(tree), is_wanted);
     assert!(started >= 12, "only {started} dockerds");
+    Ok(())
 }
 
 /// The pods of the examples under the profiles of the examples that are wanted, with the programs of `image`. Says how
@@ -226,4 +224,12 @@ fn is_as_asked(name: &str, dockerd: &Container<'_>, profile: &Value) {
         json!({"max-size": "10m", "max-file": "3"}),
         "{name}"
     );
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_dockerd_starts_with_what_is_injected_and_obeys_it,
+        a_newer_dockerd_starts_with_what_is_injected_and_obeys_it,
+    ]
 }

@@ -3,6 +3,10 @@
 use std::fs;
 
 use serde_json::json;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
@@ -16,11 +20,8 @@ fn with(tools: Tools) -> Options {
     }
 }
 
-#[test]
-fn a_slot_that_takes_no_file_any_more_is_passed_over() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_slot_that_takes_no_file_any_more_is_passed_over() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
     // The disk fails, or is full, when the slot was found good and is not marked yet.
     let rm = "#!/bin/sh\n/bin/rm \"$@\" || exit\nslot=/opt/slipway/slots/slot-0\n\
@@ -30,13 +31,11 @@ fn a_slot_that_takes_no_file_any_more_is_passed_over() {
     let log = dockerd.log();
     assert_eq!(dockerd.root(), "/opt/slipway/slots/slot-1/docker", "{log}");
     assert!(log.contains("slot-0: not usable"), "{log}");
+    Ok(())
 }
 
-#[test]
-fn a_lock_that_does_not_open_costs_no_job() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_lock_that_does_not_open_costs_no_job() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);
     fs::create_dir_all(&dir).unwrap();
@@ -45,13 +44,11 @@ fn a_lock_that_does_not_open_costs_no_job() {
     write_program(&machine.tools(Tools::System).join("seq"), seq);
     let dockerd = Container::up(&machine, "pod", &pod, with(Tools::System));
     assert_eq!(dockerd.root(), "/var/lib/docker", "{}", dockerd.log());
+    Ok(())
 }
 
-#[test]
-fn trash_that_another_pod_deletes_meanwhile_is_made_anew() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn trash_that_another_pod_deletes_meanwhile_is_made_anew() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);
     fs::create_dir_all(dir.join("slot-0")).unwrap();
@@ -66,13 +63,11 @@ fn trash_that_another_pod_deletes_meanwhile_is_made_anew() {
         "{root}\n{}",
         dockerd.log()
     );
+    Ok(())
 }
 
-#[test]
-fn settings_that_are_no_flags_do_not_stop_the_cleaning() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn settings_that_are_no_flags_do_not_stop_the_cleaning() -> Outcome {
+    let machine = Machine::ready()?;
     let config = json!({"log-level": "warn", "bip": "172.30.0.1/24", "icc": false});
     let pod = runner_pod(&json!({"daemonConfig": config, "cache": {"type": "nodeSlots"}}));
     let first = Container::up(&machine, "first", &pod, Options::default());
@@ -87,13 +82,11 @@ fn settings_that_are_no_flags_do_not_stop_the_cleaning() {
     );
     assert_eq!(second.run(&["ps", "--all", "--quiet"]), "");
     assert!(second.run(&["images"]).contains("base"));
+    Ok(())
 }
 
-#[test]
-fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let size = machine.node_path(SLOTS).join("slot-0/size");
     let noted = || fs::read_to_string(&size).unwrap_or_default();
@@ -122,4 +115,16 @@ fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() {
     wait_for("the size to be noted", || {
         (!noted().is_empty()).then_some(())
     });
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        a_slot_that_takes_no_file_any_more_is_passed_over,
+        a_lock_that_does_not_open_costs_no_job,
+        trash_that_another_pod_deletes_meanwhile_is_made_anew,
+        settings_that_are_no_flags_do_not_stop_the_cleaning,
+        the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured,
+    ]
 }

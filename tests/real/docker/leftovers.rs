@@ -3,17 +3,18 @@
 use std::fs;
 
 use serde_json::json;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
     machine::{Machine, Tools},
 };
 
-#[test]
-fn of_a_dead_job_only_images_and_build_cache_stay() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn of_a_dead_job_only_images_and_build_cache_stay() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let first = Container::up(&machine, "first", &pod, Options::default());
     first.import_image();
@@ -59,13 +60,11 @@ fn of_a_dead_job_only_images_and_build_cache_stay() {
         layers.filter(|entry| is_layer(&entry.file_name())).count(),
         1
     );
+    Ok(())
 }
 
-#[test]
-fn a_slot_that_cannot_be_cleaned_is_set_aside() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_slot_that_cannot_be_cleaned_is_set_aside() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let first = Container::up(&machine, "first", &pod, Options::default());
     first.import_image();
@@ -85,13 +84,11 @@ fn a_slot_that_cannot_be_cleaned_is_set_aside() {
     );
     assert!(second.log().contains("set aside"), "{}", second.log());
     assert_eq!(second.run(&["images", "--quiet"]), "");
+    Ok(())
 }
 
-#[test]
-fn dockerds_networks_get_the_mtu_of_the_pods_interface() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn dockerds_networks_get_the_mtu_of_the_pods_interface() -> Outcome {
+    let machine = Machine::ready()?;
     for tools in [Tools::Busybox, Tools::System] {
         let pod = runner_pod(&json!({"mtu": "auto", "cache": {"type": "emptyDir"}}));
         let options = Options {
@@ -106,13 +103,11 @@ fn dockerds_networks_get_the_mtu_of_the_pods_interface() {
             "1380"
         );
     }
+    Ok(())
 }
 
-#[test]
-fn a_disk_on_which_programs_may_not_run_is_mounted_anew() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_disk_on_which_programs_may_not_run_is_mounted_anew() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let options = Options {
         disk: "noexec",
@@ -137,13 +132,11 @@ fn a_disk_on_which_programs_may_not_run_is_mounted_anew() {
         program,
     ];
     assert_eq!(dockerd.run(&run), "it-runs");
+    Ok(())
 }
 
-#[test]
-fn a_disk_on_which_overlays_do_not_work_is_not_used() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_disk_on_which_overlays_do_not_work_is_not_used() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let options = Options {
         disk: "overlay",
@@ -152,4 +145,16 @@ fn a_disk_on_which_overlays_do_not_work_is_not_used() {
     let dockerd = Container::up(&machine, "pod", &pod, options);
     assert_eq!(dockerd.root(), "/var/lib/docker");
     assert!(dockerd.log().contains("not usable"), "{}", dockerd.log());
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        of_a_dead_job_only_images_and_build_cache_stay,
+        a_slot_that_cannot_be_cleaned_is_set_aside,
+        dockerds_networks_get_the_mtu_of_the_pods_interface,
+        a_disk_on_which_programs_may_not_run_is_mounted_anew,
+        a_disk_on_which_overlays_do_not_work_is_not_used,
+    ]
 }

@@ -16,4 +16,22 @@ mod slots;
 mod start_containerd;
 mod sweeper;
 
-use slipway_testkit::{kubelet, machine};
+use slipway_testkit::{harness::Test, kubelet, machine};
+
+/// Lists the tests of all modules.
+pub fn tests() -> Vec<Test> {
+    [
+        buildkitd::tests(),
+        cgroup::tests(),
+        examples::tests(),
+        faults::tests(),
+        leftovers::tests(),
+        oddities::tests(),
+        slots::tests(),
+        start_containerd::tests(),
+        sweeper::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -3,6 +3,10 @@
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use serde_json::json;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
@@ -39,11 +43,8 @@ fn starts_on_a_clean_slot(machine: &Machine, name: &str, spoil: impl Fn(&Path)) 
     });
 }
 
-#[test]
-fn pipes_are_not_opened() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn pipes_are_not_opened() -> Outcome {
+    let machine = Machine::ready()?;
     let pipes = [
         "lock-0",
         "trash",
@@ -60,13 +61,11 @@ fn pipes_are_not_opened() {
             make_pipe(&dir.join(pipe));
         });
     }
+    Ok(())
 }
 
-#[test]
-fn links_are_not_followed() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn links_are_not_followed() -> Outcome {
+    let machine = Machine::ready()?;
     let links = ["lock-0", "trash", "slot-0", "slot-0/docker", "slot-0/size"];
     for (n, link) in links.into_iter().enumerate() {
         starts_on_a_clean_slot(&machine, &format!("pod-{n}"), |dir| {
@@ -79,13 +78,11 @@ fn links_are_not_followed() {
         assert!(other.join("docker/volumes").exists(), "{link}");
         assert_eq!(fs::read_dir(other).unwrap().count(), 1, "{link}");
     }
+    Ok(())
 }
 
-#[test]
-fn two_slots_are_never_one_directory() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn two_slots_are_never_one_directory() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
     let dir = machine.node_path(SLOTS);
     fs::create_dir_all(&dir).unwrap();
@@ -97,4 +94,14 @@ fn two_slots_are_never_one_directory() {
         let of_slot = fs::symlink_metadata(dir.join(format!("slot-{n}"))).unwrap();
         assert!(of_slot.is_dir());
     }
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        pipes_are_not_opened,
+        links_are_not_followed,
+        two_slots_are_never_one_directory,
+    ]
 }

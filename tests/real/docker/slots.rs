@@ -8,6 +8,10 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
@@ -39,11 +43,8 @@ fn disk_use(dir: &Path) -> u64 {
     text.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-#[test]
-fn three_dockerds_get_three_slots_and_a_fourth_a_temporary_root() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn three_dockerds_get_three_slots_and_a_fourth_a_temporary_root() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(3, "1G");
     let mut pods: Vec<Container<'_>> = ["a", "b", "c", "d"]
         .map(|name| Container::start(&machine, name, &pod, with(Tools::Busybox)))
@@ -64,13 +65,12 @@ fn three_dockerds_get_three_slots_and_a_fourth_a_temporary_root() {
         "{}",
         without.log()
     );
+    Ok(())
 }
 
 /// Kills a pod while a build runs in it; the next one finds the slot and the steps that were done.
-fn killed_in_mid_build(tools: Tools) {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn killed_in_mid_build(tools: Tools) -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(1, "1G");
     let steps = ["RUN dd if=/dev/zero of=/step bs=1M count=8"];
     let context = machine.context("short", &steps);
@@ -101,23 +101,19 @@ fn killed_in_mid_build(tools: Tools) {
     assert!(build.status.success(), "{text}");
     // ADD and RUN.
     assert_eq!(text.matches(" CACHED").count(), 2, "{text}{}", second.log());
+    Ok(())
 }
 
-#[test]
-fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_busybox() {
-    killed_in_mid_build(Tools::Busybox);
+fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_busybox() -> Outcome {
+    killed_in_mid_build(Tools::Busybox)
 }
 
-#[test]
-fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash() {
-    killed_in_mid_build(Tools::System);
+fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash() -> Outcome {
+    killed_in_mid_build(Tools::System)
 }
 
-#[test]
-fn a_slot_whose_shim_lives_is_not_given_out() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_slot_whose_shim_lives_is_not_given_out() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
     let options = Options {
         shared_pid_namespace: true,
@@ -143,13 +139,11 @@ fn a_slot_whose_shim_lives_is_not_given_out() {
     let fourth = Container::up(&machine, "fourth", &pod, options);
     assert_eq!(fourth.root(), slot(0));
     assert!(fourth.run(&["images"]).contains("base"));
+    Ok(())
 }
 
-#[test]
-fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(1, "200M");
     let dir = machine.node_path(SLOTS).join("slot-0");
     let job = machine.context(
@@ -189,6 +183,7 @@ fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() {
         .unwrap();
     let text = String::from_utf8_lossy(&again.stderr).into_owned();
     assert_eq!(text.matches(" CACHED").count(), 2, "{text}");
+    Ok(())
 }
 
 /// Waits until the size of the slot is noted, and until the builder has noted when it used its cache: it does so after
@@ -205,11 +200,8 @@ fn settle(dockerd: &Container<'_>, slot: &Path) {
     });
 }
 
-#[test]
-fn on_a_disk_almost_full_the_oldest_free_slots_go() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(3, "1G");
     let dir = machine.node_path(SLOTS);
     let pods = ["a", "b", "c"].map(|name| Container::up(&machine, name, &pod, with(Tools::System)));
@@ -234,13 +226,11 @@ fn on_a_disk_almost_full_the_oldest_free_slots_go() {
     let next = Container::up(&machine, "next", &pod, with(Tools::System));
     assert_eq!(next.root(), slot(1));
     assert!(left(2));
+    Ok(())
 }
 
-#[test]
-fn a_slot_that_cannot_be_used_costs_no_other_one() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_slot_that_cannot_be_used_costs_no_other_one() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
     let mount = "#!/bin/sh\ncase $* in */slot-0/*) exit 1 ;; esac\nexec /usr/bin/mount \"$@\"\n";
     write_program(&machine.tools(Tools::System).join("mount"), mount);
@@ -249,13 +239,11 @@ fn a_slot_that_cannot_be_used_costs_no_other_one() {
         assert_eq!(dockerd.root(), slot(1), "{}", dockerd.log());
         dockerd.kill();
     }
+    Ok(())
 }
 
-#[test]
-fn a_slot_on_which_dockerd_does_not_start_is_set_aside() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_slot_on_which_dockerd_does_not_start_is_set_aside() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(1, "1G");
     let dir = machine.node_path(SLOTS);
     let first = Container::up(&machine, "first", &pod, with(Tools::Busybox));
@@ -275,37 +263,31 @@ fn a_slot_on_which_dockerd_does_not_start_is_set_aside() {
     wait_for("what was set aside to be deleted", || {
         (!dir.join("trash").exists()).then_some(())
     });
+    Ok(())
 }
 
-#[test]
-fn a_restarted_dockerd_starts_every_time() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_restarted_dockerd_starts_every_time() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(1, "1G");
     for _ in 0..4 {
         let dockerd = Container::up(&machine, "pod", &pod, with(Tools::Busybox));
         assert_eq!(dockerd.root(), slot(0));
         dockerd.kill();
     }
+    Ok(())
 }
 
-#[test]
-fn without_flock_dockerd_starts_on_a_temporary_root() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn without_flock_dockerd_starts_on_a_temporary_root() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = pod_with_slots(1, "1G");
     let dockerd = Container::up(&machine, "pod", &pod, with(Tools::BusyboxWithoutFlock));
     assert_eq!(dockerd.root(), "/var/lib/docker");
     assert!(dockerd.log().contains("no flock"), "{}", dockerd.log());
+    Ok(())
 }
 
-#[test]
-fn a_dockerd_without_a_socket_file_keeps_its_slot() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_dockerd_without_a_socket_file_keeps_its_slot() -> Outcome {
+    let machine = Machine::ready()?;
     let mut pod = pod_with_slots(1, "1G");
     pod["spec"]["initContainers"][0]["args"] =
         json!(["dockerd", "--host=tcp://127.0.0.1:2375", "--tls=false"]);
@@ -318,4 +300,22 @@ fn a_dockerd_without_a_socket_file_keeps_its_slot() {
         (!dir.join("slot-0/starting").exists()).then_some(())
     });
     dockerd.kill();
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        three_dockerds_get_three_slots_and_a_fourth_a_temporary_root,
+        a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_busybox,
+        a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash,
+        a_slot_whose_shim_lives_is_not_given_out,
+        ten_jobs_of_sixty_megabytes_stay_within_the_budget,
+        on_a_disk_almost_full_the_oldest_free_slots_go,
+        a_slot_that_cannot_be_used_costs_no_other_one,
+        a_slot_on_which_dockerd_does_not_start_is_set_aside,
+        a_restarted_dockerd_starts_every_time,
+        without_flock_dockerd_starts_on_a_temporary_root,
+        a_dockerd_without_a_socket_file_keeps_its_slot,
+    ]
 }

@@ -1,17 +1,18 @@
 //! `startContainerd`: a containerd that the start wrapper starts serves dockerd as its own would.
 
 use serde_json::json;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::{
     kubelet::{Container, Options, runner_pod},
     machine::{Machine, Tools, write_program},
 };
 
-#[test]
-fn dockerd_uses_the_containerd_that_was_started_first() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn dockerd_uses_the_containerd_that_was_started_first() -> Outcome {
+    let machine = Machine::ready()?;
     let cache = json!({"type": "nodeSlots", "slots": 1});
     let pod = runner_pod(&json!({"cache": cache, "startContainerd": true}));
     // The second start is a restart in the same pod, with what a killed containerd left in /run.
@@ -35,13 +36,11 @@ fn dockerd_uses_the_containerd_that_was_started_first() {
     dockerd.run(&["run", "--rm", "base", "echo", "it runs"]);
     let log = dockerd.log();
     assert!(log.contains("started new containerd process"), "{log}");
+    Ok(())
 }
 
-#[test]
-fn a_containerd_that_does_not_start_is_left_to_dockerd() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn a_containerd_that_does_not_start_is_left_to_dockerd() -> Outcome {
+    let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "emptyDir"}, "startContainerd": true}));
     let program = "#!/bin/sh\ncase $* in *'--log-level warn') exit 1 ;; esac\nexec /usr/bin/containerd \"$@\"\n";
     write_program(&machine.tools(Tools::Busybox).join("containerd"), program);
@@ -53,4 +52,13 @@ fn a_containerd_that_does_not_start_is_left_to_dockerd() {
     );
     dockerd.import_image();
     dockerd.run(&["run", "--rm", "base", "echo", "it runs"]);
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        dockerd_uses_the_containerd_that_was_started_first,
+        a_containerd_that_does_not_start_is_left_to_dockerd,
+    ]
 }

@@ -8,6 +8,10 @@ use std::{
 };
 
 use serde_json::Value;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests,
+};
 
 use super::machine::{Machine, PATH, Tools, age};
 
@@ -40,11 +44,8 @@ fn slot(directory: &Path, number: u8, days: u32) -> (PathBuf, PathBuf) {
     (slot, lock)
 }
 
-#[test]
-fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() {
-    let Some(machine) = Machine::ready() else {
-        return;
-    };
+fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -> Outcome {
+    let machine = Machine::ready()?;
     for tools in [Tools::System, Tools::Busybox] {
         let path = format!("{}:{PATH}", machine.tools(tools).display());
         let root = machine.node_path("/slots");
@@ -99,4 +100,10 @@ fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() {
         assert_eq!(left, 2, "{path}: only the two namespaces are left");
         fs::remove_dir_all(&root).unwrap();
     }
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes,]
 }

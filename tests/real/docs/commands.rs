@@ -8,11 +8,15 @@
 
 use std::{
     env, fs,
-    io::Write as _,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
+};
+
+use slipway_testkit::{
+    harness::{Outcome, Skip, Test},
+    tests, tools,
 };
 
 use super::{read, root};
@@ -101,27 +105,6 @@ fn shown(document: &str) -> Vec<Shown> {
     commands
 }
 
-/// A program, on the path or where `.ci/install-tools` puts it.
-fn tool(name: &str) -> Option<PathBuf> {
-    let on_path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&on_path)
-        .chain([root().join("target/tools/bin")])
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none_or(|_| name == "kubectl"),
-            "{name} is required and not there"
-        );
-        // Past the test harness, which hides what tests that pass print.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: {name} is not there, so flags of its commands are not checked; run .ci/install-tools"
-        );
-    }
-    found
-}
-
 /// A directory with a stand-in for each program that a document may name. Made once: a program that
 /// runs cannot be written.
 static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -160,8 +143,8 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
             )
         })
     };
-    put("kubectl", &checked(tool("kubectl")));
-    let helm = tool("helm");
+    put("kubectl", &checked(tools::find("kubectl")));
+    let helm = tools::find("helm");
     let render = helm.as_ref().map_or(String::new(), |helm| {
         format!(
             "case $1 in install|upgrade) ;; *) exec {helm} \"$@\" --help ;; esac\n{helm} \"$@\" --help >/dev/null || exit\nshift 2; chart=$1; shift\nset -- \"$@\" --\nwhile [ \"$1\" != -- ]; do case $1 in --set|--set-string) set -- \"$@\" \"$1\" \"$2\"; shift 2 ;; *) shift ;; esac; done\nshift\nexec {helm} template slipway \"$chart\" \"$@\"",
@@ -172,8 +155,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     directory
 });
 
-#[test]
-fn every_command_of_every_document_is_one_that_works() {
+fn every_command_of_every_document_is_one_that_works() -> Outcome {
     let mut count = 0;
     for document in documents() {
         for Shown {
@@ -205,10 +187,14 @@ fn every_command_of_every_document_is_one_that_works() {
         }
     }
     assert!(count > 60, "only {count} commands found");
+    // Without them, all but the flags of their commands was checked.
+    tools::need("helm")?;
+    tools::find("kubectl")
+        .ok_or_else(|| Skip::because("kubectl is not installed, so its flags were not checked"))?;
+    Ok(())
 }
 
 /// Code spans in the text of documents that begin with one of slipway's commands.
-#[test]
 fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
     let commands = [
         "inject", "explain", "nodes", "check", "cache", "policy", "serve",
@@ -235,7 +221,6 @@ fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
     assert!(count > 10, "only {count} found");
 }
 
-#[test]
 fn a_command_that_nobody_knows_is_an_error() {
     for command in [
         "frobnicate",
@@ -262,4 +247,13 @@ pub fn bare_commands(document: &str) -> Vec<String> {
             command.split_whitespace().collect::<Vec<_>>().join(" ")
         })
         .collect()
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_command_of_every_document_is_one_that_works,
+        every_command_of_slipway_in_running_text_has_arguments_that_it_takes,
+        a_command_that_nobody_knows_is_an_error,
+    ]
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use slipway_testkit::{harness::Test, tests};
+
 use super::{
     commands::{bare_commands, documents},
     read, reason_codes, root,
@@ -42,7 +44,6 @@ fn links(document: &str) -> BTreeSet<String> {
         .collect()
 }
 
-#[test]
 fn the_portuguese_readme_has_the_sections_and_commands_of_the_english_one() {
     let (english, portuguese) = ("README.md", "README.pt-BR.md");
     assert_eq!(
@@ -63,7 +64,6 @@ fn the_portuguese_readme_has_the_sections_and_commands_of_the_english_one() {
     assert!(links(english).contains(portuguese) && links(portuguese).contains(english));
 }
 
-#[test]
 fn every_alert_has_a_runbook_and_no_other() {
     let rules = read("charts/slipway/files/rules.yaml");
     let alerts: Vec<&str> = rules
@@ -81,7 +81,6 @@ fn every_alert_has_a_runbook_and_no_other() {
     }
 }
 
-#[test]
 fn what_the_status_page_says_to_read_is_there() {
     let source = read("src/server/status/attention.rs");
     let runbooks = titles("docs/runbooks.md", "##");
@@ -95,7 +94,6 @@ fn what_the_status_page_says_to_read_is_there() {
     assert!(count >= 4, "only {count}");
 }
 
-#[test]
 fn every_symptom_leads_to_a_command_and_a_cure() {
     let sections = sections("docs/troubleshooting.md");
     assert!(sections.len() >= 12);
@@ -111,7 +109,6 @@ fn every_symptom_leads_to_a_command_and_a_cure() {
     }
 }
 
-#[test]
 fn the_reasons_that_troubleshooting_names_are_there() {
     let codes: BTreeSet<String> = reason_codes().into_values().collect();
     let text = read("docs/troubleshooting.md");
@@ -124,7 +121,6 @@ fn the_reasons_that_troubleshooting_names_are_there() {
     assert!(named.len() >= 12, "{named:?}");
 }
 
-#[test]
 fn every_link_within_the_repository_leads_somewhere() {
     let mut count = 0;
     for document in documents() {
@@ -161,4 +157,16 @@ fn every_link_within_the_repository_leads_somewhere() {
         }
     }
     assert!(count > 40, "only {count} links");
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_portuguese_readme_has_the_sections_and_commands_of_the_english_one,
+        every_alert_has_a_runbook_and_no_other,
+        what_the_status_page_says_to_read_is_there,
+        every_symptom_leads_to_a_command_and_a_cure,
+        the_reasons_that_troubleshooting_names_are_there,
+        every_link_within_the_repository_leads_somewhere,
+    ]
 }

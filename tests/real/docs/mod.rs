@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Value;
 use slipway_core::policy::{Policy, Profile};
+use slipway_testkit::{harness::Test, tests};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -106,7 +107,6 @@ fn documented_keys() -> BTreeMap<String, Vec<String>> {
     keys
 }
 
-#[test]
 fn every_example_policy_is_accepted() {
     let paths = example_policies();
     assert!(paths.len() >= 4, "{paths:?}");
@@ -118,7 +118,6 @@ fn every_example_policy_is_accepted() {
     }
 }
 
-#[test]
 fn every_policy_in_the_documents_is_accepted() {
     let mut seen = 0;
     for path in ["docs/policy.md", "docs/security.md"] {
@@ -133,7 +132,6 @@ fn every_policy_in_the_documents_is_accepted() {
     assert!(seen >= 3, "only {seen} policies found");
 }
 
-#[test]
 fn only_the_example_with_a_cpu_limit_is_warned_of() {
     for path in example_policies() {
         let policy = Policy::parse(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -150,7 +148,6 @@ fn only_the_example_with_a_cpu_limit_is_warned_of() {
     }
 }
 
-#[test]
 fn everything_yaml_holds_every_key() {
     let value: Value = serde_saphyr::from_str(&read("examples/policies/everything.yaml")).unwrap();
     let missing: Vec<String> = schema_paths()
@@ -186,7 +183,6 @@ fn holds(value: &Value, path: &str) -> bool {
         .any(|value| rest.is_empty() || holds(value, rest))
 }
 
-#[test]
 fn the_reference_names_every_key_and_no_other() {
     let documented: BTreeSet<String> = documented_keys().into_keys().collect();
     let known = schema_paths();
@@ -204,7 +200,6 @@ fn the_reference_names_every_key_and_no_other() {
     );
 }
 
-#[test]
 fn the_reference_gives_the_built_in_defaults() {
     let profile = serde_json::to_value(Profile::default()).unwrap();
     let keys = documented_keys();
@@ -262,7 +257,6 @@ fn variant_name(text: &str) -> String {
     name.chars().take_while(|c| c.is_alphanumeric()).collect()
 }
 
-#[test]
 fn every_actionable_reason_is_marked_as_a_warning_and_no_other() {
     let codes = reason_codes();
     let body = function_of_reason("fn is_actionable(&self)");
@@ -281,7 +275,6 @@ fn every_actionable_reason_is_marked_as_a_warning_and_no_other() {
     assert_eq!(marked, actionable);
 }
 
-#[test]
 fn every_reason_code_is_explained_and_no_other() {
     let codes: BTreeSet<String> = reason_codes().into_values().collect();
     let rows = rows(&read("docs/reasons.md"));
@@ -320,7 +313,6 @@ fn rust_below(dir: &Path) -> String {
     text
 }
 
-#[test]
 fn every_test_that_is_named_as_a_proof_exists() {
     let tests = rust_below(&root().join("tests"))
         + &rust_below(&root().join("src"))
@@ -345,7 +337,6 @@ fn slipway(arguments: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-#[test]
 fn the_readme_shows_what_its_first_command_prints() {
     let readme = read("README.md");
     let shown = readme.split("```text\n").nth(1).unwrap();
@@ -367,4 +358,23 @@ fn the_readme_shows_what_its_first_command_prints() {
             "not printed:\n{part}\n---\n{printed}"
         );
     }
+}
+
+/// Lists the tests of all modules.
+pub fn tests() -> Vec<Test> {
+    let mut all = tests![
+        every_example_policy_is_accepted,
+        every_policy_in_the_documents_is_accepted,
+        only_the_example_with_a_cpu_limit_is_warned_of,
+        everything_yaml_holds_every_key,
+        the_reference_names_every_key_and_no_other,
+        the_reference_gives_the_built_in_defaults,
+        every_actionable_reason_is_marked_as_a_warning_and_no_other,
+        every_reason_code_is_explained_and_no_other,
+        every_test_that_is_named_as_a_proof_exists,
+        the_readme_shows_what_its_first_command_prints,
+    ];
+    all.extend(commands::tests());
+    all.extend(kept_in_step::tests());
+    all
 }

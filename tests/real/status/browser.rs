@@ -5,6 +5,10 @@
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use serde_json::{Value, json};
+use slipway_testkit::{
+    harness::{Outcome, Skip, Test},
+    tests,
+};
 
 use super::{
     replica::{Replica, example_pods, read},
@@ -13,8 +17,8 @@ use super::{
 
 const FOCUSABLE: &str = "a[href], button, input, select, textarea, [tabindex='0']";
 
-/// A server that has decided on the example pods, and a browser; `None` where there is none.
-async fn start() -> Option<(Replica, Browser, String)> {
+/// Starts a server that has decided on the example pods, and a browser.
+async fn start() -> Result<(Replica, Browser, String), Skip> {
     let browser = Browser::start().await?;
     let replica = Replica::start();
     let namespaces = [
@@ -34,14 +38,11 @@ async fn start() -> Option<(Replica, Browser, String)> {
         replica.admit(namespace, pod).await;
     }
     let root = format!("http://{}", replica.page);
-    Some((replica, browser, root))
+    Ok((replica, browser, root))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint() {
-    let Some((replica, browser, root)) = start().await else {
-        return;
-    };
+async fn the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint() -> Outcome {
+    let (replica, browser, root) = start().await?;
     let mut backgrounds = BTreeSet::new();
     for scheme in ["light", "dark"] {
         browser.prefer(scheme).await;
@@ -67,13 +68,11 @@ async fn the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint() {
     assert_eq!(backgrounds.len(), 2, "{backgrounds:?}");
     browser.end().await;
     replica.end().await;
+    Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_keyboard_reaches_everything_in_order_and_everything_has_a_name() {
-    let Some((replica, browser, root)) = start().await else {
-        return;
-    };
+async fn the_keyboard_reaches_everything_in_order_and_everything_has_a_name() -> Outcome {
+    let (replica, browser, root) = start().await?;
     browser.open(&root).await;
     let mark = format!(
         "const all = [...document.querySelectorAll(\"{FOCUSABLE}\")]; all.forEach((e, i) => e.dataset.place = i); return all.length"
@@ -108,13 +107,11 @@ async fn the_keyboard_reaches_everything_in_order_and_everything_has_a_name() {
     );
     browser.end().await;
     replica.end().await;
+    Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_outline_is_one_that_a_screen_reader_can_follow() {
-    let Some((replica, browser, root)) = start().await else {
-        return;
-    };
+async fn the_outline_is_one_that_a_screen_reader_can_follow() -> Outcome {
+    let (replica, browser, root) = start().await?;
     browser.open(&root).await;
     outline(&browser).await;
     browser
@@ -129,6 +126,7 @@ async fn the_outline_is_one_that_a_screen_reader_can_follow() {
     outline(&browser).await;
     browser.end().await;
     replica.end().await;
+    Ok(())
 }
 
 async fn outline(browser: &Browser) {
@@ -178,11 +176,8 @@ async fn outline(browser: &Browser) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_is_explained_without_a_mouse() {
-    let Some((replica, browser, root)) = start().await else {
-        return;
-    };
+async fn a_manifest_is_explained_without_a_mouse() -> Outcome {
+    let (replica, browser, root) = start().await?;
     let manifest = "kind: Pod\napiVersion: v1\nmetadata:\n  name: build-1\n  labels: {actions-ephemeral-runner: \"True\"}\nspec:\n  containers:\n  - {name: runner, image: r}\n  - {name: dind, image: docker:dind}\n";
     browser.open(&root).await;
     browser
@@ -217,9 +212,9 @@ async fn a_manifest_is_explained_without_a_mouse() {
     outline(&browser).await;
     browser.end().await;
     replica.end().await;
+    Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_pictures_of_the_documents_are_there_and_small() {
     let document = read("docs/status.md");
     let names: Vec<&str> = document
@@ -233,7 +228,7 @@ async fn the_pictures_of_the_documents_are_there_and_small() {
     );
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
     if env::var_os("SLIPWAY_BLESS").is_some()
-        && let Some((replica, browser, root)) = start().await
+        && let Ok((replica, browser, root)) = start().await
     {
         fs::create_dir_all(&directory).unwrap();
         for name in &names {
@@ -261,4 +256,15 @@ async fn the_pictures_of_the_documents_are_there_and_small() {
         assert!(picture.starts_with(b"\x89PNG"), "{name}");
         assert!(picture.len() < 300 << 10, "{name}: {} bytes", picture.len());
     }
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint,
+        the_keyboard_reaches_everything_in_order_and_everything_has_a_name,
+        the_outline_is_one_that_a_screen_reader_can_follow,
+        a_manifest_is_explained_without_a_mouse,
+        the_pictures_of_the_documents_are_there_and_small,
+    ]
 }

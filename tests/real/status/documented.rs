@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 use slipway_core::cache::claims::Claims;
+use slipway_testkit::{harness::Test, tests};
 
 use super::replica::{Replica, claim, read, runner};
 
@@ -34,7 +35,6 @@ fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-#[tokio::test]
 async fn every_key_of_the_status_is_documented_and_no_other() {
     let replica = Replica::start();
     replica.admit("ci", &runner("build-1")).await;
@@ -60,4 +60,9 @@ async fn every_key_of_the_status_is_documented_and_no_other() {
         "no keys, but in docs/status.md: {stale:#?}"
     );
     replica.end().await;
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![every_key_of_the_status_is_documented_and_no_other,]
 }

@@ -3,6 +3,10 @@
 use std::process::Command;
 
 use serde_json::Value;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests, tools,
+};
 
 use super::replica::{NAMESPACES, NODES, POLICY, Replica, example_pods, read};
 
@@ -34,7 +38,6 @@ fn manifests() -> Vec<String> {
     files
 }
 
-#[tokio::test]
 async fn the_json_is_that_of_the_command_with_the_diff_of_the_command() {
     let replica = Replica::start();
     for file in manifests() {
@@ -54,7 +57,6 @@ async fn the_json_is_that_of_the_command_with_the_diff_of_the_command() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn the_page_has_every_reason_injection_and_line_of_the_diff() {
     let replica = Replica::start();
     let mut lines = 0;
@@ -87,7 +89,6 @@ async fn the_page_has_every_reason_injection_and_line_of_the_diff() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn a_namespace_in_the_form_counts_and_the_form_keeps_what_was_sent() {
     let replica = Replica::start();
     let pod = read("examples/pods/no-docker.yaml");
@@ -102,7 +103,6 @@ async fn a_namespace_in_the_form_counts_and_the_form_keeps_what_was_sent() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn every_example_of_the_form_can_be_sent() {
     let replica = Replica::start();
     let form = replica.get("/explain").await.body;
@@ -125,12 +125,8 @@ async fn every_example_of_the_form_can_be_sent() {
 }
 
 /// The curl commands of docs/status.md, by curl itself; kubectl is played by an example.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_curl_commands_of_the_document_work() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: curl is not there");
-        return;
-    }
+async fn the_curl_commands_of_the_document_work() -> Outcome {
+    tools::need("curl")?;
     let replica = Replica::start();
     let document = read("docs/status.md");
     let commands: Vec<&str> = document
@@ -152,6 +148,7 @@ async fn the_curl_commands_of_the_document_work() {
         assert!(said["pods"][0]["strategy"].is_string(), "{said}");
     }
     replica.end().await;
+    Ok(())
 }
 
 fn textarea(page: &str) -> String {
@@ -184,4 +181,15 @@ fn unescaped(text: &str) -> String {
         text = text.replace(escaped, plain);
     }
     text
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        the_json_is_that_of_the_command_with_the_diff_of_the_command,
+        the_page_has_every_reason_injection_and_line_of_the_diff,
+        a_namespace_in_the_form_counts_and_the_form_keeps_what_was_sent,
+        every_example_of_the_form_can_be_sent,
+        the_curl_commands_of_the_document_work,
+    ]
 }

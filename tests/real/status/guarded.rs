@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use slipway::server::Server;
+use slipway_testkit::{harness::Test, tests};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,7 +15,6 @@ use super::replica::{Replica, cluster_state, read, within};
 
 const POD: &str = "kind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n";
 
-#[tokio::test]
 async fn every_answer_forbids_scripts_frames_and_copies_in_caches() {
     let replica = Replica::start();
     let replies = [
@@ -43,7 +43,6 @@ async fn every_answer_forbids_scripts_frames_and_copies_in_caches() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded() {
     let replica = Replica::start();
     for page in [replica.get("/").await, replica.submit(POD, "ci").await] {
@@ -60,7 +59,6 @@ async fn the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded()
     replica.end().await;
 }
 
-#[tokio::test]
 async fn the_webhooks_port_has_no_page() {
     let replica = Replica::start();
     for path in ["/", "/status", "/explain"] {
@@ -72,7 +70,6 @@ async fn the_webhooks_port_has_no_page() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn the_page_can_be_left_out_and_metrics_stay() {
     let replica = Replica::start_as(cluster_state(), |_| {}, Server::without_status_page);
     for path in ["/", "/status", "/explain"] {
@@ -83,7 +80,6 @@ async fn the_page_can_be_left_out_and_metrics_stay() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn a_manifest_that_was_looked_at_leaves_no_trace() {
     let replica = Replica::start();
     let before = replica.get("/status").await.json();
@@ -102,7 +98,6 @@ async fn a_manifest_that_was_looked_at_leaves_no_trace() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn other_methods_change_nothing() {
     let replica = Replica::start();
     for path in ["/", "/status"] {
@@ -112,7 +107,6 @@ async fn other_methods_change_nothing() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
     let replica = Replica::start();
     let many = format!("---\n{POD}").repeat(51);
@@ -146,7 +140,6 @@ async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn a_body_that_is_too_large_is_read_to_its_end_and_refused() {
     let replica = Replica::start();
     for size in [3 << 20, 12 << 20] {
@@ -161,7 +154,6 @@ async fn a_body_that_is_too_large_is_read_to_its_end_and_refused() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn who_sends_slowly_loses_the_turn() {
     let replica = Replica::start_with(cluster_state(), |config| {
         config.request_timeout = std::time::Duration::from_millis(300);
@@ -177,7 +169,6 @@ async fn who_sends_slowly_loses_the_turn() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at() {
     let replica = Replica::start();
     let mut pending = TcpStream::connect(replica.page).await.unwrap();
@@ -199,7 +190,6 @@ async fn the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access() {
     let replica = Replica::start();
     let reply = replica
@@ -218,4 +208,21 @@ async fn a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access() {
     assert_eq!(reply["pods"][0]["reason"]["code"], "namespace-not-enabled");
     assert_eq!(reply["diff"], json!(""));
     replica.end().await;
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        every_answer_forbids_scripts_frames_and_copies_in_caches,
+        the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded,
+        the_webhooks_port_has_no_page,
+        the_page_can_be_left_out_and_metrics_stay,
+        a_manifest_that_was_looked_at_leaves_no_trace,
+        other_methods_change_nothing,
+        what_cannot_be_used_is_refused_with_a_sentence_that_says_where,
+        a_body_that_is_too_large_is_read_to_its_end_and_refused,
+        who_sends_slowly_loses_the_turn,
+        the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at,
+        a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access,
+    ]
 }

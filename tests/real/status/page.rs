@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use slipway::cluster::state::ClusterState;
 use slipway_core::cache::claims::Claims;
+use slipway_testkit::{harness::Test, tests};
 
 use super::replica::{Replica, claim, cluster_state, runner};
 
-#[tokio::test]
 async fn a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod() {
     let replica = Replica::start();
     replica.admit("ci", &runner("build-1")).await;
@@ -47,7 +47,6 @@ async fn a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn what_is_wrong_with_a_request_is_not_quoted() {
     let replica = Replica::start();
     let mut pod = runner("build-1");
@@ -59,7 +58,6 @@ async fn what_is_wrong_with_a_request_is_not_quoted() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn names_that_look_like_html_are_text() {
     let replica = Replica::start();
     let name = "<img src=x onerror=alert(1)>\"'&";
@@ -82,7 +80,6 @@ async fn names_that_look_like_html_are_text() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn the_last_two_hundred_decisions_are_kept_and_can_be_filtered() {
     let replica = Replica::start();
     for i in 0..205 {
@@ -104,7 +101,6 @@ async fn the_last_two_hundred_decisions_are_kept_and_can_be_filtered() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn nodes_namespaces_and_the_policy_are_told() {
     let replica = Replica::start();
     let status = replica.get("/status").await.json();
@@ -140,7 +136,6 @@ async fn nodes_namespaces_and_the_policy_are_told() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn a_replica_that_is_not_ready_says_why_and_what_to_do() {
     let replica = Replica::start_with(ClusterState::default(), |_| {});
     let status = replica.get("/status").await.json();
@@ -153,7 +148,6 @@ async fn a_replica_that_is_not_ready_says_why_and_what_to_do() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
     let replica = Replica::start();
     let calm = replica.get("/status").await.json();
@@ -192,7 +186,6 @@ async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn claims_of_pools_are_told_where_there_are_pools() {
     let replica = Replica::start();
     assert_eq!(replica.get("/status").await.json()["claims"], Value::Null);
@@ -211,7 +204,6 @@ async fn claims_of_pools_are_told_where_there_are_pools() {
     replica.end().await;
 }
 
-#[tokio::test]
 async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
     let mut many = cluster_state();
     let namespace = |i| {
@@ -234,4 +226,19 @@ async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
         3000
     );
     replica.end().await;
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod,
+        what_is_wrong_with_a_request_is_not_quoted,
+        names_that_look_like_html_are_text,
+        the_last_two_hundred_decisions_are_kept_and_can_be_filtered,
+        nodes_namespaces_and_the_policy_are_told,
+        a_replica_that_is_not_ready_says_why_and_what_to_do,
+        a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention,
+        claims_of_pools_are_told_where_there_are_pools,
+        thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows,
+    ]
 }

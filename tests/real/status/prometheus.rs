@@ -16,31 +16,15 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use slipway::cluster::state::ClusterState;
 use slipway_core::cache::claims::Claims;
+use slipway_testkit::{
+    harness::{Outcome, Test},
+    tests, tools,
+};
 use tokio::net::TcpStream;
 
 use super::replica::{Replica, claim, cluster_state, example_pods, read, within};
 
 const LABELS: &str = r#"job="slipway",namespace="slipway-system""#;
-
-/// A program, on the path or where Debian has it; a missing one skips, or fails in CI.
-fn tool(name: &str) -> Option<PathBuf> {
-    let on_path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&on_path)
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(
-            env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none(),
-            "{name} is required and not there"
-        );
-        // Past the test harness, which hides what tests that pass print.
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: {name} is not there; put it on the path"
-        );
-    }
-    found
-}
 
 /// A Prometheus that scrapes one replica, ended when it is dropped.
 struct Prometheus {
@@ -152,11 +136,8 @@ async fn decide(replica: &Replica) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn promtool_finds_nothing_to_complain_of() {
-    let Some(promtool) = tool("promtool") else {
-        return;
-    };
+async fn promtool_finds_nothing_to_complain_of() -> Outcome {
+    let promtool = tools::need("promtool")?;
     let replica = Replica::start_with(telling_state(), |_| {});
     decide(&replica).await;
     let metrics = replica.get("/metrics").await;
@@ -181,13 +162,11 @@ async fn promtool_finds_nothing_to_complain_of() {
         "{output:?}"
     );
     replica.end().await;
+    Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped() {
-    let Some(program) = tool("prometheus") else {
-        return;
-    };
+async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped() -> Outcome {
+    let program = tools::need("prometheus")?;
     let replica = Replica::start_with(telling_state(), |_| {});
     let prometheus = Prometheus::start(&program, &replica);
     // Rates need a sample before and one after: what is decided first, every series, is scraped
@@ -260,4 +239,13 @@ async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped()
         assert_ne!(rule["state"], "firing", "all is well: {rule}");
     }
     replica.end().await;
+    Ok(())
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![
+        promtool_finds_nothing_to_complain_of,
+        every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped,
+    ]
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use slipway_testkit::{harness::Test, tests};
+
 use super::replica::read;
 
 /// What is written on what.
@@ -63,7 +65,6 @@ fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
     a.max(b) / a.min(b)
 }
 
-#[test]
 fn text_stands_out_from_its_background_in_both_schemes() {
     let style = read("src/server/status/style.css");
     let (light, rest) = style
@@ -85,4 +86,9 @@ fn text_stands_out_from_its_background_in_both_schemes() {
             );
         }
     }
+}
+
+/// Lists the tests of this module.
+pub fn tests() -> Vec<Test> {
+    tests![text_stands_out_from_its_background_in_both_schemes,]
 }

@@ -1,9 +1,7 @@
 //! A headless Chromium, driven by chromedriver over plain HTTP (<https://www.w3.org/TR/webdriver2/>).
 
 use std::{
-    env,
-    io::{BufRead, BufReader, Write as _},
-    path::PathBuf,
+    io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
 
@@ -12,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use slipway_testkit::{harness::Skip, tools};
 use tokio::net::TcpStream;
 
 use super::replica::within;
@@ -41,32 +40,10 @@ impl Drop for Driver {
     }
 }
 
-fn chromedriver() -> Option<PathBuf> {
-    let on_path = env::var_os("PATH").unwrap_or_default();
-    let given = env::var_os("CHROMEDRIVER").map(PathBuf::from);
-    given.or_else(|| {
-        env::split_paths(&on_path)
-            .map(|directory| directory.join("chromedriver"))
-            .find(|path| path.is_file())
-    })
-}
-
 impl Browser {
-    /// `None`, and a line that says so, where there is none; with `SLIPWAY_REQUIRE_TOOLS`, as in
-    /// CI, that is an error.
-    pub async fn start() -> Option<Self> {
-        let Some(path) = chromedriver() else {
-            assert!(
-                env::var_os("SLIPWAY_REQUIRE_TOOLS").is_none(),
-                "chromedriver is required and not there"
-            );
-            // Past the test harness, which hides what tests that pass print.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: chromedriver is not there; set CHROMEDRIVER, or put it and Chromium on the path"
-            );
-            return None;
-        };
+    /// Starts chromedriver and a Chromium.
+    pub async fn start() -> Result<Self, Skip> {
+        let path = tools::need("chromedriver")?;
         let mut process = Command::new(path)
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -94,7 +71,7 @@ impl Browser {
             .as_str()
             .expect("no session")
             .to_owned();
-        Some(Self { driver, session })
+        Ok(Self { driver, session })
     }
 
     pub async fn end(self) {
