@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipway_testkit::{
     harness::{Outcome, Test},
     tests, tools,
-    workspace::{read, scratch},
+    workspace::{path, read, scratch},
 };
 
 use super::{
