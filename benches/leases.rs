@@ -66,13 +66,14 @@ async fn main() {
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let in_memory = ApiServer::start();
     measure("in memory", [in_memory.client("a"), in_memory.client("b")]).await;
-    // Whether it is there is said where it is looked for.
-    if let Some(real) = kube_apiserver::Cluster::start("leases").await {
-        real.namespace(NAMESPACE, json!({})).await;
-        let kubeconfig = real.directory().join("admin.kubeconfig");
-        let clients = [client(&kubeconfig).await, client(&kubeconfig).await];
-        measure("kube-apiserver, etcd without fsync", clients).await;
-    }
+    let real = match kube_apiserver::Cluster::start("leases").await {
+        Ok(real) => real,
+        Err(missing) => return println!("\nWithout a real API server: {missing}"),
+    };
+    real.namespace(NAMESPACE, json!({})).await;
+    let kubeconfig = real.directory().join("admin.kubeconfig");
+    let clients = [client(&kubeconfig).await, client(&kubeconfig).await];
+    measure("kube-apiserver, etcd without fsync", clients).await;
 }
 
 async fn measure(name: &str, clients: [Client; 2]) {
