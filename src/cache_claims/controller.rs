@@ -34,7 +34,7 @@ use slipway_core::{
     },
     decide::profile_of,
     k8s::namespace::Namespace,
-    policy::{Policy, Pool},
+    policy::{ClaimPool, Policy},
 };
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
@@ -314,7 +314,7 @@ impl Controller {
         }
     }
 
-    async fn create(&mut self, pool: &ClaimPoolKey, name: &str, settings: &Pool) {
+    async fn create(&mut self, pool: &ClaimPoolKey, name: &str, settings: &ClaimPool) {
         let ClaimPoolKey { namespace, profile } = pool;
         let claim = template(pool, name, settings);
         let parameters = PostParams {
@@ -375,25 +375,25 @@ impl Controller {
 
 /// While there are pools, and claims are known.
 fn is_needed(state: &ClusterState) -> bool {
-    state.policy.has_pools() && state.claims.is_some() && state.namespaces.is_some()
+    state.policy.has_claim_pools() && state.claims.is_some() && state.namespaces.is_some()
 }
 
 /// The pools that the policy asks for in these namespaces.
 pub(crate) fn wanted_pools<'p, 'n>(
     namespaces: impl Iterator<Item = &'n Namespace>,
     policy: &'p Policy,
-) -> BTreeMap<ClaimPoolKey, &'p Pool> {
+) -> BTreeMap<ClaimPoolKey, &'p ClaimPool> {
     namespaces
         .filter_map(|namespace| {
             let (name, profile) = profile_of(namespace, policy)?;
-            let pool = profile.dind.cache.pool()?;
+            let pool = profile.dind.cache.claim_pool()?;
             Some((ClaimPoolKey::new(&namespace.name, name), pool))
         })
         .collect()
 }
 
 /// A new claim.
-fn template(pool: &ClaimPoolKey, name: &str, settings: &Pool) -> PersistentVolumeClaim {
+fn template(pool: &ClaimPoolKey, name: &str, settings: &ClaimPool) -> PersistentVolumeClaim {
     let mut labels: BTreeMap<&str, &str> = settings
         .labels
         .iter()

@@ -49,10 +49,10 @@ pub async fn lead(
 /// Follows the claims while the policy has pools, for ever.
 pub async fn follow(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) {
     loop {
-        state.until(|state| state.policy.has_pools()).await;
+        state.until(|state| state.policy.has_claim_pools()).await;
         tokio::select! {
             () = watch::follow(client.clone(), &state, &metrics) => {}
-            () = state.until(|state| !state.policy.has_pools()) => {}
+            () = state.until(|state| !state.policy.has_claim_pools()) => {}
         }
         watch::forget(&state, &metrics);
     }

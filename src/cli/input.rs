@@ -7,11 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use slipway_core::{
-    explain::Item,
-    manifest::{documents, workload::pointer_of},
-    policy::{Policy, PolicyError},
-};
+use slipway_core::{explain::Item, policy::Policy};
 
 use super::output::note;
 
@@ -95,25 +91,11 @@ pub(super) fn read_policy(path: &Path) -> Result<(String, Policy), BadInput> {
     let (name, text) = read_text(path)?;
     match Policy::parse(&text) {
         Ok(policy) => Ok((name, policy)),
-        Err(error) => Err(BadInput(format!("{name}: {}", located(&text, &error)))),
+        Err(errors) => {
+            let lines = errors.all().iter().map(|error| format!("{name}: {error}"));
+            Err(BadInput(lines.collect::<Vec<_>>().join("\n")))
+        }
     }
-}
-
-/// The error with its line: the policy's own checks know the key alone.
-fn located(text: &str, error: &PolicyError) -> String {
-    let PolicyError::Key { path, .. } = error else {
-        return error.to_string();
-    };
-    let documents = documents::read(text).unwrap_or_default();
-    let document = documents.iter().find(|document| document.value.is_some());
-    document.map_or_else(
-        || error.to_string(),
-        |document| {
-            document
-                .error_at(&pointer_of(path), error.to_string())
-                .to_string()
-        },
-    )
 }
 
 /// A text file with its name for people; `-` is standard input.

@@ -311,7 +311,7 @@ fn wish(
     }
     let (profile, pool) = (
         evaluation.decision.profile?,
-        plan.profile.dind.cache.pool()?,
+        plan.profile.dind.cache.claim_pool()?,
     );
     let key = CacheKey::of(pod, pool.key, pool.key_label.as_ref().map(LabelKey::as_str));
     let nodes = cluster

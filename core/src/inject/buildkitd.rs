@@ -8,7 +8,7 @@ use super::{
     sidecar::{SOCKET_GROUP, add, share_socket, startup_probe},
 };
 use crate::{
-    policy::{Buildkitd, Cache},
+    policy::{Buildkitd, CacheVolume},
     reason::Reason,
 };
 
@@ -48,7 +48,7 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
     if let Some(source) = cache::source(builder, &settings.cache) {
         let volume = builder.new_volume("slipway-buildkitd-cache", &source);
         mounts.push(json!({"name": volume, "mountPath": "/var/lib/buildkit"}));
-        if matches!(settings.cache, Cache::Pvc(_)) {
+        if matches!(settings.cache, CacheVolume::Pvc(_)) {
             cache::warn_of_sharing(builder, &settings.cache);
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     dockerd::{Image, Setting},
     k8s::names::is_dns_label,
     pod::{Container, ContainerRef},
-    policy::{AccessMode, Cache, Claim, EmptyDir, EphemeralClaim, LocalCache},
+    policy::{AccessMode, CacheVolume, EmptyDir, EphemeralClaim, LocalCache, NamedClaim},
     reason::Reason,
 };
 
@@ -35,12 +35,12 @@ pub(super) fn data_root(builder: &mut Builder<'_>, place: ContainerRef, path: &s
 }
 
 /// The volume source for a cache; `None` for no volume.
-pub(super) fn source(builder: &mut Builder<'_>, cache: &Cache) -> Option<Value> {
+pub(super) fn source(builder: &mut Builder<'_>, cache: &CacheVolume) -> Option<Value> {
     match cache {
-        Cache::Pvc(Claim { claim_name, .. }) => {
+        CacheVolume::Pvc(NamedClaim { claim_name, .. }) => {
             Some(json!({"persistentVolumeClaim": {"claimName": claim_name}}))
         }
-        Cache::Ephemeral(EphemeralClaim {
+        CacheVolume::Ephemeral(EphemeralClaim {
             storage_class,
             size,
         }) => {
@@ -54,17 +54,17 @@ pub(super) fn source(builder: &mut Builder<'_>, cache: &Cache) -> Option<Value> 
             }
             Some(json!({"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}))
         }
-        Cache::EmptyDir(EmptyDir { size_limit: None }) => Some(json!({"emptyDir": {}})),
-        Cache::EmptyDir(EmptyDir {
+        CacheVolume::EmptyDir(EmptyDir { size_limit: None }) => Some(json!({"emptyDir": {}})),
+        CacheVolume::EmptyDir(EmptyDir {
             size_limit: Some(size),
         }) => Some(json!({"emptyDir": {"sizeLimit": size}})),
-        Cache::None(_) => None,
+        CacheVolume::None(_) => None,
     }
 }
 
 /// Two dockerds on one data-root: the second is refused, and its job is lost.
-pub(super) fn warn_of_sharing(builder: &mut Builder<'_>, cache: &Cache) {
-    if let Cache::Pvc(Claim {
+pub(super) fn warn_of_sharing(builder: &mut Builder<'_>, cache: &CacheVolume) {
+    if let CacheVolume::Pvc(NamedClaim {
         claim_name,
         access_mode,
     }) = cache
@@ -84,7 +84,7 @@ pub(super) fn local(builder: &mut Builder<'_>) {
             json!({"persistentVolumeClaim": {"claimName": claim_name}}),
         ),
         LocalCache::EmptyDir { path, size_limit } => {
-            let cache = Cache::EmptyDir(EmptyDir {
+            let cache = CacheVolume::EmptyDir(EmptyDir {
                 size_limit: size_limit.clone(),
             });
             (path, self::source(builder, &cache).unwrap_or_default())

@@ -12,7 +12,7 @@ use crate::{
 /// The claim that the pod was given; `None` for the fallback, with the reason noted. To be called
 /// only when the volume is going to be used: it is what asks for a claim.
 pub(super) fn claim(builder: &mut Builder<'_>) -> Option<Value> {
-    builder.plan.profile.dind.cache.pool()?;
+    builder.plan.profile.dind.cache.claim_pool()?;
     if builder.pod.metadata.label(LEASE).is_some() {
         // Whoever wrote the label: a lease of ours would not be found by it.
         builder.note(Reason::PodSets(Setting::Label(LEASE)));

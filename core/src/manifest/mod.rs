@@ -6,4 +6,5 @@ mod position;
 pub mod type_error;
 pub mod workload;
 
+pub(crate) use position::Location;
 pub use position::Position;

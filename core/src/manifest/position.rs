@@ -55,7 +55,7 @@ impl Position {
 
 /// A document's values by where they stand.
 #[derive(Debug)]
-pub(super) struct Location {
+pub(crate) struct Location {
     position: Position,
     children: Children,
 }
@@ -64,37 +64,56 @@ pub(super) struct Location {
 enum Children {
     None,
     List(Vec<Location>),
-    Map(Vec<(String, Location)>),
+    Map(Vec<(Spanned<String>, Location)>),
 }
 
 impl Location {
     /// Reads YAML for its places; `None` when it is not YAML.
-    pub(super) fn read(text: &str, options: serde_saphyr::Options) -> Option<Self> {
+    pub(crate) fn read(text: &str, options: serde_saphyr::Options) -> Option<Self> {
         serde_saphyr::from_str_with_options(text, options).ok()
     }
 
     /// Where the value at a JSON pointer stands, or its nearest ancestor.
-    pub(super) fn at(&self, pointer: &str) -> Position {
-        let mut here = self;
+    pub(crate) fn at(&self, pointer: &str) -> Position {
+        self.value_and_key_at(pointer).0
+    }
+
+    /// Where the key of the value at a JSON pointer stands; for an item of a list, where the item does.
+    pub(crate) fn key_at(&self, pointer: &str) -> Position {
+        self.value_and_key_at(pointer).1
+    }
+
+    fn value_and_key_at(&self, pointer: &str) -> (Position, Position) {
+        let (mut here, mut key) = (self, self.position);
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
             let child = match &here.children {
                 Children::None => None,
-                Children::List(list) => token.parse().ok().and_then(|i: usize| list.get(i)),
-                Children::Map(map) => map.iter().find(|(key, _)| *key == token).map(|(_, v)| v),
+                Children::List(list) => {
+                    let item = token.parse().ok().and_then(|i: usize| list.get(i));
+                    item.map(|item| (item.position, item))
+                }
+                Children::Map(map) => {
+                    let entry = map.iter().find(|(key, _)| key.value == token);
+                    entry.map(|(key, value)| (position_of(key), value))
+                }
             };
             let Some(child) = child else { break };
-            here = child;
+            (key, here) = child;
         }
-        here.position
+        (here.position, key)
     }
+}
+
+fn position_of<T>(spanned: &Spanned<T>) -> Position {
+    Position::new(spanned.referenced.line(), spanned.referenced.column())
 }
 
 impl<'de> Deserialize<'de> for Location {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Children>::deserialize(deserializer)?;
         Ok(Self {
-            position: Position::new(spanned.referenced.line(), spanned.referenced.column()),
+            position: position_of(&spanned),
             children: spanned.value,
         })
     }
@@ -173,7 +192,7 @@ impl<'de> Visitor<'de> for ChildrenVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Children, A::Error> {
         let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
+        while let Some(key) = map.next_key()? {
             entries.push((key, map.next_value()?));
         }
         Ok(Children::Map(entries))
@@ -187,6 +206,15 @@ impl<'de> Visitor<'de> for ChildrenVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_and_values_have_places_of_their_own() {
+        let location = Location::read("a:\n  b: [x, y]\n", serde_saphyr::options! {}).unwrap();
+        assert_eq!(location.key_at("/a/b"), Position::new(2, 3));
+        assert_eq!(location.at("/a/b"), Position::new(2, 6));
+        assert_eq!(location.key_at("/a/b/1"), Position::new(2, 10));
+        assert_eq!(location.key_at("/a/missing"), Position::new(1, 1));
+    }
 
     #[test]
     fn places_are_counted_from_where_a_document_starts() {

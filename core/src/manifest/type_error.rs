@@ -46,7 +46,7 @@ impl TypeError {
 }
 
 /// serde's words for types as YAML's.
-fn in_words(expected: &str) -> String {
+pub(crate) fn in_words(expected: &str) -> String {
     match expected {
         "a sequence" => "a list".to_owned(),
         "a map" => "a mapping".to_owned(),
@@ -54,8 +54,11 @@ fn in_words(expected: &str) -> String {
         "a string" | "a borrowed string" => {
             "text (in quotes if it looks like a number or a truth)".to_owned()
         }
-        "i64" | "u64" => "a whole number".to_owned(),
+        "u8" | "u16" | "u32" | "i64" | "u64" => "a whole number".to_owned(),
         other if other.starts_with("struct ") => "a mapping".to_owned(),
+        other if other.starts_with("internally tagged enum ") => {
+            "a mapping with a `type`".to_owned()
+        }
         other => other.to_owned(),
     }
 }

@@ -6,9 +6,11 @@
 mod cache;
 mod check;
 mod error;
-mod pool;
+mod key_path;
 mod profile;
+mod read;
 mod recogniser;
+mod suggest;
 pub mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,11 +19,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{
-    AccessMode, Cache, CacheKeySource, Claim, DockerdCache, EmptyDir, EphemeralClaim, LocalCache,
-    NoVolume, NodeSlots,
+    AccessMode, CacheKeySource, CacheVolume, ClaimPool, DockerdCache, EmptyDir, EphemeralClaim,
+    Fallback, LocalCache, NamedClaim, NoVolume, NodeSlots,
 };
-pub use error::PolicyError;
-pub use pool::{Fallback, Pool};
+pub use error::{PolicyError, PolicyErrors};
+pub use key_path::KeyPath;
 pub use profile::{
     Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
     ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
@@ -125,16 +127,19 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Reads a policy from YAML (or JSON, which is YAML). `{}` is the built-in policy.
+    /// Parses a policy from YAML (or JSON, which is YAML). `{}` is the built-in policy.
     ///
     /// # Errors
-    /// When the text is empty or not YAML, a key is unknown, or a value is unusable; the error says where.
-    pub fn parse(yaml: &str) -> Result<Self, PolicyError> {
-        let file: Option<PolicyFile> =
-            serde_saphyr::from_str(yaml).map_err(|error| PolicyError::from_yaml(&error))?;
-        let file = file.ok_or(PolicyError::Empty)?;
-        check::check(&file)?;
-        Ok(Self::from_file(file))
+    /// Everything that is wrong with the text, each error with its place.
+    pub fn parse(yaml: &str) -> Result<Self, PolicyErrors> {
+        let mut reading = read::read(yaml)?;
+        for (path, message) in check::check(&reading.file) {
+            reading.refuse(path, message);
+        }
+        match PolicyErrors::new(reading.errors) {
+            Some(errors) => Err(errors),
+            None => Ok(Self::from_file(reading.file)),
+        }
     }
 
     fn from_file(mut file: PolicyFile) -> Self {
@@ -172,11 +177,11 @@ impl Policy {
             .map(|rule| rule.profile.as_str())
     }
 
-    /// Whether a profile keeps caches in a pool of claims.
+    /// Returns whether a profile keeps caches in a pool of claims.
     #[must_use]
-    pub fn has_pools(&self) -> bool {
+    pub fn has_claim_pools(&self) -> bool {
         let mut profiles = self.file.profiles.values();
-        profiles.any(|profile| profile.dind.cache.pool().is_some())
+        profiles.any(|profile| profile.dind.cache.claim_pool().is_some())
     }
 
     /// The CI systems to look for, in order.
@@ -230,10 +235,10 @@ mod tests {
         let (_, profile) = policy.profile(DEFAULT_PROFILE).unwrap();
         assert_eq!(profile.strategy, StrategyChoice::Auto);
         for text in ["", " \n", "# nothing\n", "null", "---\n"] {
-            assert_eq!(
-                Policy::parse(text).unwrap_err(),
-                PolicyError::Empty,
-                "{text:?}"
+            let errors = Policy::parse(text).unwrap_err();
+            assert!(
+                errors.to_string().starts_with("the file is empty"),
+                "{text:?}: {errors}"
             );
         }
     }

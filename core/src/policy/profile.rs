@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    cache::{Cache, DockerdCache, EmptyDir, LocalCache, NodeSlots},
+    cache::{CacheVolume, DockerdCache, EmptyDir, LocalCache, NodeSlots},
     values::{Glob, ImageRef, MirrorUrl, Mtu, SocketPath},
 };
 use crate::k8s::{
@@ -149,7 +149,7 @@ pub struct Buildkitd {
     /// Its resources.
     pub resources: ResourceSettings,
     /// The volume on its state directory, `/var/lib/buildkit`.
-    pub cache: Cache,
+    pub cache: CacheVolume,
 }
 
 impl Default for Buildkitd {
@@ -157,7 +157,7 @@ impl Default for Buildkitd {
         Self {
             image: ImageRef::built_in("moby/buildkit:buildx-stable-1"),
             resources: ResourceSettings::small_requests(),
-            cache: Cache::EmptyDir(EmptyDir::default()),
+            cache: CacheVolume::EmptyDir(EmptyDir::default()),
         }
     }
 }

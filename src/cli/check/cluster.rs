@@ -15,7 +15,7 @@ use kube::{
 use slipway_core::{
     k8s::namespace::Namespaces,
     nodes::NodeObject,
-    policy::{Policy, PolicyError},
+    policy::{Policy, PolicyErrors},
 };
 
 use super::CheckArgs;
@@ -42,7 +42,7 @@ pub(super) struct Seen {
     /// Where the policy is from.
     pub(super) policy_source: String,
     /// The policy; an error when it may not be read.
-    pub(super) policy: Read<Result<Policy, PolicyError>>,
+    pub(super) policy: Read<Result<Policy, PolicyErrors>>,
     /// The webhook configuration's name.
     pub(super) webhook_name: String,
     /// The webhook configuration; `None` when there is none.
@@ -159,7 +159,7 @@ async fn ready(
 pub(in crate::cli) async fn installed_policy(
     client: &Client,
     namespace: &str,
-) -> (String, Read<Result<Policy, PolicyError>>) {
+) -> (String, Read<Result<Policy, PolicyErrors>>) {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let maps = match api.list(&ListParams::default().labels(OURS)).await {
         Ok(maps) => maps.items,

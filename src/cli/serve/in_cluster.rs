@@ -255,7 +255,7 @@ impl Tasks {
         self.election = Some(tokio::spawn(async move {
             let needed = async {
                 if by_files {
-                    state.until(|state| state.policy.has_pools()).await;
+                    state.until(|state| state.policy.has_claim_pools()).await;
                 }
             };
             tokio::select! {

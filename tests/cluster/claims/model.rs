@@ -18,7 +18,7 @@ use slipway_core::{
         expire::{APPEARANCE_TIMEOUT, Holder, PodLease, Sightings, is_over},
         upkeep::{UpkeepAction, plan_upkeep},
     },
-    policy::Pool,
+    policy::ClaimPool,
 };
 
 /// The API server's patience with a request, in seconds.
@@ -96,7 +96,7 @@ struct World {
     pods: Vec<Pod>,
     replicas: [Claims; 2],
     leaders: [Leader; 2],
-    pool: Pool,
+    pool: ClaimPool,
 }
 
 #[derive(Debug, Clone)]
@@ -176,12 +176,12 @@ impl World {
             pods: Vec::new(),
             replicas: Default::default(),
             leaders: CLOCK_RATES.map(leader),
-            pool: Pool {
+            pool: ClaimPool {
                 claims: 3,
                 min_free: 2,
                 strict_keys: strict,
                 expire_after_hours: Some(1),
-                ..Pool::default()
+                ..ClaimPool::default()
             },
         }
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Claim;
-use crate::policy::Pool;
+use crate::policy::ClaimPool;
 
 /// How long a claim must be idle before it makes room for a blank one.
 const MAKES_ROOM_AFTER: SignedDuration = SignedDuration::from_hours(1);
@@ -26,7 +26,7 @@ pub enum UpkeepAction {
 #[must_use]
 pub fn plan_upkeep(
     profile: &str,
-    settings: Option<&Pool>,
+    settings: Option<&ClaimPool>,
     claims: &[Arc<Claim>],
     taken: &BTreeSet<String>,
     now: Timestamp,
