@@ -1,9 +1,10 @@
-//! The page as a browser shows it and as people without a mouse use it.
+//! The pages in a browser: as they are shown, and as people without a mouse use them.
 //!
-//! `SLIPWAY_BLESS=1` takes the pictures of `docs/` anew.
+//! `SLIPWAY_BLESS=1` retakes the pictures in `docs/`.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
+use fantoccini::key::Key;
 use serde_json::{Value, json};
 use slipway_testkit::{
     harness::{Outcome, Skip, Test},
@@ -12,7 +13,7 @@ use slipway_testkit::{
 
 use super::{
     replica::{Replica, example_pods, read},
-    webdriver::{Browser, ENTER, TAB},
+    webdriver::Browser,
 };
 
 const FOCUSABLE: &str = "a[href], button, input, select, textarea, [tabindex='0']";
@@ -41,7 +42,7 @@ async fn start() -> Result<(Replica, Browser, String), Skip> {
     Ok((replica, browser, root))
 }
 
-async fn the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint() -> Outcome {
+async fn the_pages_render_in_both_colour_schemes_and_on_a_phone_without_errors() -> Outcome {
     let (replica, browser, root) = start().await?;
     let mut backgrounds = BTreeSet::new();
     for scheme in ["light", "dark"] {
@@ -64,43 +65,46 @@ async fn the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint() -> 
             browser.resize(1280, 1000).await;
         }
     }
-    // White paper twice is what a page has whose style was refused.
+    // If the style were refused, both backgrounds would be white.
     assert_eq!(backgrounds.len(), 2, "{backgrounds:?}");
     browser.end().await;
     replica.end().await;
     Ok(())
 }
 
-async fn the_keyboard_reaches_everything_in_order_and_everything_has_a_name() -> Outcome {
+async fn the_keyboard_reaches_every_element_in_order_and_each_has_a_name() -> Outcome {
     let (replica, browser, root) = start().await?;
     browser.open(&root).await;
     let mark = format!(
-        "const all = [...document.querySelectorAll(\"{FOCUSABLE}\")]; all.forEach((e, i) => e.dataset.place = i); return all.length"
+        "const all = [...document.querySelectorAll(\"{FOCUSABLE}\")]; all.forEach((e, i) => e.dataset.index = i); return all.length"
     );
     let count = browser.script(&mark).await.as_u64().unwrap();
     assert!(count > 15, "{count}");
-    for place in 0..count {
-        browser.press(TAB).await;
+    for index in 0..count {
+        browser.press(Key::Tab).await;
         let at = browser
-            .script("return document.activeElement.dataset.place")
+            .script("return document.activeElement.dataset.index")
             .await;
-        assert_eq!(at, json!(place.to_string()));
-        let (role, name) = browser.focus_in_words().await;
+        assert_eq!(at, json!(index.to_string()));
+        let (role, name) = browser.focus().await;
         assert!(
             !role.is_empty() && role != "generic" && !name.trim().is_empty(),
-            "{place}: {role} `{name}`"
+            "{index}: {role} `{name}`"
         );
-        if place == 0 {
+        if index == 0 {
             assert_eq!(name, "Skip to the content");
             let left = browser
                 .script("return document.activeElement.getBoundingClientRect().left")
                 .await;
-            assert!(left.as_f64().unwrap() >= 0.0, "who tabs sees it");
+            assert!(
+                left.as_f64().unwrap() >= 0.0,
+                "the link is visible when it has the focus"
+            );
         }
     }
     browser.open(&root).await;
-    browser.press(TAB).await;
-    browser.press(ENTER).await;
+    browser.press(Key::Tab).await;
+    browser.press(Key::Enter).await;
     assert_eq!(
         browser.script("return document.activeElement.id").await,
         "main"
@@ -110,7 +114,7 @@ async fn the_keyboard_reaches_everything_in_order_and_everything_has_a_name() ->
     Ok(())
 }
 
-async fn the_outline_is_one_that_a_screen_reader_can_follow() -> Outcome {
+async fn a_screen_reader_can_follow_the_outline() -> Outcome {
     let (replica, browser, root) = start().await?;
     browser.open(&root).await;
     outline(&browser).await;
@@ -152,15 +156,15 @@ async fn outline(browser: &Browser) {
     );
     for (what, script) in [
         (
-            "ids that stand twice",
+            "duplicate ids",
             "const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.filter((id, i) => ids.indexOf(id) != i)",
         ),
         (
-            "references to nothing",
+            "references to missing ids",
             "return [...document.querySelectorAll('[aria-labelledby],[aria-describedby],label[for],[list]')].flatMap(e => ['aria-labelledby', 'aria-describedby', 'for', 'list'].map(a => e.getAttribute(a))).filter(id => id && !document.getElementById(id))",
         ),
         (
-            "links within the page to nothing",
+            "links to missing ids",
             "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href').slice(1)).filter(id => !document.getElementById(id))",
         ),
         (
@@ -184,25 +188,25 @@ async fn a_manifest_is_explained_without_a_mouse() -> Outcome {
         .script("document.getElementById('manifest').focus()")
         .await;
     browser.keys(manifest).await;
-    browser.press(TAB).await;
+    browser.press(Key::Tab).await;
     browser.keys("ci").await;
-    browser.press(TAB).await;
+    browser.press(Key::Tab).await;
     assert_eq!(
-        browser.focus_in_words().await,
+        browser.focus().await,
         ("button".to_owned(), "Explain".to_owned())
     );
-    browser.press(ENTER).await;
+    browser.press(Key::Enter).await;
     browser.arrives_at("build-1: dind · Slipway").await;
     let text = browser.text().await;
-    let said = replica
+    let answer = replica
         .post("/explain?namespace=ci", "application/yaml", manifest)
         .await
         .json();
     assert!(
-        text.contains(said["pods"][0]["reason"]["code"].as_str().unwrap()),
+        text.contains(answer["pods"][0]["reason"]["code"].as_str().unwrap()),
         "{text}"
     );
-    for injection in said["pods"][0]["injections"].as_array().unwrap() {
+    for injection in answer["pods"][0]["injections"].as_array().unwrap() {
         assert!(
             text.contains(injection.as_str().unwrap()),
             "{injection}\n{text}"
@@ -215,7 +219,7 @@ async fn a_manifest_is_explained_without_a_mouse() -> Outcome {
     Ok(())
 }
 
-async fn the_pictures_of_the_documents_are_there_and_small() {
+async fn the_pictures_in_the_documents_exist_and_are_small() {
     let document = read("docs/status.md");
     let names: Vec<&str> = document
         .split("](images/")
@@ -261,10 +265,10 @@ async fn the_pictures_of_the_documents_are_there_and_small() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_pages_show_in_both_schemes_and_on_a_phone_without_a_complaint,
-        the_keyboard_reaches_everything_in_order_and_everything_has_a_name,
-        the_outline_is_one_that_a_screen_reader_can_follow,
+        the_pages_render_in_both_colour_schemes_and_on_a_phone_without_errors,
+        the_keyboard_reaches_every_element_in_order_and_each_has_a_name,
+        a_screen_reader_can_follow_the_outline,
         a_manifest_is_explained_without_a_mouse,
-        the_pictures_of_the_documents_are_there_and_small,
+        the_pictures_in_the_documents_exist_and_are_small,
     ]
 }

@@ -1,4 +1,4 @@
-//! docs/status.md tells every key of the JSON, and no other.
+//! docs/status.md documents exactly the keys of the JSON.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,7 +8,7 @@ use slipway_testkit::{harness::Test, tests};
 
 use super::replica::{Replica, claim, read, runner};
 
-/// Every key, as a path: `[]` stands for an item of a list.
+/// Collects every key as a path; `[]` stands for an item of a list.
 fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
@@ -35,7 +35,7 @@ fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-async fn every_key_of_the_status_is_documented_and_no_other() {
+async fn exactly_the_keys_of_the_status_are_documented() {
     let replica = Replica::start();
     replica.admit("ci", &runner("build-1")).await;
     replica.state.update(|state| {
@@ -57,12 +57,12 @@ async fn every_key_of_the_status_is_documented_and_no_other() {
     assert!(missing.is_empty(), "not in docs/status.md: {missing:#?}");
     assert!(
         stale.is_empty(),
-        "no keys, but in docs/status.md: {stale:#?}"
+        "in docs/status.md, but not in the JSON: {stale:#?}"
     );
     replica.end().await;
 }
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![every_key_of_the_status_is_documented_and_no_other,]
+    tests![exactly_the_keys_of_the_status_are_documented,]
 }

@@ -1,4 +1,4 @@
-//! The form says what `slipway explain` says.
+//! The form answers as `slipway explain` does.
 
 use std::process::Command;
 
@@ -38,7 +38,7 @@ fn manifests() -> Vec<String> {
     files
 }
 
-async fn the_json_is_that_of_the_command_with_the_diff_of_the_command() {
+async fn the_json_matches_the_output_of_the_commands() {
     let replica = Replica::start();
     for file in manifests() {
         let reply = replica.explain(&read(&file)).await;
@@ -57,7 +57,7 @@ async fn the_json_is_that_of_the_command_with_the_diff_of_the_command() {
     replica.end().await;
 }
 
-async fn the_page_has_every_reason_injection_and_line_of_the_diff() {
+async fn the_page_contains_every_reason_injection_and_line_of_the_diff() {
     let replica = Replica::start();
     let mut lines = 0;
     for file in manifests() {
@@ -89,7 +89,7 @@ async fn the_page_has_every_reason_injection_and_line_of_the_diff() {
     replica.end().await;
 }
 
-async fn a_namespace_in_the_form_counts_and_the_form_keeps_what_was_sent() {
+async fn the_namespace_of_the_form_is_used_and_the_form_keeps_its_contents() {
     let replica = Replica::start();
     let pod = read("examples/pods/no-docker.yaml");
     let page = replica.submit(&pod, " ci-restricted ").await;
@@ -99,11 +99,11 @@ async fn a_namespace_in_the_form_counts_and_the_form_keeps_what_was_sent() {
         page.body
             .contains("name=\"namespace\" list=\"opted-in\" value=\"ci-restricted\"")
     );
-    assert!(text.contains(&pod), "the manifest is in the form again");
+    assert!(text.contains(&pod), "the form still contains the manifest");
     replica.end().await;
 }
 
-async fn every_example_of_the_form_can_be_sent() {
+async fn every_example_of_the_form_can_be_explained() {
     let replica = Replica::start();
     let form = replica.get("/explain").await.body;
     let examples: Vec<&str> = form
@@ -124,7 +124,7 @@ async fn every_example_of_the_form_can_be_sent() {
     replica.end().await;
 }
 
-/// The curl commands of docs/status.md, by curl itself; kubectl is played by an example.
+/// Runs the curl commands of docs/status.md; a function that prints an example replaces kubectl.
 async fn the_curl_commands_of_the_document_work() -> Outcome {
     tools::need("curl")?;
     let replica = Replica::start();
@@ -158,7 +158,7 @@ fn textarea(page: &str) -> String {
     unescaped(text.strip_prefix('\n').unwrap_or(text))
 }
 
-/// A page without its tags.
+/// Returns the text of a page, without its tags.
 fn text_of(page: &str) -> String {
     let mut text = String::new();
     let mut rest = page;
@@ -186,10 +186,10 @@ fn unescaped(text: &str) -> String {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_json_is_that_of_the_command_with_the_diff_of_the_command,
-        the_page_has_every_reason_injection_and_line_of_the_diff,
-        a_namespace_in_the_form_counts_and_the_form_keeps_what_was_sent,
-        every_example_of_the_form_can_be_sent,
+        the_json_matches_the_output_of_the_commands,
+        the_page_contains_every_reason_injection_and_line_of_the_diff,
+        the_namespace_of_the_form_is_used_and_the_form_keeps_its_contents,
+        every_example_of_the_form_can_be_explained,
         the_curl_commands_of_the_document_work,
     ]
 }

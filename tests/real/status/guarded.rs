@@ -1,4 +1,4 @@
-//! What the page lets nobody do.
+//! Limits and security of the status page.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::StatusCode;
@@ -15,7 +15,7 @@ use super::replica::{Replica, cluster_state, read, within};
 
 const POD: &str = "kind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n";
 
-async fn every_answer_forbids_scripts_frames_and_copies_in_caches() {
+async fn every_response_forbids_scripts_frames_and_caching() {
     let replica = Replica::start();
     let replies = [
         replica.get("/").await,
@@ -43,7 +43,7 @@ async fn every_answer_forbids_scripts_frames_and_copies_in_caches() {
     replica.end().await;
 }
 
-async fn the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded() {
+async fn the_security_policy_admits_only_the_style_in_the_page() {
     let replica = Replica::start();
     for page in [replica.get("/").await, replica.submit(POD, "ci").await] {
         let (_, rest) = page.body.split_once("<style>").unwrap();
@@ -59,7 +59,7 @@ async fn the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded()
     replica.end().await;
 }
 
-async fn the_webhooks_port_has_no_page() {
+async fn the_webhook_port_has_no_status_page() {
     let replica = Replica::start();
     for path in ["/", "/status", "/explain"] {
         assert_eq!(
@@ -70,7 +70,7 @@ async fn the_webhooks_port_has_no_page() {
     replica.end().await;
 }
 
-async fn the_page_can_be_left_out_and_metrics_stay() {
+async fn the_page_can_be_disabled_without_the_metrics() {
     let replica = Replica::start_as(cluster_state(), |_| {}, Server::without_status_page);
     for path in ["/", "/status", "/explain"] {
         assert_eq!(replica.get(path).await.status, StatusCode::NOT_FOUND);
@@ -80,7 +80,7 @@ async fn the_page_can_be_left_out_and_metrics_stay() {
     replica.end().await;
 }
 
-async fn a_manifest_that_was_looked_at_leaves_no_trace() {
+async fn an_explained_manifest_leaves_no_trace() {
     let replica = Replica::start();
     let before = replica.get("/status").await.json();
     let pod = read("examples/pods/scale-set-dind.yaml");
@@ -98,7 +98,7 @@ async fn a_manifest_that_was_looked_at_leaves_no_trace() {
     replica.end().await;
 }
 
-async fn other_methods_change_nothing() {
+async fn other_methods_are_refused() {
     let replica = Replica::start();
     for path in ["/", "/status"] {
         let reply = replica.post(path, "application/json", "{}").await;
@@ -107,10 +107,10 @@ async fn other_methods_change_nothing() {
     replica.end().await;
 }
 
-async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
+async fn an_unusable_manifest_is_refused_with_a_message_that_says_where() {
     let replica = Replica::start();
     let many = format!("---\n{POD}").repeat(51);
-    // Each level doubles: 2^40 scalars, if anybody wrote them all out.
+    // Each level doubles: 2^40 scalars if fully expanded.
     let doubled = |i| format!("a{}: &a{} [*a{i}, *a{i}]\n", i + 1, i + 1);
     let bomb = (0..40).map(doubled).collect::<Vec<_>>().concat();
     for (manifest, sentence) in [
@@ -140,7 +140,7 @@ async fn what_cannot_be_used_is_refused_with_a_sentence_that_says_where() {
     replica.end().await;
 }
 
-async fn a_body_that_is_too_large_is_read_to_its_end_and_refused() {
+async fn a_body_that_is_too_large_is_drained_and_refused() {
     let replica = Replica::start();
     for size in [3 << 20, 12 << 20] {
         let reply = replica.explain(&"#".repeat(size)).await;
@@ -154,7 +154,7 @@ async fn a_body_that_is_too_large_is_read_to_its_end_and_refused() {
     replica.end().await;
 }
 
-async fn who_sends_slowly_loses_the_turn() {
+async fn a_slow_client_does_not_block_the_next_one() {
     let replica = Replica::start_with(cluster_state(), |config| {
         config.request_timeout = std::time::Duration::from_millis(300);
     });
@@ -169,7 +169,7 @@ async fn who_sends_slowly_loses_the_turn() {
     replica.end().await;
 }
 
-async fn the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at() {
+async fn pages_and_metrics_are_answered_while_a_manifest_is_explained() {
     let replica = Replica::start();
     let mut pending = TcpStream::connect(replica.page).await.unwrap();
     let head = format!(
@@ -177,7 +177,7 @@ async fn the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at() {
         POD.len()
     );
     pending.write_all(head.as_bytes()).await.unwrap();
-    // It is answered so once its turn has come and its body is asked for.
+    // The server asks for the body once no other manifest is being explained.
     let mut asked = [0; 25];
     within(pending.read_exact(&mut asked)).await.unwrap();
     for path in ["/", "/status", "/explain", "/metrics", "/readyz"] {
@@ -190,7 +190,7 @@ async fn the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at() {
     replica.end().await;
 }
 
-async fn a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access() {
+async fn a_pod_in_an_unknown_namespace_gets_no_host_access() {
     let replica = Replica::start();
     let reply = replica
         .submit(&read("examples/pods/no-docker.yaml"), "elsewhere")
@@ -213,16 +213,16 @@ async fn a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_answer_forbids_scripts_frames_and_copies_in_caches,
-        the_policy_admits_the_style_that_is_in_the_page_and_nothing_is_loaded,
-        the_webhooks_port_has_no_page,
-        the_page_can_be_left_out_and_metrics_stay,
-        a_manifest_that_was_looked_at_leaves_no_trace,
-        other_methods_change_nothing,
-        what_cannot_be_used_is_refused_with_a_sentence_that_says_where,
-        a_body_that_is_too_large_is_read_to_its_end_and_refused,
-        who_sends_slowly_loses_the_turn,
-        the_page_and_the_scrape_are_answered_while_a_manifest_is_looked_at,
-        a_pod_in_a_namespace_that_nobody_knows_gets_no_host_access,
+        every_response_forbids_scripts_frames_and_caching,
+        the_security_policy_admits_only_the_style_in_the_page,
+        the_webhook_port_has_no_status_page,
+        the_page_can_be_disabled_without_the_metrics,
+        an_explained_manifest_leaves_no_trace,
+        other_methods_are_refused,
+        an_unusable_manifest_is_refused_with_a_message_that_says_where,
+        a_body_that_is_too_large_is_drained_and_refused,
+        a_slow_client_does_not_block_the_next_one,
+        pages_and_metrics_are_answered_while_a_manifest_is_explained,
+        a_pod_in_an_unknown_namespace_gets_no_host_access,
     ]
 }

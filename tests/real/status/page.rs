@@ -1,4 +1,4 @@
-//! What the page and its JSON say.
+//! The contents of the overview and its JSON.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use slipway_testkit::{harness::Test, tests};
 
 use super::replica::{Replica, claim, cluster_state, runner};
 
-async fn a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod() {
+async fn a_decision_is_shown_with_its_reasons_and_without_values_of_the_pod() {
     let replica = Replica::start();
     replica.admit("ci", &runner("build-1")).await;
     replica
@@ -47,7 +47,7 @@ async fn a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod() {
     replica.end().await;
 }
 
-async fn what_is_wrong_with_a_request_is_not_quoted() {
+async fn the_problem_of_a_bad_request_is_not_quoted() {
     let replica = Replica::start();
     let mut pod = runner("build-1");
     pod["spec"]["containers"][0]["env"] = json!("hunter2");
@@ -58,7 +58,7 @@ async fn what_is_wrong_with_a_request_is_not_quoted() {
     replica.end().await;
 }
 
-async fn names_that_look_like_html_are_text() {
+async fn names_that_look_like_html_are_escaped() {
     let replica = Replica::start();
     let name = "<img src=x onerror=alert(1)>\"'&";
     replica.admit("ci", &runner(name)).await;
@@ -80,7 +80,7 @@ async fn names_that_look_like_html_are_text() {
     replica.end().await;
 }
 
-async fn the_last_two_hundred_decisions_are_kept_and_can_be_filtered() {
+async fn the_latest_two_hundred_decisions_are_kept_and_can_be_filtered() {
     let replica = Replica::start();
     for i in 0..205 {
         let namespace = if i % 5 == 0 { "ci-limited" } else { "ci" };
@@ -101,7 +101,7 @@ async fn the_last_two_hundred_decisions_are_kept_and_can_be_filtered() {
     replica.end().await;
 }
 
-async fn nodes_namespaces_and_the_policy_are_told() {
+async fn nodes_namespaces_and_the_policy_are_reported() {
     let replica = Replica::start();
     let status = replica.get("/status").await.json();
     assert_eq!(status["nodes"]["known"], 4);
@@ -148,7 +148,7 @@ async fn a_replica_that_is_not_ready_says_why_and_what_to_do() {
     replica.end().await;
 }
 
-async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
+async fn an_invalid_policy_and_a_dead_mirror_need_attention() {
     let replica = Replica::start();
     let calm = replica.get("/status").await.json();
     assert_eq!(calm["attention"], json!([]), "{calm}");
@@ -168,7 +168,7 @@ async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
     let status = replica.get("/status").await.json();
     assert_eq!(
         status["ready"], true,
-        "a bad policy file takes no replica away"
+        "an invalid policy file does not make a replica unready"
     );
     assert_eq!(status["policy"]["error"], "policy.yaml: unknown key `mtuu`");
     assert_eq!(status["mirrors"][0]["up"], false);
@@ -186,7 +186,7 @@ async fn a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention() {
     replica.end().await;
 }
 
-async fn claims_of_pools_are_told_where_there_are_pools() {
+async fn claims_are_reported_if_the_policy_has_pools() {
     let replica = Replica::start();
     assert_eq!(replica.get("/status").await.json()["claims"], Value::Null);
     replica
@@ -204,7 +204,7 @@ async fn claims_of_pools_are_told_where_there_are_pools() {
     replica.end().await;
 }
 
-async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
+async fn long_tables_are_cut_on_the_page_but_not_in_the_json() {
     let mut many = cluster_state();
     let namespace = |i| {
         format!(
@@ -231,14 +231,14 @@ async fn thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        a_decision_is_shown_with_its_reasons_and_without_a_value_of_the_pod,
-        what_is_wrong_with_a_request_is_not_quoted,
-        names_that_look_like_html_are_text,
-        the_last_two_hundred_decisions_are_kept_and_can_be_filtered,
-        nodes_namespaces_and_the_policy_are_told,
+        a_decision_is_shown_with_its_reasons_and_without_values_of_the_pod,
+        the_problem_of_a_bad_request_is_not_quoted,
+        names_that_look_like_html_are_escaped,
+        the_latest_two_hundred_decisions_are_kept_and_can_be_filtered,
+        nodes_namespaces_and_the_policy_are_reported,
         a_replica_that_is_not_ready_says_why_and_what_to_do,
-        a_policy_that_cannot_be_used_and_a_dead_mirror_need_attention,
-        claims_of_pools_are_told_where_there_are_pools,
-        thousands_of_namespaces_do_not_make_a_page_of_thousands_of_rows,
+        an_invalid_policy_and_a_dead_mirror_need_attention,
+        claims_are_reported_if_the_policy_has_pools,
+        long_tables_are_cut_on_the_page_but_not_in_the_json,
     ]
 }

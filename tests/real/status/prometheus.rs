@@ -1,5 +1,4 @@
-//! What Prometheus makes of the metrics, the rules and the dashboard: the real one, on loopback, that
-//! scraped a replica which had something to tell.
+//! Metrics, rules and dashboard in a real Prometheus, on loopback, that scrapes a replica.
 
 use std::{
     env, fs,
@@ -26,7 +25,7 @@ use super::replica::{Replica, claim, cluster_state, example_pods, read, within};
 
 const LABELS: &str = r#"job="slipway",namespace="slipway-system""#;
 
-/// A Prometheus that scrapes one replica, ended when it is dropped.
+/// A Prometheus that scrapes one replica, stopped when it is dropped.
 struct Prometheus {
     process: Child,
     port: u16,
@@ -35,7 +34,7 @@ struct Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have stopped already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.directory);
@@ -84,7 +83,7 @@ impl Prometheus {
         }
     }
 
-    /// The `data` of an answer of its API; `None` while it is not there yet.
+    /// Returns the `data` of an answer of its API; `None` while it is starting.
     async fn ask(&self, path: &str) -> Option<Value> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -102,7 +101,7 @@ impl Prometheus {
         Some(answer["data"].clone())
     }
 
-    /// The samples of a query.
+    /// Returns the samples of a query.
     async fn query(&self, query: &str) -> Vec<Value> {
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
         let data = self.ask(&format!("/api/v1/query?query={query}")).await;
@@ -110,7 +109,7 @@ impl Prometheus {
         data["result"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until a query has an answer.
+    /// Waits until a query returns samples.
     async fn until(&self, query: &str) {
         within(async {
             while self.query(query).await.is_empty() {
@@ -136,7 +135,7 @@ async fn decide(replica: &Replica) {
     }
 }
 
-async fn promtool_finds_nothing_to_complain_of() -> Outcome {
+async fn promtool_accepts_the_metrics() -> Outcome {
     let promtool = tools::need("promtool")?;
     let replica = Replica::start_with(telling_state(), |_| {});
     decide(&replica).await;
@@ -165,12 +164,11 @@ async fn promtool_finds_nothing_to_complain_of() -> Outcome {
     Ok(())
 }
 
-async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped() -> Outcome {
+async fn every_query_of_the_dashboard_and_every_rule_works_on_scraped_metrics() -> Outcome {
     let program = tools::need("prometheus")?;
     let replica = Replica::start_with(telling_state(), |_| {});
     let prometheus = Prometheus::start(&program, &replica);
-    // Rates need a sample before and one after: what is decided first, every series, is scraped
-    // before it is decided again.
+    // Rates need two samples: every series must be scraped once before it changes.
     decide(&replica).await;
     let counted = "sum(slipway_admission_duration_seconds_count)";
     let pods = example_pods().len();
@@ -236,7 +234,7 @@ async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped()
     assert!(rules.len() >= 12, "{rules:?}");
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
-        assert_ne!(rule["state"], "firing", "all is well: {rule}");
+        assert_ne!(rule["state"], "firing", "nothing is wrong: {rule}");
     }
     replica.end().await;
     Ok(())
@@ -245,7 +243,7 @@ async fn every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped()
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        promtool_finds_nothing_to_complain_of,
-        every_query_of_the_dashboard_and_every_rule_works_on_what_was_scraped,
+        promtool_accepts_the_metrics,
+        every_query_of_the_dashboard_and_every_rule_works_on_scraped_metrics,
     ]
 }

@@ -1,4 +1,4 @@
-//! A server to look at, and a client for both of its ports.
+//! A server, and a client for both of its ports.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -33,10 +33,10 @@ use tokio_rustls::TlsConnector;
 pub const NODES: &str = "examples/nodes/mixed.yaml";
 pub const NAMESPACES: &str = "examples/namespaces/ci.yaml";
 pub const POLICY: &str = "examples/policies/aks-eks-gke.yaml";
-/// Ends a test that hangs; nothing is measured against it.
+/// Fails a test that hangs; nothing is measured against it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A file of this repository.
+/// Reads a file of this repository.
 pub fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
@@ -54,7 +54,7 @@ pub fn example_pods() -> Vec<String> {
     names
 }
 
-/// What the example files say.
+/// Reads the cluster state from the example files.
 pub fn cluster_state() -> ClusterState {
     ClusterState {
         nodes: Some(cluster_file::nodes(&read(NODES), NODES).unwrap().into()),
@@ -68,7 +68,7 @@ pub fn cluster_state() -> ClusterState {
     }
 }
 
-/// A server that serves.
+/// A running server.
 pub struct Replica {
     webhook: SocketAddr,
     pub page: SocketAddr,
@@ -78,7 +78,7 @@ pub struct Replica {
     end: JoinHandle<std::io::Result<()>>,
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -147,13 +147,13 @@ impl Replica {
             .await
     }
 
-    /// As `curl --data-binary` sends a manifest.
+    /// Sends a manifest as `curl --data-binary` does.
     pub async fn explain(&self, manifest: &str) -> Reply {
         let kind = "application/x-www-form-urlencoded";
         self.post("/explain", kind, manifest.to_owned()).await
     }
 
-    /// As the page's form sends a manifest.
+    /// Sends a manifest as the form on the page does.
     pub async fn submit(&self, manifest: &str, namespace: &str) -> Reply {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("manifest", manifest)
@@ -190,13 +190,13 @@ impl Replica {
         exchange(stream, request).await
     }
 
-    /// From the webhook's port.
+    /// Gets a path from the webhook port.
     pub async fn get_from_webhook(&self, path: &str) -> Reply {
         let request = Request::get(path).header("host", "localhost");
         self.tls(request.body(Full::default()).unwrap()).await
     }
 
-    /// Asks the webhook about a pod.
+    /// Asks the webhook to admit a pod.
     pub async fn admit(&self, namespace: &str, pod: &Value) {
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {"uid": "00000000-0000-4000-8000-000000000000", "kind": {"group": "", "version": "v1", "kind": "Pod"},
@@ -240,7 +240,7 @@ pub async fn within<F: Future>(future: F) -> F::Output {
         .expect("the test hangs")
 }
 
-/// A claim of a pool that a pod has.
+/// Returns a claim that is leased to a pod.
 pub fn claim() -> Claim {
     let annotations = [
         ("slipway.io/lease", "r1"),
@@ -264,7 +264,7 @@ pub fn claim() -> Claim {
     }
 }
 
-/// A scale set's pod with a dockerd.
+/// Returns a scale-set pod with dockerd.
 pub fn runner(name: &str) -> Value {
     json!({"metadata": {"name": name, "labels": {"actions-ephemeral-runner": "True"}},
         "spec": {"containers": [

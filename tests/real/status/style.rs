@@ -1,4 +1,4 @@
-//! Text can be read in both colour schemes: WCAG 2.2, contrast of 4.5 to 1 at least
+//! Text is readable in both colour schemes: a contrast of at least 4.5 to 1, as in WCAG 2.2
 //! (<https://www.w3.org/TR/WCAG22/#contrast-minimum>).
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use slipway_testkit::{harness::Test, tests};
 
 use super::replica::read;
 
-/// What is written on what.
+/// Text colours, each with a background that it is used on.
 const PAIRS: [(&str, &str); 25] = [
     ("ink", "bg"),
     ("ink", "card"),
@@ -65,7 +65,7 @@ fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
     a.max(b) / a.min(b)
 }
 
-fn text_stands_out_from_its_background_in_both_schemes() {
+fn text_has_enough_contrast_in_both_colour_schemes() {
     let style = read("src/server/status/style.css");
     let (light, rest) = style
         .split_once("@media (prefers-color-scheme: dark)")
@@ -90,5 +90,5 @@ fn text_stands_out_from_its_background_in_both_schemes() {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![text_stands_out_from_its_background_in_both_schemes,]
+    tests![text_has_enough_contrast_in_both_colour_schemes,]
 }

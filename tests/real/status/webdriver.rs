@@ -1,50 +1,79 @@
-//! A headless Chromium, driven by chromedriver over plain HTTP (<https://www.w3.org/TR/webdriver2/>).
+//! A headless Chromium, driven through chromedriver.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use fantoccini::{
+    Client, ClientBuilder,
+    actions::{InputSource, KeyAction, KeyActions},
+    key::Key,
+    wd::WebDriverCompatibleCommand,
+};
+use hyper::Method;
+use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use slipway_testkit::{harness::Skip, tools};
-use tokio::net::TcpStream;
+use url::{ParseError, Url};
 
 use super::replica::within;
 
-/// The key under which the protocol has an element's id.
-const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-pub const TAB: &str = "\u{E004}";
-pub const ENTER: &str = "\u{E007}";
+/// What Chromium needs to run as root in a container, and to make no requests of its own. The
+/// sandbox needs user namespaces, which root in a container seldom has.
+const ARGUMENTS: [&str; 11] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--window-size=1280,1000",
+];
 
-/// A browser of its own, with nothing from before.
+/// A browser with a fresh profile.
 pub struct Browser {
-    driver: Driver,
-    session: String,
+    client: Client,
+    _driver: Driver,
 }
 
-/// The driver, ended when it is dropped.
+/// A chromedriver, stopped when it is dropped.
 struct Driver {
     process: Child,
     port: u16,
+    profile: PathBuf,
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// A command that WebDriver's standard or its Chromium extension has, but fantoccini has not.
+#[derive(Debug)]
+struct Extension {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+}
+
+impl WebDriverCompatibleCommand for Extension {
+    fn endpoint(&self, base_url: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        let session = session.unwrap_or_default();
+        base_url.join(&format!("session/{session}/{}", self.path))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        let body = self.body.as_ref().map(Value::to_string);
+        (self.method.clone(), body)
     }
 }
 
-impl Browser {
-    /// Starts chromedriver and a Chromium.
-    pub async fn start() -> Result<Self, Skip> {
-        let path = tools::need("chromedriver")?;
-        let mut process = Command::new(path)
+impl Driver {
+    fn start(program: &Path) -> Self {
+        let mut process = Command::new(program)
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -56,71 +85,82 @@ impl Browser {
             let (_, port) = line.split_once("started successfully on port ")?;
             port.trim_end_matches('.').parse().ok()
         });
-        let driver = Driver {
+        let name = format!("chromium-{}", process.id());
+        Self {
             process,
-            port: port.expect("chromedriver ended"),
-        };
-        // A sandbox needs user namespaces, which root in a container seldom has.
-        let options = json!({"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            "--disable-dev-shm-usage", "--window-size=1280,1000"]});
-        let capabilities = json!({"browserName": "chrome", "goog:chromeOptions": options,
-            "goog:loggingPrefs": {"browser": "ALL"}});
-        let asked = json!({"capabilities": {"alwaysMatch": capabilities}});
-        let session = call(driver.port, Method::POST, "/session", &asked).await;
-        let session = session["sessionId"]
-            .as_str()
-            .expect("no session")
-            .to_owned();
-        Ok(Self { driver, session })
+            port: port.expect("chromedriver did not start"),
+            profile: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may have stopped already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.profile);
+    }
+}
+
+impl Browser {
+    /// Starts a browser.
+    pub async fn start() -> Result<Self, Skip> {
+        let driver = Driver::start(&tools::need("chromedriver")?);
+        let profile = format!("--user-data-dir={}", driver.profile.display());
+        let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([&*profile]).collect();
+        let capabilities = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": {"args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&format!("http://127.0.0.1:{}", driver.port))
+            .await
+            .unwrap();
+        Ok(Self {
+            client,
+            _driver: driver,
+        })
     }
 
     pub async fn end(self) {
-        self.call(Method::DELETE, "", &Value::Null).await;
-    }
-
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
-        let path = format!("/session/{}{path}", self.session);
-        call(self.driver.port, method, &path, body).await
-    }
-
-    async fn devtools(&self, command: &str, parameters: &Value) -> Value {
-        let body = json!({"cmd": command, "params": parameters});
-        self.call(Method::POST, "/goog/cdp/execute", &body).await
+        within(self.client.close()).await.unwrap();
     }
 
     pub async fn open(&self, url: &str) {
-        self.call(Method::POST, "/url", &json!({ "url": url }))
-            .await;
+        within(self.client.goto(url)).await.unwrap();
     }
 
-    /// `light` or `dark`.
+    /// Emulates a preference for the colour scheme `light` or `dark`.
     pub async fn prefer(&self, scheme: &str) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.devtools("Emulation.setEmulatedMedia", &features).await;
+        self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
+    /// Resizes the page, to less than the smallest window too.
     pub async fn resize(&self, width: u32, height: u32) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
-        self.devtools("Emulation.setDeviceMetricsOverride", &metrics)
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
             .await;
     }
 
-    /// The value of a script's `return`.
+    /// Runs a script and returns the value of its `return`.
     pub async fn script(&self, script: &str) -> Value {
-        let body = json!({"script": script, "args": []});
-        self.call(Method::POST, "/execute/sync", &body).await
+        within(self.client.execute(script, Vec::new()))
+            .await
+            .unwrap()
     }
 
-    /// Waits until a page is there whole whose title contains the word: what leads to it may return as
-    /// soon as the browser begins to ask for it, and a command may fail while one page gives way to another.
+    /// Waits for a complete page whose title contains the word. A click may return before the browser
+    /// begins to load the next page, and commands may fail while one page replaces another.
     pub async fn arrives_at(&self, word: &str) {
-        let path = format!("/session/{}/execute/sync", self.session);
         let script = "return document.readyState === 'complete' ? document.title : ''";
-        let body = json!({"script": script, "args": []});
         within(async {
             loop {
-                let (status, title) = ask(self.driver.port, Method::POST, &path, &body).await;
-                if status.is_success() && title.as_str().unwrap().contains(word) {
+                let title = self.client.execute(script, Vec::new()).await;
+                if title.is_ok_and(|title| title.as_str().unwrap().contains(word)) {
                     break;
                 }
             }
@@ -128,92 +168,67 @@ impl Browser {
         .await;
     }
 
-    /// The text that people see.
+    /// Returns the visible text.
     pub async fn text(&self) -> String {
         let text = self.script("return document.body.innerText").await;
         text.as_str().unwrap().to_owned()
     }
 
-    /// The element that has the focus.
-    async fn focus(&self) -> String {
-        let element = self
-            .call(Method::GET, "/element/active", &Value::Null)
-            .await;
-        element[ELEMENT].as_str().unwrap().to_owned()
-    }
-
-    /// Types where the focus is.
+    /// Types into the focused element.
     pub async fn keys(&self, text: &str) {
-        let path = format!("/element/{}/value", self.focus().await);
-        self.call(Method::POST, &path, &json!({ "text": text }))
-            .await;
+        let element = within(self.client.active_element()).await.unwrap();
+        within(element.send_keys(text)).await.unwrap();
     }
 
     /// Presses one key, wherever the focus is.
-    pub async fn press(&self, key: &str) {
-        let actions = json!([{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]);
-        let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": actions}]});
-        self.call(Method::POST, "/actions", &actions).await;
+    pub async fn press(&self, key: Key) {
+        let value = key.into();
+        let press = KeyActions::new("keyboard".to_owned())
+            .then(KeyAction::Down { value })
+            .then(KeyAction::Up { value });
+        within(self.client.perform_actions(press)).await.unwrap();
     }
 
-    /// The role and the name that assistive technology gets of what has the focus.
-    pub async fn focus_in_words(&self) -> (String, String) {
-        let element = self.focus().await;
-        let mut words = [String::new(), String::new()];
-        for (word, what) in words.iter_mut().zip(["computedrole", "computedlabel"]) {
-            let path = format!("/element/{element}/{what}");
-            let said = self.call(Method::GET, &path, &Value::Null).await;
-            said.as_str().unwrap().clone_into(word);
-        }
-        words.into()
+    /// Returns the role and the name that assistive technology gets of the focused element.
+    pub async fn focus(&self) -> (String, String) {
+        let element = within(self.client.active_element()).await.unwrap();
+        let id = element.element_id();
+        let property = async |name: &str| {
+            let path = format!("element/{id}/{name}");
+            let value = self.extension(Method::GET, path, None).await;
+            value.as_str().unwrap().to_owned()
+        };
+        (
+            property("computedrole").await,
+            property("computedlabel").await,
+        )
     }
 
-    /// What the console said since it was last asked.
+    /// Returns the messages on the console since the last call.
     pub async fn console(&self) -> Vec<Value> {
+        let body = json!({"type": "browser"});
         let log = self
-            .call(Method::POST, "/se/log", &json!({"type": "browser"}))
+            .extension(Method::POST, "se/log".to_owned(), Some(body))
             .await;
         log.as_array().unwrap().clone()
     }
 
-    /// A picture of the page, as PNG: its upper part.
+    /// Takes a picture of the upper part of the page, as PNG.
     pub async fn screenshot(&self, width: u32, height: u32) -> Vec<u8> {
         self.resize(width, height).await;
         let clip = json!({"captureBeyondViewport": false, "optimizeForSpeed": false});
-        let picture = self.devtools("Page.captureScreenshot", &clip).await;
+        let picture = self.devtools("Page.captureScreenshot", clip).await;
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
-}
 
-async fn call(port: u16, method: Method, path: &str, body: &Value) -> Value {
-    let (status, value) = ask(port, method.clone(), path, body).await;
-    assert!(status.is_success(), "{method} {path}: {value}");
-    value
-}
+    async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let body = json!({"cmd": command, "params": parameters});
+        self.extension(Method::POST, "goog/cdp/execute".to_owned(), Some(body))
+            .await
+    }
 
-/// A command's status and value; that of a command that failed says why.
-async fn ask(port: u16, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .unwrap();
-    let response = within(sender.send_request(request)).await.unwrap();
-    let status = response.status();
-    let bytes = within(response.into_body().collect())
-        .await
-        .unwrap()
-        .to_bytes();
-    let answer: Value = serde_json::from_slice(&bytes).unwrap();
-    (status, answer["value"].clone())
+    async fn extension(&self, method: Method, path: String, body: Option<Value>) -> Value {
+        let command = Extension { method, path, body };
+        within(self.client.issue_cmd(command)).await.unwrap()
+    }
 }
