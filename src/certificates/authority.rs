@@ -1,4 +1,4 @@
-//! What is made: CAs, and serving certificates.
+//! Makes CAs and serving certificates.
 
 use std::{
     sync::Arc,
@@ -12,23 +12,22 @@ use rcgen::{
 
 use super::x509::{Certificate, Pair};
 
-/// A day.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long a CA counts. It is replaced after two thirds of that, and the rest is longer than any
+/// How long a CA is valid. It is replaced after two thirds of that; the rest outlasts every
 /// certificate that it signed.
 pub const CA_LIFETIME: Duration = DAY.saturating_mul(365);
-/// How long a serving certificate counts. It is replaced after two thirds of that.
+/// How long a serving certificate is valid. It is replaced after two thirds of that.
 pub const SERVING_LIFETIME: Duration = DAY.saturating_mul(90);
-/// Certificates count from before they are made: clocks differ.
+/// How long before its creation a certificate becomes valid: clocks differ.
 pub const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
 /// Makes a CA.
 ///
 /// # Errors
-/// When no key can be made.
+/// When a key cannot be generated.
 pub(super) fn make(now: SystemTime) -> Result<Pair, rcgen::Error> {
     let key = KeyPair::generate()?;
-    // Each its own name: clients look a certificate's issuer up by name.
+    // The name must be unique: clients look up a certificate's issuer by name.
     let made = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let name = format!("Slipway CA {}", made.as_secs());
     let mut params = params(Vec::new(), &name, now, CA_LIFETIME)?;
@@ -37,10 +36,10 @@ pub(super) fn make(now: SystemTime) -> Result<Pair, rcgen::Error> {
     pair(params.self_signed(&key)?, key)
 }
 
-/// Makes a serving certificate for these DNS names, which ends before its CA does.
+/// Issues a serving certificate for these DNS names, which expires no later than its CA.
 ///
 /// # Errors
-/// When a name can be in no certificate, or no key can be made.
+/// When a certificate cannot hold a name, or a key cannot be generated.
 pub(super) fn issue(
     signer: &Pair,
     names: &[String],
@@ -52,7 +51,7 @@ pub(super) fn issue(
         .duration_since(now)
         .unwrap_or_default();
     let common_name = names.first().map_or("slipway", String::as_str);
-    // Longer names are legal in DNS, but not there.
+    // DNS allows longer names, but a common name does not.
     let common_name = if common_name.len() > 64 {
         "slipway"
     } else {

@@ -1,35 +1,35 @@
-//! Calls of the API server that fail.
+//! Calls to the API server that fail.
 
 use std::{future::Future, time::Duration};
 
-/// A call that takes longer has failed: the client itself would wait for ever.
+/// The longest a call may take; the client itself has no timeout.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a call brought nothing.
+/// A call to the API server that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// The API server refuses, or cannot be reached.
+    /// The API server refused the call, or could not be reached.
     #[error("failed to {action} {name}: {source}")]
     Refused {
-        /// What was tried.
+        /// What the call was to do.
         action: &'static str,
-        /// On what.
+        /// The name of the object.
         name: String,
         /// Why.
         source: Box<kube::Error>,
     },
-    /// It does not answer.
+    /// The API server did not answer in time.
     #[error("failed to {action} {name}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout {
-        /// What was tried.
+        /// What the call was to do.
         action: &'static str,
-        /// On what.
+        /// The name of the object.
         name: String,
     },
 }
 
 impl ApiError {
-    /// The HTTP status, if there was an answer.
+    /// Returns the HTTP status, if there was an answer.
     #[must_use]
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -42,6 +42,7 @@ impl ApiError {
     }
 }
 
+/// Makes a call, and gives up after [`CALL_TIMEOUT`].
 pub(super) async fn within<T>(
     action: &'static str,
     name: &str,

@@ -1,4 +1,4 @@
-//! Certificates that others make: `tls.crt` and `tls.key` in a mounted directory.
+//! Certificates that others issue: `tls.crt` and `tls.key` in a mounted directory.
 
 use std::{
     fs, io,
@@ -14,46 +14,46 @@ use crate::tls::ServingCertificate;
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
-/// How often the files are read. The kubelet swaps symbolic links, which no file notification
-/// tells reliably; reading two small files costs nothing.
+/// How often the files are read. The kubelet swaps symbolic links, which file notifications do not
+/// report reliably; reading two small files costs nothing.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Why the files cannot be served.
+/// A reason why the files cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// One cannot be read.
+    /// A file cannot be read.
     #[error("failed to read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// One is not what it should be.
-    #[error("{path} holds no PEM {what}")]
+    /// A file does not hold what it should.
+    #[error("{path} does not hold a {what} in PEM")]
     Pem {
         /// The file.
         path: PathBuf,
         /// What it should hold.
         what: &'static str,
     },
-    /// The key is of another certificate, or of a kind that TLS does not know.
+    /// The key belongs to another certificate, or is of a kind that TLS does not support.
     #[error("the certificate and the key in {directory} cannot be used together: {source}")]
     Pair {
-        /// Where they are.
+        /// The directory of both.
         directory: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::Error,
     },
-    /// It ended, and what is served has not.
-    #[error("the certificate in {directory} has ended")]
-    Ended {
-        /// Where it is.
+    /// The certificate has expired, and the one that is served has not.
+    #[error("the certificate in {directory} has expired")]
+    Expired {
+        /// The directory of the certificate.
         directory: PathBuf,
     },
 }
 
-/// Serves what is in the directory, and follows its changes, for ever.
+/// Serves what is in the directory and follows its changes, forever.
 pub(super) async fn follow(directory: &Path, name: &str, serving: &ServingCertificate) {
     loop {
         reload(directory, name, serving, SystemTime::now());
@@ -61,20 +61,20 @@ pub(super) async fn follow(directory: &Path, name: &str, serving: &ServingCertif
     }
 }
 
-/// Serves what is in the directory now. When that cannot be, for example because it is half
-/// written, the last good certificate is served on, and `problem` of the certificate says why.
+/// Serves what is in the directory now. If that is impossible, for example because it is half
+/// written, the last good certificate stays in use, and its `problem` says why.
 pub fn reload(directory: &Path, name: &str, serving: &ServingCertificate, now: SystemTime) {
     let new = match load(directory, serving, now) {
         Ok(new) => new,
         Err(error) => {
             if serving.keep_last_because(error.to_string()) {
-                warn!(%error, "serving on with the last good certificate, if there is one");
+                warn!(%error, "still serving the last good certificate, if there is one");
             }
             return;
         }
     };
     if serving.nothing_is_wrong() {
-        info!("the certificate files are as they should be again");
+        info!("the certificate files are usable again");
     }
     let Some(leaf) = new else { return };
     info!(directory = %directory.display(), "serving a new certificate");
@@ -86,7 +86,7 @@ pub fn reload(directory: &Path, name: &str, serving: &ServingCertificate, now: S
     }
 }
 
-/// Says which certificate is new.
+/// Loads the files into `serving`. Returns the certificate if it is a new one.
 fn load(
     directory: &Path,
     serving: &ServingCertificate,
@@ -110,7 +110,7 @@ fn load(
         .map_err(|_| bad(&key_path, "private key"))?;
     let served_longer = serving.expires_at().is_some_and(|end| leaf.not_after < end);
     if leaf.not_after <= now && served_longer {
-        return Err(FilesError::Ended {
+        return Err(FilesError::Expired {
             directory: directory.to_owned(),
         });
     }

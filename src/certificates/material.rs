@@ -1,4 +1,4 @@
-//! What is in the Secret.
+//! The contents of the Secret.
 
 use std::{collections::BTreeMap, fmt, time::SystemTime};
 
@@ -6,42 +6,42 @@ use k8s_openapi::ByteString;
 
 use super::x509::{Certificate, Pair, read_key};
 
-/// The serving certificate; the name is that of Secrets of type `kubernetes.io/tls`.
+/// The serving certificate, under the key that Secrets of type `kubernetes.io/tls` use.
 const SERVING_CERTIFICATE: &str = "tls.crt";
 const SERVING_KEY: &str = "tls.key";
-/// All CAs that are to be trusted.
+/// All CAs to trust.
 const TRUSTED: &str = "ca.crt";
 /// The key of the CA that signs.
 const SIGNER_KEY: &str = "ca.key";
-/// The key of the CA that will sign next, while there is one.
+/// The key of the next CA to sign, while there is one.
 const NEXT_KEY: &str = "next-ca.key";
 
 /// A Secret's data.
 pub(super) type Data = BTreeMap<String, ByteString>;
 
-/// All certificates and keys. What is missing is to be made.
+/// All certificates and keys. Missing ones are to be made.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Material {
-    /// What the webhook shows.
+    /// The certificate that the webhook serves.
     pub(super) serving: Option<Pair>,
     /// The CA that signs.
     pub(super) signer: Option<Pair>,
-    /// The CA that will sign once it is trusted everywhere.
+    /// The CA that signs next, once it is trusted everywhere.
     pub(super) next: Option<Pair>,
-    /// All CAs that are trusted: the two above, and those that signed before and still count.
+    /// All trusted CAs: the two above, and earlier ones that are still valid.
     pub(super) trusted: Vec<Certificate>,
 }
 
-/// What is wrong with a Secret.
+/// A flaw in a Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// A key is not there, or empty.
+    /// A key is missing or empty.
     Missing(&'static str),
-    /// It is no PEM of certificates or of a key.
+    /// A value is not a certificate, or not a key, in PEM.
     Unreadable(&'static str),
-    /// A key belongs to no certificate.
+    /// A private key belongs to none of the certificates.
     WrongKey(&'static str, &'static str),
-    /// The serving certificate is of none of the CAs.
+    /// None of the CAs signed the serving certificate.
     NotTrusted,
 }
 
@@ -57,28 +57,29 @@ impl fmt::Display for Flaw {
                 )
             }
             Self::NotTrusted => {
-                write!(f, "`{SERVING_CERTIFICATE}` is of no CA in `{TRUSTED}`")
+                write!(f, "no CA in `{TRUSTED}` signed `{SERVING_CERTIFICATE}`")
             }
         }
     }
 }
 
 impl Material {
-    /// Reads what can be read, and says what is wrong with the rest.
+    /// Reads what is usable, and returns the flaws of the rest.
     pub(super) fn read(data: &Data) -> (Self, Vec<Flaw>) {
         let mut flaws = Vec::new();
         let mut trusted = certificates(data, TRUSTED, &mut flaws);
         trusted.retain(|certificate| certificate.is_ca);
         trusted.dedup();
-        let mut authority = |key| owned(data, key, TRUSTED, &trusted, &mut flaws);
+        let mut authority = |key| paired(data, key, TRUSTED, &trusted, &mut flaws);
         let has_next = data.contains_key(NEXT_KEY);
         let next = has_next.then(|| authority(NEXT_KEY)).flatten();
-        // While the next CA waits to be trusted, nobody can make up for a lost key.
+        // While the next CA waits to be trusted, a lost key of the signer is no flaw: nothing can
+        // replace it until then.
         let has_signer = data.contains_key(SIGNER_KEY) || !has_next;
         let signer = has_signer.then(|| authority(SIGNER_KEY)).flatten();
         let leaf = certificates(data, SERVING_CERTIFICATE, &mut flaws);
-        let mut serving = owned(data, SERVING_KEY, SERVING_CERTIFICATE, &leaf, &mut flaws);
-        // Whether it is too old is another question.
+        let mut serving = paired(data, SERVING_KEY, SERVING_CERTIFICATE, &leaf, &mut flaws);
+        // Trust only; expiry is checked elsewhere.
         serving = serving.filter(|pair| {
             let leaf = &pair.certificate;
             let is_trusted = leaf.is_trusted_by(&trusted, leaf.not_before);
@@ -96,7 +97,7 @@ impl Material {
         (material, flaws)
     }
 
-    /// Writes it into the data. What else is there stays.
+    /// Writes everything into the data, and keeps unknown keys.
     pub(super) fn write(&self, data: &mut Data) {
         data.insert(TRUSTED.to_owned(), ByteString(self.bundle().into_bytes()));
         for (pair, key) in [
@@ -120,12 +121,12 @@ impl Material {
         }
     }
 
-    /// What the API server is to trust: PEM.
+    /// Returns the bundle of CAs that the API server should trust, as PEM.
     pub(super) fn bundle(&self) -> String {
         self.trusted.iter().map(Certificate::pem).collect()
     }
 
-    /// Whether everything is there to serve and to be trusted now.
+    /// Returns whether the serving certificate is valid and trusted now.
     pub(super) fn serves_at(&self, now: SystemTime) -> bool {
         self.serving.as_ref().is_some_and(|serving| {
             let certificate = &serving.certificate;
@@ -147,8 +148,8 @@ fn certificates(data: &Data, key: &'static str, flaws: &mut Vec<Flaw>) -> Vec<Ce
     }
 }
 
-/// The certificate to which a key belongs.
-fn owned(
+/// Finds the certificate to which a private key belongs.
+fn paired(
     data: &Data,
     key_name: &'static str,
     certificates_name: &'static str,

@@ -1,4 +1,4 @@
-//! What the leader changes, decided from what is there and what time it is.
+//! Plans what the leader changes, from what exists and the time. Pure, except that it makes keys.
 
 use std::{
     fmt,
@@ -11,42 +11,42 @@ use super::{
     x509::{Certificate, Pair},
 };
 
-/// How long a CA is trusted before it signs. Every API server has learned of it by then, also one
-/// that was cut off for a while.
+/// How long a CA is trusted before it signs. By then every API server knows it, even one that was cut
+/// off for a while.
 pub const PROPAGATION: Duration = Duration::from_secs(60 * 60);
 
 /// A change to the certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A CA ended.
-    Forgot,
-    /// A CA was made that signs at once, because nothing is there that clients could trust.
-    Began,
-    /// A CA was made that clients learn to trust first.
+    /// An expired CA was removed.
+    Removed,
+    /// A CA was made that signs at once, because clients trust nothing that exists.
+    Started,
+    /// The next CA was made, which clients must trust before it signs.
     Announced,
-    /// That CA signs from now on.
+    /// The next CA became the one that signs.
     Promoted,
-    /// A serving certificate was made.
+    /// A serving certificate was issued.
     Issued,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Forgot => "a CA has ended and is no longer trusted",
-            Self::Began => "made a CA",
+            Self::Removed => "removed an expired CA",
+            Self::Started => "made a CA",
             Self::Announced => "made the next CA, to be trusted before it signs",
-            Self::Promoted => "the next CA signs from now on",
-            Self::Issued => "made a serving certificate",
+            Self::Promoted => "the next CA now signs",
+            Self::Issued => "issued a serving certificate",
         })
     }
 }
 
-/// Does what is due.
+/// Takes all steps that are due.
 ///
-/// `next_is_trusted` says that clients have had the time to learn of the next CA. No step takes a
-/// CA out before its end, and none shows a certificate that clients of the last bundle refuse,
-/// unless they would refuse everything that is there.
+/// `next_is_trusted` says that clients have had time to learn about the next CA. No step removes a CA
+/// before it expires, and none serves a certificate that clients with the last bundle would refuse,
+/// unless they would refuse everything that exists.
 ///
 /// # Errors
 /// When a key or a certificate cannot be made.
@@ -57,7 +57,7 @@ pub(super) fn advance(
     now: SystemTime,
 ) -> Result<(Material, Vec<Step>), rcgen::Error> {
     let mut steps = Vec::new();
-    forget(&mut material, now, &mut steps);
+    remove_expired(&mut material, now, &mut steps);
     let is_named = |pair: &Pair| names.iter().all(|name| pair.certificate.is_for(name));
     let is_lost = !material.serves_at(now);
     if is_lost {
@@ -80,12 +80,12 @@ pub(super) fn advance(
     }
     if is_lost && material.signer.is_none() {
         material.signer = Some(trust(&mut material.trusted, authority::make(now)?));
-        steps.push(Step::Began);
+        steps.push(Step::Started);
     }
     if let Some(signer) = &material.signer {
         let is_good = |serving: &Pair| {
             let certificate = &serving.certificate;
-            // A new one by a CA that is about to end would end no later.
+            // A CA that is about to expire cannot issue a certificate that lasts longer.
             let would_gain = certificate.not_after < signer.certificate.not_after;
             !(certificate.is_due_at(now) && would_gain)
                 && is_named(serving)
@@ -99,18 +99,19 @@ pub(super) fn advance(
     Ok((material, steps))
 }
 
-/// Takes out what has ended.
-fn forget(material: &mut Material, now: SystemTime, steps: &mut Vec<Step>) {
-    let counts = |pair: &Pair| pair.certificate.is_valid_at(now);
-    material.signer = material.signer.take().filter(counts);
-    material.next = material.next.take().filter(counts);
+/// Removes expired CAs.
+fn remove_expired(material: &mut Material, now: SystemTime, steps: &mut Vec<Step>) {
+    let is_valid = |pair: &Pair| pair.certificate.is_valid_at(now);
+    material.signer = material.signer.take().filter(is_valid);
+    material.next = material.next.take().filter(is_valid);
     let before = material.trusted.len();
     material.trusted.retain(|ca| now < ca.not_after);
     if material.trusted.len() < before {
-        steps.push(Step::Forgot);
+        steps.push(Step::Removed);
     }
 }
 
+/// Adds a new CA to the trusted ones.
 fn trust(trusted: &mut Vec<Certificate>, ca: Pair) -> Pair {
     trusted.push(ca.certificate.clone());
     ca

@@ -1,4 +1,4 @@
-//! The Secret in the cluster: read, created, replaced by comparison of versions.
+//! The Secret in the cluster: reads, creates and replaces it, by compared versions.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use super::{
     material::{Data, Flaw, Material},
 };
 
-/// What Secrets and webhook configurations are written as.
+/// The field manager of all writes.
 pub(super) const FIELD_MANAGER: &str = "slipway-certificates";
 const KIND: &str = "kubernetes.io/tls";
 
-/// The Secret of this name.
+/// Access to the Secret.
 #[derive(Clone)]
 pub(super) struct SecretStore {
     api: Api<Secret>,
     name: String,
 }
 
-/// The Secret as it was read, and what it holds.
+/// The Secret as it was read, and its contents.
 #[derive(Clone)]
 pub(super) struct Stored {
     secret: Secret,
@@ -49,21 +49,21 @@ impl SecretStore {
         }
     }
 
-    /// What is there.
+    /// Reads the Secret.
     ///
     /// # Errors
-    /// When that cannot be read.
+    /// When it cannot be read.
     pub(super) async fn read(&self) -> Result<Option<Stored>, ApiError> {
         let read = self.api.get_opt(&self.name);
         let secret = within("read the Secret", &self.name, read).await?;
         Ok(secret.map(Stored::from))
     }
 
-    /// Writes the material over what was read before. `None` when somebody else wrote first: then
-    /// what they wrote counts.
+    /// Replaces what was read before. Returns `None` if somebody else wrote first: the caller then
+    /// starts again from what they wrote.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the API server refuses the write.
     pub(super) async fn write(
         &self,
         read: Option<Stored>,
@@ -86,7 +86,7 @@ impl SecretStore {
         };
         match written {
             Ok(secret) => Ok(Some(secret.into())),
-            // 404: what was read is deleted meanwhile.
+            // 404: the Secret was deleted in the meantime.
             Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,4 +1,4 @@
-//! The webhook configuration in the cluster: whom it trusts, and the write that mends that.
+//! The webhook configuration in the cluster: reads which CAs it trusts, and writes its caBundle.
 
 use std::time::SystemTime;
 
@@ -18,27 +18,27 @@ use super::{
     x509::Certificate,
 };
 
-/// The webhook configuration of this name.
+/// Access to the webhook configuration.
 #[derive(Clone)]
 pub(super) struct WebhookStore {
     api: Api<Configuration>,
     name: String,
 }
 
-/// Whom the API server trusts, as last seen.
+/// The webhook configuration, as far as it could be read.
 #[derive(Debug)]
-pub(super) enum Seen {
-    /// There is no such configuration: nobody asks yet.
+pub(super) enum Registration {
+    /// It does not exist: the API server does not call the webhook yet.
     Absent,
     /// It may not be read.
     Forbidden,
     /// It could not be read this time.
     Unknown(ApiError),
-    /// It is there.
+    /// It exists.
     Present(Trust),
 }
 
-/// What its webhooks say.
+/// What its webhooks trust.
 #[derive(Debug, Clone)]
 pub(super) struct Trust {
     version: String,
@@ -59,27 +59,27 @@ impl WebhookStore {
         }
     }
 
-    /// Looks.
-    pub(super) async fn read(&self) -> Seen {
+    /// Reads the webhook configuration.
+    pub(super) async fn read(&self) -> Registration {
         let read = self.api.get_opt(&self.name);
         match within("read the webhook configuration", &self.name, read).await {
-            Ok(None) => Seen::Absent,
-            Ok(Some(configuration)) => Seen::Present(Trust::of(configuration)),
-            Err(error) if error.code() == Some(403) => Seen::Forbidden,
-            Err(error) => Seen::Unknown(error),
+            Ok(None) => Registration::Absent,
+            Ok(Some(configuration)) => Registration::Present(Trust::of(configuration)),
+            Err(error) if error.code() == Some(403) => Registration::Forbidden,
+            Err(error) => Registration::Unknown(error),
         }
     }
 
-    /// Has every webhook trust this bundle, if the configuration is still what was seen.
+    /// Writes the bundle into every webhook, if the configuration has not changed since it was read.
     ///
-    /// A JSON patch, because it fails when the list changed meanwhile, touches one field of each
-    /// webhook, and never creates or takes anything else. An apply would own the entries of the
-    /// list, and would make a configuration without rules where there is none.
+    /// This is a JSON patch: it fails if the list has changed, touches one field of each webhook, and
+    /// never creates or removes anything. A server-side apply would own the entries of the list, and
+    /// would create a configuration without rules where none exists.
     ///
     /// # Errors
-    /// When the API server refuses; 409 and 422 when the configuration changed.
-    pub(super) async fn write(&self, seen: &Trust, bundle: &str) -> Result<Trust, ApiError> {
-        let patch = Patch::<Configuration>::Json(seen.patch(bundle));
+    /// When the API server refuses the write; 409 and 422 when the configuration changed.
+    pub(super) async fn write(&self, read: &Trust, bundle: &str) -> Result<Trust, ApiError> {
+        let patch = Patch::<Configuration>::Json(read.patch(bundle));
         let parameters = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -104,18 +104,18 @@ impl Trust {
         }
     }
 
-    /// Whether every webhook has exactly this bundle.
+    /// Returns whether every webhook has exactly this bundle.
     pub(super) fn is(&self, bundle: &str) -> bool {
         let is = |webhook: &Webhook| webhook.bundle == bundle.as_bytes();
         self.webhooks.iter().all(is)
     }
 
-    /// Whether every webhook trusts this CA.
+    /// Returns whether every webhook trusts this CA.
     pub(super) fn holds(&self, ca: &Certificate) -> bool {
         self.every_bundle(|bundle| bundle.contains(ca))
     }
 
-    /// Whether every webhook accepts this serving certificate.
+    /// Returns whether every webhook trusts this serving certificate.
     pub(super) fn accepts(&self, leaf: &Certificate, now: SystemTime) -> bool {
         self.every_bundle(|bundle| leaf.is_trusted_by(bundle, now))
     }
@@ -132,7 +132,7 @@ impl Trust {
         for (index, webhook) in self.webhooks.iter().enumerate() {
             let index = index.to_string();
             operations.push(test(["webhooks", &index, "name"], &webhook.name));
-            // It replaces what is there, too.
+            // `add` also replaces an existing value.
             operations.push(json_patch::PatchOperation::Add(json_patch::AddOperation {
                 path: PointerBuf::from_tokens(["webhooks", &index, "clientConfig", "caBundle"]),
                 value: json!(bundle),

@@ -1,4 +1,4 @@
-//! Certificates and keys: read, written, asked.
+//! Certificates and keys: parsing, encoding and verification.
 
 use std::{
     sync::Arc,
@@ -15,10 +15,10 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-/// Characters of a line in PEM.
+/// The length of a line in PEM, in characters.
 const PEM_LINE: usize = 64;
 
-/// A certificate and what matters of it here.
+/// A certificate, with the fields that rotation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Certificate {
     pub(super) der: CertificateDer<'static>,
@@ -29,7 +29,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads one; `None` when it is none.
+    /// Parses a certificate; `None` if it is not valid.
     pub(super) fn read(der: CertificateDer<'static>) -> Option<Self> {
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).ok()?;
         let validity = parsed.validity();
@@ -48,14 +48,14 @@ impl Certificate {
         })
     }
 
-    /// Reads all certificates of a PEM file; `None` when one of them is none.
+    /// Parses all certificates of a PEM file; `None` if one of them is not valid.
     pub(super) fn read_pem(pem: &[u8]) -> Option<Vec<Self>> {
         CertificateDer::pem_slice_iter(pem)
             .map(|der| Self::read(der.ok()?))
             .collect()
     }
 
-    /// As PEM.
+    /// Encodes the certificate as PEM.
     pub(super) fn pem(&self) -> String {
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
         for line in STANDARD.encode(&self.der).as_bytes().chunks(PEM_LINE) {
@@ -66,24 +66,24 @@ impl Certificate {
         pem
     }
 
-    /// Whether it counts at this time. That of tomorrow does not; how far clocks may differ is
-    /// already in `notBefore`.
+    /// Returns whether it is valid at this time. There is no tolerance: `notBefore` already allows for
+    /// clocks that differ.
     pub(super) fn is_valid_at(&self, now: SystemTime) -> bool {
         self.not_before <= now && now < self.not_after
     }
 
-    /// Whether it is time to replace it: two thirds of its life are over.
+    /// Returns whether it is due for replacement: two thirds of its lifetime have passed.
     pub(super) fn is_due_at(&self, now: SystemTime) -> bool {
-        let life = self
+        let lifetime = self
             .not_after
             .duration_since(self.not_before)
             .unwrap_or_default();
         self.not_before
-            .checked_add(life / 3 * 2)
+            .checked_add(lifetime / 3 * 2)
             .is_none_or(|due| due <= now)
     }
 
-    /// Whether a client that trusts these CAs accepts it at this time, whatever it is named.
+    /// Returns whether a client that trusts these CAs accepts it at this time. Names are not checked.
     pub(super) fn is_trusted_by<'a>(
         &self,
         trusted: impl IntoIterator<Item = &'a Certificate>,
@@ -91,7 +91,7 @@ impl Certificate {
     ) -> bool {
         let mut roots = RootCertStore::empty();
         for ca in trusted {
-            // What the library does not take as a root trusts nothing.
+            // A certificate that the library refuses as a root cannot vouch for anything.
             let _ = roots.add(ca.der.clone());
         }
         let Ok(leaf) = ParsedCertificate::try_from(&self.der) else {
@@ -104,7 +104,7 @@ impl Certificate {
         verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], now, algorithms).is_ok()
     }
 
-    /// Whether it is for this name.
+    /// Returns whether it is for this name.
     pub(super) fn is_for(&self, name: &str) -> bool {
         let (Ok(leaf), Ok(name)) = (
             ParsedCertificate::try_from(&self.der),
@@ -116,7 +116,7 @@ impl Certificate {
     }
 }
 
-/// A certificate with its key.
+/// A certificate with its private key.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) certificate: Certificate,
@@ -124,19 +124,19 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Puts them together, if they belong together.
+    /// Pairs a certificate with a key, if they belong together.
     pub(super) fn of(certificate: Certificate, key: Arc<KeyPair>) -> Option<Self> {
         (key.subject_public_key_info() == certificate.public_key)
             .then_some(Self { certificate, key })
     }
 
-    /// The key as TLS libraries take it.
+    /// Returns the key in the form that rustls takes.
     pub(super) fn key_der(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
 }
 
-/// Reads a key; `None` when it is none.
+/// Parses a private key in PEM; `None` if it is not valid.
 pub(super) fn read_key(pem: &[u8]) -> Option<Arc<KeyPair>> {
     let der = PrivateKeyDer::from_pem_slice(pem).ok()?;
     KeyPair::try_from(&der).ok().map(Arc::new)

@@ -1,4 +1,4 @@
-//! A cluster with Slipway's webhook configuration, and replicas in it.
+//! A cluster with Slipway's webhook configuration, and replicas of Slipway.
 
 use std::{
     path::PathBuf,
@@ -15,7 +15,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use slipway::{
-    certificates::{Keeper, KeeperError, Mode, Options},
+    certificates::{Mode, Options, Rotation, RotationError},
     tls::ServingCertificate,
 };
 use slipway_testkit::api_server::ApiServer;
@@ -29,7 +29,7 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(60 * 60);
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// When the tests begin.
+/// Returns when the tests start.
 pub fn start() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
@@ -45,7 +45,7 @@ pub fn options() -> Options {
     }
 }
 
-/// As Helm makes it: without a caBundle, and with fields that are not ours.
+/// Returns the configuration as Helm creates it: without a caBundle, and with unknown fields.
 pub fn webhook_configuration() -> Value {
     let webhook = |name: &str| {
         json!({
@@ -66,25 +66,25 @@ pub fn cluster() -> ApiServer {
     server
 }
 
-/// One replica.
+/// A replica.
 pub struct Replica {
-    pub keeper: Keeper,
+    pub rotation: Rotation,
     pub serving: Arc<ServingCertificate>,
 }
 
 impl Replica {
     pub fn new(server: &ApiServer, name: &str) -> Self {
         let serving = Arc::<ServingCertificate>::default();
-        let keeper = Keeper::new(options(), server.client(name), Arc::clone(&serving));
-        Self { keeper, serving }
+        let rotation = Rotation::new(options(), server.client(name), Arc::clone(&serving));
+        Self { rotation, serving }
     }
 
-    pub async fn lead(&mut self, now: SystemTime) -> Result<(), KeeperError> {
-        self.keeper.reconcile(true, now).await
+    pub async fn lead(&mut self, now: SystemTime) -> Result<(), RotationError> {
+        self.rotation.reconcile(true, now).await
     }
 
-    pub async fn follow(&mut self, now: SystemTime) -> Result<(), KeeperError> {
-        self.keeper.reconcile(false, now).await
+    pub async fn follow(&mut self, now: SystemTime) -> Result<(), RotationError> {
+        self.rotation.reconcile(false, now).await
     }
 
     pub fn leaf(&self) -> CertificateDer<'static> {
@@ -92,7 +92,7 @@ impl Replica {
     }
 }
 
-/// A cluster in which a leader has just made everything.
+/// Starts a cluster in which a leader has just made everything.
 pub async fn installed() -> (ApiServer, Replica) {
     let server = cluster();
     let mut leader = Replica::new(&server, "leader");
@@ -101,7 +101,7 @@ pub async fn installed() -> (ApiServer, Replica) {
     (server, leader)
 }
 
-/// What the webhook configuration trusts; the same in both webhooks.
+/// Returns the caBundle of the webhook configuration, the same in both webhooks.
 pub fn bundle(server: &ApiServer) -> Vec<u8> {
     let configuration = server.object(WEBHOOKS).unwrap();
     let of = |index: usize| {
@@ -114,7 +114,7 @@ pub fn bundle(server: &ApiServer) -> Vec<u8> {
     of(0)
 }
 
-/// A value of the Secret.
+/// Returns a value of the Secret.
 pub fn stored(server: &ApiServer, key: &str) -> Vec<u8> {
     let secret = server.object(SECRET).unwrap();
     STANDARD
@@ -122,14 +122,14 @@ pub fn stored(server: &ApiServer, key: &str) -> Vec<u8> {
         .unwrap()
 }
 
-/// How many CAs a bundle holds.
+/// Counts the CAs of a bundle.
 pub fn cas(bundle: &[u8]) -> usize {
     CertificateDer::pem_slice_iter(bundle)
         .map(Result::unwrap)
         .count()
 }
 
-/// Whether a client that trusts this bundle accepts this certificate, as the API server would.
+/// Returns whether a client that trusts this bundle accepts this certificate, as the API server would.
 pub fn accepts(bundle: &[u8], leaf: &CertificateDer<'static>, now: SystemTime) -> bool {
     let mut roots = RootCertStore::empty();
     for ca in CertificateDer::pem_slice_iter(bundle) {

@@ -1,4 +1,4 @@
-//! Secrets that somebody damaged.
+//! Damaged Secrets.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::cluster::{DAY, Replica, SECRET, accepts, bundle, installed, start, st
 
 type Damage = fn(&mut Value, &Value);
 
-/// Each with the Secret of another installation at hand.
+/// Each takes the Secret, and that of another installation.
 const DAMAGES: [(&str, Damage); 10] = [
     ("no data", |secret, _| secret["data"] = Value::Null),
     ("empty certificate", |s, _| s["data"]["tls.crt"] = json!("")),
@@ -68,7 +68,7 @@ async fn a_follower_serves_the_last_good_certificate() {
 }
 
 #[tokio::test]
-async fn a_leader_that_knows_the_last_good_one_puts_it_back() {
+async fn a_leader_restores_the_last_good_secret() {
     let (server, mut leader) = installed().await;
     let other = another().await;
     let good = server.object(SECRET).unwrap();
@@ -88,7 +88,7 @@ async fn a_leader_that_knows_the_last_good_one_puts_it_back() {
 }
 
 #[tokio::test]
-async fn a_leader_that_has_just_started_mends_what_it_can() {
+async fn a_leader_that_has_just_started_repairs_the_secret() {
     let other = another().await;
     for (name, damage) in DAMAGES {
         let (server, _) = installed().await;
@@ -118,7 +118,7 @@ async fn a_leader_that_has_just_started_mends_what_it_can() {
 }
 
 #[tokio::test]
-async fn a_secret_that_ended_while_nobody_ran_is_made_anew() {
+async fn a_secret_that_expired_while_no_replica_ran_is_replaced() {
     let (server, _) = installed().await;
     for later in [start() + DAY * 100, start() + DAY * 500] {
         let mut fresh = Replica::new(&server, "fresh");
@@ -129,7 +129,7 @@ async fn a_secret_that_ended_while_nobody_ran_is_made_anew() {
 }
 
 #[tokio::test]
-async fn what_others_keep_in_the_secret_stays() {
+async fn unknown_keys_of_the_secret_are_kept() {
     let (server, mut leader) = installed().await;
     server.edit(SECRET, |secret| {
         secret["data"]["theirs"] = text("kept");

@@ -1,4 +1,4 @@
-//! Certificates that others make, in files.
+//! Certificates from files.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use slipway::{certificates::reload, tls::ServingCertificate};
 
 use super::cluster::{DAY, HOST, installed, start, stored};
 
-/// A directory of its own, taken away at the end.
+/// A temporary directory, removed when it is dropped.
 struct Directory(std::path::PathBuf);
 
 impl Directory {
@@ -29,19 +29,19 @@ impl Drop for Directory {
 }
 
 #[tokio::test]
-async fn files_are_served_and_followed_and_bad_ones_are_not() {
+async fn changed_files_are_served_unless_they_are_unusable() {
     let (one, leader) = installed().await;
     let (two, other) = installed().await;
     let directory = Directory::new("follow");
     let serving = ServingCertificate::default();
-    let look = || reload(&directory.0, HOST, &serving, start());
+    let load = || reload(&directory.0, HOST, &serving, start());
 
-    look();
+    load();
     assert!(serving.problem().unwrap().contains("failed to read"));
     assert!(serving.not_ready_because().is_some());
     directory.write("tls.crt", stored(&one, "tls.crt"));
     directory.write("tls.key", stored(&one, "tls.key"));
-    look();
+    load();
     assert_eq!(serving.problem(), None);
     assert_eq!(serving.not_ready_because(), None);
     assert_eq!(serving.chain().unwrap()[0], leader.leaf());
@@ -49,40 +49,40 @@ async fn files_are_served_and_followed_and_bad_ones_are_not() {
 
     for (file, bytes, says) in [
         ("tls.crt", stored(&two, "tls.crt"), "used together"),
-        ("tls.crt", b"half".to_vec(), "no PEM certificate"),
-        ("tls.key", b"half".to_vec(), "no PEM private key"),
+        ("tls.crt", b"half".to_vec(), "a certificate in PEM"),
+        ("tls.key", b"half".to_vec(), "a private key in PEM"),
         ("tls.key", stored(&two, "tls.key"), "used together"),
     ] {
         directory.write(file, bytes);
-        look();
+        load();
         let problem = serving.problem().unwrap();
         assert!(problem.contains(says), "{problem}");
         assert_eq!(serving.chain().unwrap()[0], leader.leaf());
         directory.write("tls.crt", stored(&one, "tls.crt"));
         directory.write("tls.key", stored(&one, "tls.key"));
-        look();
+        load();
         assert_eq!(serving.problem(), None);
     }
 
     directory.write("tls.crt", stored(&two, "tls.crt"));
     directory.write("tls.key", stored(&two, "tls.key"));
-    look();
+    load();
     assert_eq!(serving.chain().unwrap()[0], other.leaf());
 }
 
 #[tokio::test]
-async fn a_certificate_that_ended_does_not_replace_one_that_has_not() {
+async fn an_expired_certificate_does_not_replace_a_valid_one() {
     let (old, _) = installed().await;
     let (new, mut leader) = installed().await;
     let later = start() + DAY * 91;
     leader.lead(later - DAY * 2).await.unwrap();
-    let directory = Directory::new("ended");
+    let directory = Directory::new("expired");
     let serving = ServingCertificate::default();
-    for (server, ended) in [(&new, false), (&old, true)] {
+    for (server, expired) in [(&new, false), (&old, true)] {
         directory.write("tls.crt", stored(server, "tls.crt"));
         directory.write("tls.key", stored(server, "tls.key"));
         reload(&directory.0, HOST, &serving, later);
-        assert_eq!(serving.problem().is_some(), ended);
+        assert_eq!(serving.problem().is_some(), expired);
         assert_eq!(serving.chain().unwrap()[0], leader.leaf());
     }
 }

@@ -1,4 +1,4 @@
-//! The first minutes.
+//! Installation: the first certificates, and the first replicas.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::cluster::{
 };
 
 #[tokio::test]
-async fn the_leader_makes_what_clients_accept() {
+async fn the_leader_makes_certificates_that_clients_accept() {
     let (server, leader) = installed().await;
     let secret = server.object(SECRET).unwrap();
     assert_eq!(secret["type"], "kubernetes.io/tls");
@@ -35,7 +35,7 @@ async fn the_leader_makes_what_clients_accept() {
 }
 
 #[tokio::test]
-async fn who_finds_all_well_writes_nothing() {
+async fn nothing_is_written_if_everything_is_up_to_date() {
     let (server, mut leader) = installed().await;
     server.clear_calls();
     leader.lead(start()).await.unwrap();
@@ -46,12 +46,12 @@ async fn who_finds_all_well_writes_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_who_both_lead_by_mistake_one_ca_wins() {
+async fn two_leaders_at_once_agree_on_one_ca() {
     let server = cluster();
     let mut a = Replica::new(&server, "a");
     let mut b = Replica::new(&server, "b");
     let gate = server.when(Verb::Create, SECRETS).times(2).hold();
-    let meet = async {
+    let let_both_meet = async {
         for user in ["a", "b"] {
             server
                 .until_called(|call| call.verb == Verb::Create && call.user == user)
@@ -59,7 +59,7 @@ async fn of_two_who_both_lead_by_mistake_one_ca_wins() {
         }
         gate.open();
     };
-    let (first, second, ()) = tokio::join!(a.lead(start()), b.lead(start()), meet);
+    let (first, second, ()) = tokio::join!(a.lead(start()), b.lead(start()), let_both_meet);
     first.unwrap();
     second.unwrap();
     assert_eq!(a.leaf(), b.leaf());
@@ -97,18 +97,18 @@ async fn a_replica_is_ready_only_when_the_api_server_trusts_it() {
     assert_eq!(
         follower.serving.not_ready_because(),
         None,
-        "unready pods would help nobody"
+        "an unready pod would help no one"
     );
 }
 
 #[tokio::test]
-async fn no_webhook_configuration_or_no_right_to_read_it_holds_nobody_up() {
+async fn replicas_are_ready_without_a_readable_webhook_configuration() {
     let (server, _) = installed().await;
     server.remove(WEBHOOKS);
     let mut replica = Replica::new(&server, "a");
     replica.follow(start()).await.unwrap();
     assert_eq!(replica.serving.not_ready_because(), None);
-    // Helm may make it after the pods.
+    // Helm may create it after the pods.
     server.set(WEBHOOKS, webhook_configuration());
     replica.follow(start()).await.unwrap();
     assert!(replica.serving.not_ready_because().is_some());
@@ -122,7 +122,7 @@ async fn no_webhook_configuration_or_no_right_to_read_it_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn another_service_name_gets_a_certificate_of_the_same_ca() {
+async fn a_renamed_service_gets_a_certificate_from_the_same_ca() {
     let (server, leader) = installed().await;
     let trusted = bundle(&server);
     let serving = Arc::<ServingCertificate>::default();
@@ -130,24 +130,27 @@ async fn another_service_name_gets_a_certificate_of_the_same_ca() {
         service: "webhook".to_owned(),
         ..options()
     };
-    let mut keeper =
-        slipway::certificates::Keeper::new(renamed, server.client("new"), Arc::clone(&serving));
-    keeper.reconcile(true, start()).await.unwrap();
+    let mut rotation =
+        slipway::certificates::Rotation::new(renamed, server.client("new"), Arc::clone(&serving));
+    rotation.reconcile(true, start()).await.unwrap();
     assert_eq!(bundle(&server), trusted);
     let leaf = serving.chain().unwrap().remove(0);
     assert_ne!(leaf, leader.leaf());
-    assert!(!accepts(&trusted, &leaf, start()), "it is no longer {HOST}");
+    assert!(
+        !accepts(&trusted, &leaf, start()),
+        "the name is no longer {HOST}"
+    );
 }
 
 #[tokio::test]
-async fn replicas_install_themselves_and_mend_at_once_and_hand_over() {
+async fn replicas_install_repair_and_hand_over_the_ca_bundle() {
     let server = cluster();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let first = replica_that_runs(&server, "a", async {
+    let first = run_replica(&server, "a", async {
         let _ = ended.await;
     });
     server.until(|store| has_bundle(store.at(WEBHOOKS))).await;
-    let second = replica_that_runs(&server, "b", std::future::pending());
+    let second = run_replica(&server, "b", std::future::pending());
     server.set(WEBHOOKS, webhook_configuration());
     server.until(|store| has_bundle(store.at(WEBHOOKS))).await;
 
@@ -166,17 +169,17 @@ fn has_bundle(configuration: Option<&serde_json::Value>) -> bool {
     configuration.is_some_and(|c| c["webhooks"][0]["clientConfig"]["caBundle"].is_string())
 }
 
-fn replica_that_runs(
+fn run_replica(
     server: &slipway_testkit::api_server::ApiServer,
     name: &str,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
     let client = server.client(name);
     let election = Election::new(client.clone(), "slipway-system", "slipway", name);
-    let keeping = run(options(), client, Arc::default(), election.leadership());
+    let rotation = run(options(), client, Arc::default(), election.leadership());
     tokio::spawn(async move {
         tokio::select! {
-            () = keeping => {}
+            () = rotation => {}
             () = election.run(end) => {}
         }
     })

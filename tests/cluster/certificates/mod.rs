@@ -1,4 +1,4 @@
-//! Certificates against an API server with real versions, at times that the tests choose.
+//! Certificates against an API server that compares versions, at times that the tests choose.
 
 mod cluster;
 mod damage;

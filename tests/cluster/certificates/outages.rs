@@ -1,4 +1,4 @@
-//! The API server refuses, is away, or is written to by others.
+//! An API server that refuses, is unreachable, or is written to by others.
 
 use serde_json::json;
 use slipway::certificates::CA_LIFETIME;
@@ -10,7 +10,7 @@ use super::cluster::{
 };
 
 #[tokio::test]
-async fn without_the_right_to_write_the_secret_it_says_so_and_serves_on() {
+async fn without_write_access_to_the_secret_the_last_good_certificate_is_served() {
     let server = cluster();
     let mut leader = Replica::new(&server, "leader");
     server.when(Verb::Create, SECRETS).answer(403);
@@ -40,7 +40,7 @@ async fn without_the_right_to_write_the_secret_it_says_so_and_serves_on() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_read_the_secret_the_last_good_certificate_is_served() {
+async fn without_read_access_to_the_secret_the_last_good_certificate_is_served() {
     let (server, mut leader) = installed().await;
     let leaf = leader.leaf();
     server.when(Verb::Get, SECRETS).answer(403);
@@ -50,7 +50,7 @@ async fn without_the_right_to_read_the_secret_the_last_good_certificate_is_serve
 }
 
 #[tokio::test]
-async fn an_api_server_that_goes_and_comes_back_changes_nothing() {
+async fn an_outage_of_the_api_server_changes_nothing() {
     let (server, mut leader) = installed().await;
     let (leaf, secret) = (leader.leaf(), server.object(SECRET));
     server.stop().await;
@@ -66,7 +66,7 @@ async fn an_api_server_that_goes_and_comes_back_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_settled_by_reading_again() {
+async fn a_conflict_is_resolved_by_reading_again() {
     let (server, mut leader) = installed().await;
     let later = start() + DAY * 61;
     server.when(Verb::Update, SECRETS).run(|server| {
@@ -80,11 +80,11 @@ async fn a_conflict_is_settled_by_reading_again() {
     server.when(Verb::Update, SECRETS).always().answer(409);
     let much_later = later + DAY * 61;
     let error = leader.lead(much_later).await.unwrap_err();
-    assert!(error.to_string().contains("again and again"), "{error}");
+    assert!(error.to_string().contains("kept changing"), "{error}");
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_is_found_done() {
+async fn a_write_whose_answer_is_lost_is_not_repeated() {
     let server = cluster();
     let mut leader = Replica::new(&server, "leader");
     server.when(Verb::Create, SECRETS).lose_answer();
@@ -96,7 +96,7 @@ async fn a_write_whose_answer_is_lost_is_found_done() {
 }
 
 #[tokio::test]
-async fn an_erased_ca_bundle_is_mended_by_the_leader_alone() {
+async fn an_erased_ca_bundle_is_restored_by_the_leader_only() {
     let (server, mut leader) = installed().await;
     let mut follower = Replica::new(&server, "follower");
     let trusted = bundle(&server);
@@ -108,7 +108,7 @@ async fn an_erased_ca_bundle_is_mended_by_the_leader_alone() {
 }
 
 #[tokio::test]
-async fn a_webhook_configuration_that_changes_meanwhile_is_read_again() {
+async fn a_webhook_configuration_that_changes_in_the_meantime_is_read_again() {
     let (server, mut leader) = installed().await;
     let trusted = bundle(&server);
     server.set(WEBHOOKS, webhook_configuration());
@@ -124,7 +124,7 @@ async fn a_webhook_configuration_that_changes_meanwhile_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_late_does_not_put_an_old_bundle_back() {
+async fn a_late_leader_does_not_restore_an_old_bundle() {
     let (server, mut old) = installed().await;
     let before = start() + CA_LIFETIME / 3 * 2 - DAY;
     old.lead(before).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_leader_that_is_late_does_not_put_an_old_bundle_back() {
         (old, result)
     });
     gate.reached().await;
-    // For the new one the next CA is due.
+    // For the new leader the next CA is due.
     let later = before + DAY * 2;
     new.lead(later).await.unwrap();
     let trusted = bundle(&server);
@@ -155,7 +155,7 @@ async fn a_leader_that_is_late_does_not_put_an_old_bundle_back() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_and_comes_back_leaves_a_certificate_that_clients_accept() {
+async fn clients_accept_the_certificate_after_a_clock_jumps_and_returns() {
     for jump in [DAY * 365 * 5, DAY * 120, DAY * 2] {
         for (name, wrong) in [("forward", start() + jump), ("back", start() - jump)] {
             let (server, mut leader) = installed().await;

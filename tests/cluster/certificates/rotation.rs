@@ -1,4 +1,4 @@
-//! Years of renewals, in which no client that may exist refuses any replica.
+//! Years of renewals in which no possible client ever refuses a replica.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,13 +10,13 @@ use super::cluster::{
     webhook_configuration,
 };
 
-/// The bundles that API servers may still hold: that in force, and those that were within the
-/// propagation time.
+/// The bundles that API servers may still hold: the present one, and those replaced less than the
+/// propagation time ago.
 #[derive(Default)]
 struct Held(Vec<(Vec<u8>, Option<SystemTime>)>);
 
 impl Held {
-    fn look(&mut self, server: &ApiServer, now: SystemTime) {
+    fn note(&mut self, server: &ApiServer, now: SystemTime) {
         let bundle = bundle(server);
         if self.0.last().is_none_or(|(last, _)| *last != bundle) {
             if let Some((_, until)) = self.0.last_mut() {
@@ -34,7 +34,7 @@ impl Held {
     }
 }
 
-/// Steps of two days, and of minutes while something is going on.
+/// Returns two days, or minutes shortly after a change.
 fn step(since_change: Duration) -> Duration {
     if since_change < HOUR * 2 {
         MINUTE * 20
@@ -46,7 +46,7 @@ fn step(since_change: Duration) -> Duration {
 #[tokio::test]
 async fn over_two_years_every_possible_client_accepts_every_replica() {
     let server = cluster();
-    // Their clocks differ by twenty minutes, and the client's is between.
+    // Their clocks differ by twenty minutes, with the client's in between.
     let early = |now: SystemTime| now - MINUTE * 10;
     let late = |now: SystemTime| now + MINUTE * 10;
     let mut a = Replica::new(&server, "a");
@@ -62,7 +62,7 @@ async fn over_two_years_every_possible_client_accepts_every_replica() {
     let (mut restarts, mut visits) = (0, 0);
     while now < start() + CA_LIFETIME * 2 {
         let days = now.duration_since(start()).unwrap().as_secs() / DAY.as_secs();
-        // They take turns at leading, and one of them is restarted now and then.
+        // The two take turns at leading, and one is restarted now and then.
         if days % 14 < 7 {
             a.lead(early(now)).await.unwrap();
             b.follow(late(now)).await.unwrap();
@@ -75,12 +75,12 @@ async fn over_two_years_every_possible_client_accepts_every_replica() {
             b = Replica::new(&server, "b");
             b.follow(late(now)).await.unwrap();
         }
-        // This one hears of the API server every three weeks only.
+        // This replica reaches the API server only every three weeks.
         if days / 21 > visits {
             visits += 1;
             cut_off.follow(now).await.unwrap();
         }
-        held.look(&server, now);
+        held.note(&server, now);
         for (name, replica) in [("a", &a), ("b", &b), ("cut-off", &cut_off)] {
             assert!(held.all_accept(replica, now), "{name} on day {days}");
             assert_eq!(
@@ -104,13 +104,13 @@ async fn over_two_years_every_possible_client_accepts_every_replica() {
 }
 
 #[tokio::test]
-async fn the_next_ca_signs_only_when_it_has_been_trusted_long_enough() {
+async fn the_next_ca_signs_only_after_it_has_been_trusted_long_enough() {
     let (server, mut leader) = installed().await;
     let due = start() + CA_LIFETIME / 3 * 2;
-    // Serving certificates up to date, so that only the CA is due.
+    // The serving certificate is renewed first, so that only the CA is due.
     leader.lead(due - DAY).await.unwrap();
     let leaf = leader.leaf();
-    // The caBundle cannot be written: the next CA is made, and never signs.
+    // While the caBundle cannot be written, the next CA exists but does not sign.
     server.when(Verb::Patch, WEBHOOKS).always().answer(403);
     for hours in 0..5 {
         assert!(leader.lead(due + HOUR * hours).await.is_err());
@@ -123,7 +123,7 @@ async fn the_next_ca_signs_only_when_it_has_been_trusted_long_enough() {
     leader.lead(trusted).await.unwrap();
     assert_eq!(cas(&bundle(&server)), 2);
     leader.lead(trusted + MINUTE).await.unwrap();
-    // Somebody erases it: the time begins anew.
+    // After somebody erases it, the time starts again.
     server.set(WEBHOOKS, webhook_configuration());
     leader.lead(trusted + HOUR / 2).await.unwrap();
     leader.lead(trusted + HOUR / 2 + MINUTE).await.unwrap();
@@ -131,7 +131,7 @@ async fn the_next_ca_signs_only_when_it_has_been_trusted_long_enough() {
     assert_eq!(leader.leaf(), leaf);
     leader.lead(trusted + PROPAGATION * 2).await.unwrap();
     assert_ne!(leader.leaf(), leaf);
-    assert_eq!(cas(&bundle(&server)), 2, "the old one is still trusted");
+    assert_eq!(cas(&bundle(&server)), 2, "the old CA is still trusted");
 }
 
 #[test]

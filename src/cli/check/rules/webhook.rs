@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
 
 use super::super::{Problem, cluster::Seen};
-use crate::certificates::last_end;
+use crate::certificates::last_expiry;
 
 /// A webhook that may hold up a pod for longer than this is noticed.
 const MAX_TIMEOUT_SECONDS: i32 = 10;
@@ -58,7 +58,7 @@ pub(super) fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
 fn ca_problem(webhook: &str, bundle: &[u8], now: SystemTime, about: &str) -> Option<Problem> {
     let so = "the API server trusts no replica, and pods are created without Slipway";
     let remedy = "with self-made certificates the leader writes it: look for `certificate` in its log; otherwise see docs/certificates.md";
-    let what = match last_end(bundle) {
+    let what = match last_expiry(bundle) {
         _ if bundle.is_empty() => format!("{webhook} has no caBundle: {so}"),
         None => format!("the caBundle of {webhook} holds no certificates: {so}"),
         Some(end) if end <= now => {
