@@ -122,7 +122,7 @@ fn by_step(criterion: &mut Criterion) {
     });
     group.bench_function("inject", |b| b.iter(|| inject(black_box(pod), plan)));
     group.bench_function("patch", |b| {
-        b.iter(|| operations(black_box(pod), &evaluation.injections));
+        b.iter(|| operations(black_box(pod), &evaluation.changes));
     });
     group.bench_function("write the response", |b| {
         b.iter(|| black_box(&response).to_json(&request.uid));

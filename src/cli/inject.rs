@@ -98,7 +98,7 @@ fn summary(evaluation: &Evaluation<'_>) -> String {
             "{} (profile {}): {}",
             plan.strategy,
             decision.profile.unwrap_or_default(),
-            count(evaluation.injections.len(), "change")
+            count(evaluation.changes.len(), "change")
         ),
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
     admission::review::{Request, Response, ReviewError, Subject},
@@ -12,8 +11,8 @@ use crate::{
         key::CacheKey,
     },
     decide::{Cluster, Decision, Outcome, Strategy, decide},
-    inject::{Injection, Injections, STATUS, annotations_fit, inject},
-    patch::{Operations, operations},
+    inject::{Injections, STATUS, inject},
+    patch::{Operations, PodChanges, operations},
     pod::{OwnerReference, Pod, Str},
     policy::values::LabelKey,
     reason::Reason,
@@ -27,8 +26,8 @@ const MAX_OWNER_PART: usize = 253;
 pub struct Evaluation<'a> {
     /// What is done, and why.
     pub decision: Decision<'a>,
-    /// What is put into the pod, in words by `Display`.
-    pub injections: Vec<Injection>,
+    /// What changes in the pod.
+    pub changes: PodChanges<'a>,
     /// What was left out or changed on the way.
     pub notes: Vec<Reason>,
     /// The operations; empty when there is nothing to do.
@@ -110,10 +109,10 @@ pub struct Answer {
 
 /// Decides on a pod of the namespace `namespace` and works out the patch.
 #[must_use]
-pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> Evaluation<'a> {
+pub fn evaluate<'a>(pod: &Pod<'a>, namespace: &'a str, cluster: Cluster<'a>) -> Evaluation<'a> {
     let decision = decide(pod, namespace, cluster);
     let Injections {
-        mut list,
+        mut changes,
         notes,
         wants_claim,
     } = match &decision.outcome {
@@ -122,17 +121,14 @@ pub fn evaluate<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> 
     };
     // A pod that has everything already gets no patch: that is what reinvocation needs, and what
     // spares the API server the work.
-    if !list.is_empty() {
-        let value = status(&decision);
-        if annotations_fit(pod, &list, STATUS, &value) {
-            list.push(Injection::Annotation { key: STATUS, value });
-        }
+    if !changes.is_empty() {
+        changes.annotate(pod, STATUS, status(&decision).into());
     }
-    let patch = operations(pod, &list);
+    let patch = operations(pod, &changes);
     Evaluation {
-        host_access: host_access(pod, &list),
+        host_access: changes.host_access(pod),
         decision,
-        injections: list,
+        changes,
         notes,
         patch,
         wants_claim,
@@ -220,39 +216,6 @@ impl Evaluation<'_> {
     }
 }
 
-/// The host access that injections grant: each once.
-fn host_access(pod: &Pod<'_>, injections: &[Injection]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for granted in injections.iter().filter_map(|i| granted(pod, i)) {
-        if !all.contains(&granted) {
-            all.push(granted);
-        }
-    }
-    all
-}
-
-/// The host access that an injection grants, if any. A mount grants it too, when the pod brings the
-/// volume: without the mount the container would not see it.
-fn granted(pod: &Pod<'_>, injection: &Injection) -> Option<String> {
-    match injection {
-        Injection::Volume { source, .. } => {
-            let path = source.get("hostPath")?.get("path")?;
-            path.as_str().map(str::to_owned)
-        }
-        Injection::Mount { volume, .. } => {
-            let mut own = pod.volumes().iter();
-            let brought = own.find(|v| v.name == volume.as_str())?;
-            Some(brought.host_path.as_ref()?.path.to_string())
-        }
-        Injection::AddContainer { container, .. } => {
-            let privileged = container.get("securityContext")?.get("privileged")?;
-            let name = container.get("name")?.as_str()?;
-            (*privileged == Value::Bool(true)).then(|| format!("privileged:{name}"))
-        }
-        _ => None,
-    }
-}
-
 /// Answers an AdmissionReview.
 ///
 /// # Errors
@@ -265,7 +228,7 @@ pub fn admit(body: &[u8], cluster: Cluster<'_>) -> Result<Answer, ReviewError> {
     })
 }
 
-fn answer_pod(request: &Request<'_>, pod: &Pod<'_>, cluster: Cluster<'_>) -> Answer {
+fn answer_pod<'a>(request: &'a Request<'a>, pod: &Pod<'a>, cluster: Cluster<'a>) -> Answer {
     let evaluation = evaluate(pod, &request.namespace, cluster);
     let decision = &evaluation.decision;
     let operations = evaluation.patch.len();
@@ -393,7 +356,7 @@ fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{

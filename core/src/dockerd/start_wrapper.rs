@@ -143,9 +143,9 @@ impl<'p> StartWrapper<'p> {
 
     /// Writes all of the `command`.
     #[must_use]
-    pub fn words(&self) -> Vec<Cow<'_, str>> {
+    pub fn words(&self) -> Vec<Cow<'p, str>> {
         let head = ["sh", "-c", self.script, NAME].map(Cow::Borrowed);
-        let own = self.command.iter().map(|word| Cow::Borrowed(&**word));
+        let own = self.command.iter().cloned();
         head.into_iter()
             .chain(self.options.words())
             .chain([END_OF_OPTIONS.into()])

@@ -121,11 +121,7 @@ impl<'a> Report<'a> {
             },
             reason: decision.main_reason().map(ReasonReport::new),
             findings: decision.findings.iter().map(FindingReport::new).collect(),
-            injections: evaluation
-                .injections
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            injections: evaluation.changes.describe(),
             notes: evaluation.notes.iter().map(ReasonReport::new).collect(),
             operations: evaluation.patch.len(),
         }

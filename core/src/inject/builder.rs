@@ -1,401 +1,401 @@
-//! Collects injections and keeps their rules: nothing twice, nothing over what the pod has.
+//! Collects the changes to a pod and keeps their rules: nothing twice, and nothing that overrides
+//! the pod's own settings, unless the profile says so.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
-use serde_json::{Value, json};
-
-use super::{Injection, Injections, ResourceKind};
+use super::Injections;
 use crate::{
     decide::{DockerdPlan, Plan},
-    dockerd::Setting,
+    dockerd::{Setting, StartWrapper},
     nodes::Pin,
-    pod::{Container, ContainerRef, Map, Pod, Volume, is_same_path, is_within},
+    patch::{
+        ArgChanges, ContainerChanges, EnvVar, NewContainer, PodChanges, Volume, VolumeMount,
+        VolumeSource,
+    },
+    pod::{self, Container, ContainerRef, NodeSelectorTerm, Pod, Str, is_same_path, is_within},
     policy::Overwrite,
     reason::Reason,
 };
 
-/// The API server's limit on the annotations of one object, keys and values together
-/// (`TotalAnnotationSizeLimitB`).
-const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
-
-/// Injections in the making.
-pub(super) struct Builder<'b> {
-    pub pod: &'b Pod<'b>,
-    pub plan: &'b Plan<'b>,
-    out: Injections,
+/// The changes to a pod in the making. What they borrow from the pod's JSON, the policy and the
+/// cluster lives for `'a`.
+pub(super) struct Builder<'b, 'a> {
+    pub pod: &'b Pod<'a>,
+    pub plan: &'b Plan<'a>,
+    changes: PodChanges<'a>,
+    notes: Vec<Reason>,
+    wants_claim: bool,
 }
 
-impl<'b> Builder<'b> {
-    pub fn new(pod: &'b Pod<'b>, plan: &'b Plan<'b>) -> Self {
+impl<'b, 'a> Builder<'b, 'a> {
+    pub fn new(pod: &'b Pod<'a>, plan: &'b Plan<'a>) -> Self {
         Self {
             pod,
             plan,
-            out: Injections::default(),
+            changes: PodChanges::default(),
+            notes: Vec::new(),
+            wants_claim: false,
         }
     }
 
-    pub fn finish(self) -> Injections {
-        self.out
+    pub fn finish(self) -> Injections<'a> {
+        Injections {
+            changes: self.changes,
+            notes: self.notes,
+            wants_claim: self.wants_claim,
+        }
     }
 
-    pub fn container(&self, place: ContainerRef) -> Option<&'b Container<'b>> {
-        self.pod.container(place)
+    pub fn container(&self, at: ContainerRef) -> Option<&'b Container<'a>> {
+        self.pod.container(at)
     }
 
-    pub fn push(&mut self, injection: Injection) {
-        self.out.list.push(injection);
+    /// Returns whether the pod has a container of this name that stays.
+    pub fn has_container(&self, name: &str) -> bool {
+        let removed = match self.plan.dockerd {
+            DockerdPlan::Remove(at) => self.container(at),
+            _ => None,
+        };
+        let containers = self.pod.containers().iter();
+        let mut all = containers.chain(self.pod.init_containers());
+        all.any(|c| c.name == name && removed.is_none_or(|removed| !std::ptr::eq(removed, c)))
     }
 
     /// Notes a reason, once.
     pub fn note(&mut self, reason: Reason) {
-        if !self.out.notes.contains(&reason) {
-            self.out.notes.push(reason);
+        if !self.notes.contains(&reason) {
+            self.notes.push(reason);
         }
     }
 
-    /// Whether the reason was noted.
     pub fn has_note(&self, reason: &Reason) -> bool {
-        self.out.notes.contains(reason)
+        self.notes.contains(reason)
     }
 
-    /// Whether the profile lets values of the pod be replaced.
+    /// Notes that the pod would get a leased claim.
+    pub fn want_claim(&mut self) {
+        self.wants_claim = true;
+    }
+
+    /// Returns whether the profile lets values of the pod be replaced.
     pub fn overwrites(&self) -> bool {
         self.plan.profile.overwrite == Overwrite::All
     }
 
-    /// Whether the profile lets resources of a dockerd container be replaced.
+    /// Returns whether the profile lets resources of a dockerd container be replaced.
     pub fn overwrites_resources(&self) -> bool {
         self.plan.profile.overwrite >= Overwrite::DockerdResources
     }
 
-    fn name_of(&self, place: ContainerRef) -> String {
-        self.container(place)
-            .map(|c| c.name.to_string())
-            .unwrap_or_default()
+    /// The changes to a container of the pod.
+    pub fn changes_to(&mut self, at: ContainerRef) -> &mut ContainerChanges<'a> {
+        let container = self.pod.container(at);
+        let changes = self.changes.containers.entry(at);
+        changes.or_insert_with(|| ContainerChanges {
+            name: container.map_or(Cow::Borrowed(""), |c| c.name.to_cow()),
+            ..ContainerChanges::default()
+        })
+    }
+}
+
+/// Containers.
+impl<'a> Builder<'_, 'a> {
+    /// Replaces the image.
+    pub fn set_image(&mut self, at: ContainerRef, image: impl Into<Cow<'a, str>>) {
+        self.changes_to(at).image = Some(image.into());
     }
 
-    /// A variable, where the pod has none of that name or the profile overwrites.
-    pub fn env(&mut self, place: ContainerRef, name: &str, value: &str) {
-        let present = self.container(place).and_then(|c| c.env_var(name));
+    /// Replaces the `command`.
+    pub fn set_command(&mut self, at: ContainerRef, command: StartWrapper<'a>) {
+        self.changes_to(at).command = Some(command);
+    }
+
+    /// Appends arguments. With `keep`, all present arguments but these are removed.
+    pub fn set_args(
+        &mut self,
+        at: ContainerRef,
+        keep: Option<Vec<Cow<'a, str>>>,
+        add: Vec<Cow<'a, str>>,
+    ) {
+        self.changes_to(at).args = Some(ArgChanges { keep, add });
+    }
+
+    /// Adds a container.
+    pub fn add_container(&mut self, container: NewContainer<'a>) {
+        self.changes.added.push(container);
+    }
+
+    /// Removes a container.
+    pub fn remove_container(&mut self, at: ContainerRef) {
+        self.changes.removed = Some(at);
+    }
+
+    /// Sets a variable where the pod has none of that name, or the profile overwrites.
+    pub fn env(
+        &mut self,
+        at: ContainerRef,
+        name: impl Into<Cow<'a, str>>,
+        value: impl Into<Cow<'a, str>>,
+    ) {
+        let (name, value) = (name.into(), value.into());
+        let present = self.container(at).and_then(|c| c.env_var(&name));
         match present {
-            Some(var) if var.value.as_deref() == Some(value) => {}
+            Some(var) if var.value.as_deref() == Some(&*value) => {}
             Some(_) if !self.overwrites() => {
-                self.note(Reason::PodSets(Setting::Variable(name.to_owned())));
+                self.note(Reason::PodSets(Setting::Variable(name.into_owned())));
             }
-            _ => self.set_env(place, name, value),
+            _ => self.set_env(at, name, value),
         }
     }
 
-    /// A variable on every client, where the pod has none of that name: nothing to remark on.
-    pub fn default_client_env(&mut self, name: &str, value: &str) {
-        let plan = self.plan;
-        for place in &plan.clients {
-            let client = self.container(*place);
+    /// Sets a variable, even where the pod has another value.
+    pub fn set_env(
+        &mut self,
+        at: ContainerRef,
+        name: impl Into<Cow<'a, str>>,
+        value: impl Into<Cow<'a, str>>,
+    ) {
+        let (name, value) = (name.into(), value.into());
+        if self.container(at).and_then(|c| c.env_value(&name)) == Some(&*value) {
+            return;
+        }
+        let env = &mut self.changes_to(at).env;
+        if !env.iter().any(|var| var.name == name) {
+            env.push(EnvVar { name, value });
+        }
+    }
+
+    /// Sets a variable in every container in which jobs run, as [`Self::env`] does.
+    pub fn client_env(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
+        let (plan, value) = (self.plan, value.into());
+        for at in &plan.clients {
+            self.env(*at, name, value.clone());
+        }
+    }
+
+    /// Sets a variable in every container in which jobs run and which has none of that name. A
+    /// container that has one is not worth a note.
+    pub fn default_client_env(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
+        let (plan, value) = (self.plan, value.into());
+        for at in &plan.clients {
+            let client = self.container(*at);
             if client.is_some_and(|c| c.env_var(name).is_none()) {
-                self.set_env(*place, name, value);
+                self.set_env(*at, name, value.clone());
             }
         }
     }
+}
 
-    /// A variable, whatever the pod says.
-    pub fn set_env(&mut self, container: ContainerRef, name: &str, value: &str) {
-        let current = self.container(container).and_then(|c| c.env_value(name));
-        let injected = self.out.list.iter().any(|injection| {
-            matches!(injection, Injection::Env { container: c, name: n, .. } if *c == container && n == name)
-        });
-        if current != Some(value) && !injected {
-            self.push(Injection::Env {
-                container,
-                container_name: self.name_of(container),
-                name: name.to_owned(),
-                value: value.to_owned(),
-            });
-        }
-    }
-
-    /// A variable on every container in which jobs run.
-    pub fn client_env(&mut self, name: &str, value: &str) {
-        let plan = self.plan;
-        for place in &plan.clients {
-            self.env(*place, name, value);
-        }
-    }
-
-    /// Notes that the pod would be given a claim of its pool.
-    pub fn want_claim(&mut self) {
-        self.out.wants_claim = true;
-    }
-
-    /// Whether nothing of the pod is mounted at `path` or below.
-    pub fn is_unoccupied(&self, place: ContainerRef, path: &str) -> bool {
-        let mounts = self.container(place).map_or(&[][..], |c| c.mounts());
+/// Volumes and their mounts.
+impl<'a> Builder<'_, 'a> {
+    /// Returns whether the container mounts nothing at `path` or below.
+    pub fn is_unoccupied(&self, at: ContainerRef, path: &str) -> bool {
+        let mounts = self.container(at).map_or(&[][..], Container::mounts);
         !mounts.iter().any(|m| is_within(&m.mount_path, path))
     }
 
-    /// A volume on `path`, unless something is mounted there or below. Says whether it was mounted.
-    pub fn mount(&mut self, place: ContainerRef, path: &str, name: &str, source: &Value) -> bool {
-        self.mount_file(place, path, name, source, None)
+    /// Returns whether the volume at `path` has the name that Slipway would give it.
+    pub fn is_ours(&self, at: ContainerRef, path: &str, name: &str) -> bool {
+        let mount = self.container(at).and_then(|c| c.mount_at(path));
+        mount.is_some_and(|mount| mount.name.starts_with(name))
     }
 
-    /// As [`Self::mount`], of one file of the volume.
-    pub fn mount_file(
+    /// Mounts a volume on `path`, unless something is mounted there or below. Returns whether it
+    /// was mounted.
+    pub fn mount(
         &mut self,
-        container: ContainerRef,
-        path: &str,
-        name: &str,
-        source: &Value,
-        sub_path: Option<&'static str>,
+        at: ContainerRef,
+        path: impl Into<Cow<'a, str>>,
+        name: &'static str,
+        source: &VolumeSource<'a>,
     ) -> bool {
-        let mounts = self.container(container).map_or(&[][..], |c| c.mounts());
-        // A mount below would be hidden, or would hide: the pod knows better.
-        let occupied = mounts.iter().any(|m| is_within(&m.mount_path, path));
-        let injected = self.out.list.iter().any(|injection| {
-            matches!(injection, Injection::Mount { container: c, path: p, .. }
-                if *c == container && is_same_path(p, path))
-        });
-        if occupied || injected {
-            if occupied && !self.is_ours(container, path, name) {
+        let path = path.into();
+        if !self.is_free(at, &path, name) {
+            return false;
+        }
+        let volume = self.volume(name, source);
+        let mount = VolumeMount::whole(volume, path);
+        self.changes_to(at).mounts.push(mount);
+        true
+    }
+
+    /// Returns whether a volume can be mounted on `path`; a note says why not.
+    fn is_free(&mut self, at: ContainerRef, path: &str, name: &str) -> bool {
+        // A mount below would be hidden, or would hide ours: the pod's own wins.
+        if !self.is_unoccupied(at, path) {
+            if !self.is_ours(at, path, name) {
                 self.note(Reason::MountTaken(path.to_owned()));
             }
             return false;
         }
-        let volume = self.volume(name, source);
-        self.push(Injection::Mount {
-            container,
-            container_name: self.name_of(container),
-            volume,
-            path: path.to_owned(),
-            sub_path,
-        });
-        true
+        let changes = self.changes.containers.get(&at);
+        let added = changes.map_or(&[][..], |changes| &changes.mounts);
+        !added.iter().any(|mount| is_same_path(&mount.path, path))
     }
 
-    /// Whether what is mounted at `path` is a volume of the name that we would give it.
-    pub fn is_ours(&self, container: ContainerRef, path: &str, name: &str) -> bool {
-        self.container(container)
-            .and_then(|c| c.mount_at(path))
-            .is_some_and(|mount| mount.name.starts_with(name))
-    }
-
-    /// A volume with this source: one that is there, or a new one.
-    pub fn volume(&mut self, name: &str, source: &Value) -> String {
-        let mut present = self.pod.volumes().iter();
-        let present = present.find(|v| v.name.starts_with(name) && has_source(v, source));
-        let found = self.injected_volume(name, source);
-        found
-            .or_else(|| present.map(|volume| volume.name.to_string()))
-            .unwrap_or_else(|| self.new_volume(name, source))
-    }
-
-    /// A volume with this source that the pod does not bring: an added container that is privileged trusts what is in it, and
-    /// whoever made the pod could have mounted one of its own elsewhere too.
-    pub fn new_volume(&mut self, name: &str, source: &Value) -> String {
-        if let Some(found) = self.injected_volume(name, source) {
-            return found;
+    /// Returns the name of a volume with this source: one that the pod has, or a new one.
+    pub fn volume(&mut self, name: &'static str, source: &VolumeSource<'a>) -> Cow<'a, str> {
+        if let Some(added) = self.added_volume(name, source) {
+            return added;
         }
-        let free = self.free_volume_name(name);
-        self.push(Injection::Volume {
-            name: free.clone(),
+        let mut present = self.pod.volumes().iter();
+        match present.find(|v| v.name.starts_with(name) && has_source(v, source)) {
+            Some(volume) => volume.name.to_cow(),
+            None => self.add_volume(name, source),
+        }
+    }
+
+    /// Returns the name of a volume with this source that the pod does not bring. A privileged
+    /// container that Slipway adds trusts what is in the volume, and whoever made the pod could
+    /// have mounted a volume of its own elsewhere, too.
+    pub fn new_volume(&mut self, name: &'static str, source: &VolumeSource<'a>) -> Cow<'a, str> {
+        let added = self.added_volume(name, source);
+        added.unwrap_or_else(|| self.add_volume(name, source))
+    }
+
+    fn added_volume(&self, name: &str, source: &VolumeSource<'a>) -> Option<Cow<'a, str>> {
+        let mut added = self.changes.volumes.iter();
+        let same = added.find(|v| v.source == *source && v.name.starts_with(name));
+        same.map(|volume| volume.name.clone())
+    }
+
+    fn add_volume(&mut self, name: &'static str, source: &VolumeSource<'a>) -> Cow<'a, str> {
+        let name = self.free_volume_name(name);
+        self.changes.volumes.push(Volume {
+            name: name.clone(),
             source: source.clone(),
         });
-        free
+        name
     }
 
-    fn injected_volume(&self, name: &str, source: &Value) -> Option<String> {
-        self.out.list.iter().find_map(|injection| match injection {
-            Injection::Volume { name: n, source: s } if s == source && n.starts_with(name) => {
-                Some(n.clone())
-            }
-            _ => None,
-        })
-    }
-
-    /// A name that no volume has, and that no mount names either: a mount without a volume would get
-    /// hold of ours, in a container that was never to see it.
-    fn free_volume_name(&self, name: &str) -> String {
-        let containers = self
-            .pod
-            .containers()
-            .iter()
-            .chain(self.pod.init_containers());
-        let named: HashSet<&str> = containers
-            .flat_map(Container::mounts)
-            .map(|mount| mount.name.as_str())
-            .filter(|mounted| mounted.starts_with(name))
+    /// Returns a name that no volume has, and that no mount uses: a mount without a volume would
+    /// get hold of ours, in a container that must not see it.
+    fn free_volume_name(&self, name: &'static str) -> Cow<'a, str> {
+        let containers = self.pod.containers().iter();
+        let mounts = containers
+            .chain(self.pod.init_containers())
+            .flat_map(Container::mounts);
+        let present = self.pod.volumes().iter().map(|volume| volume.name.as_str());
+        let added = self.changes.volumes.iter().map(|volume| &*volume.name);
+        let taken: HashSet<&str> = present
+            .chain(added)
+            .chain(mounts.map(|mount| mount.name.as_str()))
+            .filter(|taken| taken.starts_with(name))
             .collect();
-        let taken = |candidate: &str| {
-            named.contains(candidate)
-                || self.pod.volumes().iter().any(|v| v.name == candidate)
-                || self
-                    .out
-                    .list
-                    .iter()
-                    .any(|i| matches!(i, Injection::Volume { name: n, .. } if n == candidate))
-        };
-        let numbered = (2_u32..).map(|n| format!("{name}-{n}"));
-        std::iter::once(name.to_owned())
+        let numbered = (2_u32..).map(|n| Cow::Owned(format!("{name}-{n}")));
+        std::iter::once(Cow::Borrowed(name))
             .chain(numbered)
-            .find(|candidate| !taken(candidate))
-            .unwrap_or_else(|| name.to_owned())
+            .find(|candidate| !taken.contains(&**candidate))
+            .unwrap_or(Cow::Borrowed(name))
+    }
+}
+
+/// Files that the pod carries in annotations.
+impl<'a> Builder<'_, 'a> {
+    /// Mounts an annotation as the file `dir/file`.
+    pub fn file(
+        &mut self,
+        at: ContainerRef,
+        dir: &str,
+        file: &'static str,
+        key: &'static str,
+        name: &'static str,
+        content: String,
+    ) {
+        let path = format!("{dir}/{file}");
+        let mounts = self.container(at).map_or(&[][..], Container::mounts);
+        if mounts.iter().any(|m| is_within(&path, &m.mount_path)) {
+            if self.pod.metadata.annotation(key).is_none() {
+                self.note(Reason::MountTaken(path));
+            }
+            return;
+        }
+        if self.annotation(key, content) && self.is_free(at, &path, name) {
+            let volume = self.volume(name, &VolumeSource::annotation(key, file));
+            let mount = VolumeMount::file(volume, path, file);
+            self.changes_to(at).mounts.push(mount);
+        }
     }
 
-    /// An annotation, if the pod has room for it and none of that key. Says whether it was added.
-    pub fn annotation(&mut self, key: &'static str, value: String) -> bool {
+    /// Adds a volume that shows an annotation as `file`, and returns its name; `None` when the pod
+    /// has no room for the annotation.
+    pub fn file_volume(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        file: &'static str,
+        content: String,
+    ) -> Option<Cow<'a, str>> {
+        let added = self.annotation(key, content);
+        added.then(|| self.new_volume(name, &VolumeSource::annotation(key, file)))
+    }
+
+    /// Adds an annotation, if the pod has room for it and none of that key. Returns whether it was
+    /// added.
+    fn annotation(&mut self, key: &'static str, value: String) -> bool {
         if self.pod.metadata.annotation(key).is_some() {
             self.note(Reason::PodSets(Setting::Annotation(key)));
             return false;
         }
-        if !annotations_fit(self.pod, &self.out.list, key, &value) {
+        let added = self.changes.annotate(self.pod, key, value.into());
+        if !added {
             self.note(Reason::AnnotationsFull(key.to_owned()));
-            return false;
         }
-        self.push(Injection::Annotation { key, value });
-        true
+        added
+    }
+}
+
+/// The pod as a whole.
+impl<'a> Builder<'_, 'a> {
+    /// Adds a label.
+    pub fn label(&mut self, key: &'static str, value: impl Into<Cow<'a, str>>) {
+        self.changes.labels.insert(key, value.into());
     }
 
-    /// A file that the pod carries in an annotation, mounted on `dir/file`.
-    pub fn file(
-        &mut self,
-        place: ContainerRef,
-        dir: &str,
-        file: &'static str,
-        key: &'static str,
-        name: &str,
-        content: String,
-    ) {
-        let path = format!("{dir}/{file}");
-        let occupied = self
-            .container(place)
-            .is_some_and(|c| c.mounts().iter().any(|m| is_within(&path, &m.mount_path)));
-        if occupied {
-            if self.pod.metadata.annotation(key).is_none() {
-                self.note(Reason::MountTaken(path));
-            }
-        } else if self.annotation(key, content) {
-            let source = annotation_source(key, file);
-            self.mount_file(place, &path, name, &source, Some(file));
-        }
-    }
-
-    /// The volume that shows an annotation as `file`; `None` when the pod has no room for it.
-    pub fn file_volume(
-        &mut self,
-        key: &'static str,
-        name: &str,
-        file: &str,
-        content: String,
-    ) -> Option<String> {
-        self.annotation(key, content)
-            .then(|| self.new_volume(name, &annotation_source(key, file)))
-    }
-
-    /// A supplemental group that the pod lacks.
+    /// Adds a supplemental group that the pod lacks.
     pub fn supplemental_group(&mut self, group: i64) {
         let context = self.pod.spec.security_context.as_ref();
-        let present = context
-            .and_then(|context| context.supplemental_groups.as_ref())
-            .is_some_and(|groups| groups.contains(&group));
-        let injection = Injection::SupplementalGroup(group);
-        if !present && !self.out.list.contains(&injection) {
-            self.push(injection);
+        let present = context.and_then(|context| context.supplemental_groups.as_ref());
+        let added = &mut self.changes.supplemental_groups;
+        if !present.is_some_and(|groups| groups.contains(&group)) && !added.contains(&group) {
+            added.push(group);
         }
     }
 
-    /// A request or a limit.
-    pub fn resource(
-        &mut self,
-        place: ContainerRef,
-        kind: ResourceKind,
-        name: &str,
-        quantity: &str,
-    ) {
-        self.push(Injection::Resource {
-            container: place,
-            container_name: self.name_of(place),
-            kind,
-            resource: name.to_owned(),
-            quantity: quantity.to_owned(),
-        });
-    }
-
-    /// A required node affinity, unless each of the pod's terms says the same.
+    /// Adds a required node affinity, unless each of the pod's terms has it already.
     pub fn pin(&mut self, pin: &Pin) {
-        let node_affinity = self
-            .pod
-            .spec
-            .affinity
-            .as_ref()
-            .and_then(|a| a.node_affinity.as_ref());
-        let terms = node_affinity
-            .and_then(|affinity| affinity.required.as_ref())
-            .and_then(|required| required.node_selector_terms.as_deref())
-            .unwrap_or_default();
-        let says = |term: &crate::pod::NodeSelectorTerm<'_>| {
-            term.match_expressions.iter().flatten().any(|r| {
+        let affinity = self.pod.spec.affinity.as_ref();
+        let node = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = node.and_then(|node| node.required.as_ref());
+        let terms = required.and_then(|required| required.node_selector_terms.as_deref());
+        let has_pin = |term: &NodeSelectorTerm<'_>| {
+            let mut expressions = term.match_expressions.iter().flatten();
+            expressions.any(|r| {
+                let values = r.values.iter().flatten().map(Str::as_str);
                 r.key == pin.key.as_str()
                     && r.operator == "In"
-                    && r.values
-                        .iter()
-                        .flatten()
-                        .map(crate::pod::Str::as_str)
-                        .eq(pin.values.iter().map(String::as_str))
+                    && values.eq(pin.values.iter().map(String::as_str))
             })
         };
-        if terms.is_empty() || !terms.iter().all(says) {
-            self.push(Injection::NodeAffinity(pin.clone()));
+        let terms = terms.unwrap_or_default();
+        if terms.is_empty() || !terms.iter().all(has_pin) {
+            self.changes.node_affinity = Some(pin.clone());
         }
     }
-
-    /// Whether a container of this name is in the pod, and stays there.
-    pub fn has_container(&self, name: &str) -> bool {
-        let goes = match self.plan.dockerd {
-            DockerdPlan::Remove(place) => self.container(place),
-            _ => None,
-        };
-        let all = self
-            .pod
-            .containers()
-            .iter()
-            .chain(self.pod.init_containers());
-        all.into_iter()
-            .any(|c| c.name == name && goes.is_none_or(|goes| !std::ptr::eq(goes, c)))
-    }
 }
 
-/// Whether the pod has room for one annotation more, beside those that `list` adds.
-#[must_use]
-pub fn annotations_fit(pod: &Pod<'_>, list: &[Injection], key: &str, value: &str) -> bool {
-    let present = pod.metadata.annotations.iter();
-    let used: usize = present
-        .flat_map(Map::iter)
-        .map(|(k, v)| k.len() + v.len())
-        .sum();
-    let added: usize = list
-        .iter()
-        .map(|injection| match injection {
-            Injection::Annotation { key, value } => key.len() + value.len(),
-            _ => 0,
-        })
-        .sum();
-    used + added + key.len() + value.len() <= MAX_ANNOTATION_BYTES
-}
-
-/// The volume source that shows an annotation as a file.
-fn annotation_source(key: &str, file: &str) -> Value {
-    json!({"downwardAPI": {"items": [
-        {"path": file, "fieldRef": {"fieldPath": format!("metadata.annotations['{key}']")}}
-    ]}})
-}
-
-/// Whether a volume of the pod has this source, as far as the view can tell.
-fn has_source(volume: &Volume<'_>, source: &Value) -> bool {
-    let text = |kind: &str, field: &str| source.get(kind)?.get(field)?.as_str();
-    if let Some(path) = text("hostPath", "path") {
-        return volume.host_path.as_ref().is_some_and(|h| h.path == path);
+/// Returns whether a volume of the pod has this source, as far as the view of the pod can tell.
+fn has_source(volume: &pod::Volume<'_>, source: &VolumeSource<'_>) -> bool {
+    match source {
+        VolumeSource::HostPath(host) => {
+            let present = volume.host_path.as_ref();
+            present.is_some_and(|present| *present.path == *host.path)
+        }
+        VolumeSource::PersistentVolumeClaim(claim) => {
+            let present = volume.persistent_volume_claim.as_ref();
+            present.is_some_and(|present| *present.claim_name == *claim.claim_name)
+        }
+        VolumeSource::EmptyDir(_) => volume.empty_dir.is_some(),
+        VolumeSource::Ephemeral(_) | VolumeSource::DownwardApi(_) => false,
     }
-    if let Some(claim) = text("persistentVolumeClaim", "claimName") {
-        let source = volume.persistent_volume_claim.as_ref();
-        return source.is_some_and(|c| c.claim_name == claim);
-    }
-    source.get("emptyDir").is_some() && volume.empty_dir.is_some()
 }

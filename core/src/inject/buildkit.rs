@@ -1,11 +1,11 @@
-//! The build client: its variables and its cache directory.
+//! The build client: the variables that it reads, and its local cache.
 
-use super::{builder::Builder, cache};
+use super::{builder::Builder, local_cache};
 
-/// What the docker client and BuildKit's clients read, on the containers in which jobs run.
-pub(super) fn client(builder: &mut Builder<'_>) {
+/// Configures docker's client and BuildKit's clients in the containers in which jobs run.
+pub(super) fn inject(builder: &mut Builder<'_, '_>) {
     for (name, value) in &builder.plan.profile.buildkit.env {
         builder.client_env(name, value);
     }
-    cache::local(builder);
+    local_cache::inject(builder);
 }

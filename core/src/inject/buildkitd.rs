@@ -1,13 +1,14 @@
 //! The buildkitd sidecar beside a containerd socket.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     builder::Builder,
-    cache, resources, settings,
-    sidecar::{SOCKET_GROUP, add, share_socket, startup_probe},
+    data_root, resources, settings,
+    sidecar::{SOCKET_GROUP, add, share_socket},
 };
 use crate::{
+    patch::{NewContainer, Probe, SecurityContext, VolumeMount},
     policy::{Buildkitd, CacheVolume},
     reason::Reason,
 };
@@ -20,7 +21,7 @@ const BUILDKITD_TOML: &str = "slipway.io/buildkitd.toml";
 const BUILDKITD_TOML_VOLUME: &str = "slipway-buildkitd-toml";
 
 /// Adds buildkitd with its OCI worker and a cache of its own: it needs nothing of the node's runtime.
-pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
+pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Buildkitd) {
     if builder.has_container(BUILDKITD) {
         return;
     }
@@ -45,42 +46,44 @@ pub(super) fn add_buildkitd(builder: &mut Builder<'_>, settings: &Buildkitd) {
         &address,
     );
     let mut mounts = vec![run];
-    if let Some(source) = cache::source(builder, &settings.cache) {
+    if let Some(source) = data_root::source(builder, &settings.cache) {
         let volume = builder.new_volume("slipway-buildkitd-cache", &source);
-        mounts.push(json!({"name": volume, "mountPath": "/var/lib/buildkit"}));
+        mounts.push(VolumeMount::whole(volume, "/var/lib/buildkit"));
         if matches!(settings.cache, CacheVolume::Pvc(_)) {
-            cache::warn_of_sharing(builder, &settings.cache);
+            data_root::warn_of_sharing(builder, &settings.cache);
         }
     }
-    if let Some(mount) = buildkitd_toml(builder) {
-        mounts.push(mount);
-    }
+    mounts.extend(buildkitd_toml(builder));
     // The socket is open to root and one group, which a runner that is not root needs to be in.
     let groups = &plan.profile.containerd.supplemental_groups;
     let group = groups.first().copied().unwrap_or(SOCKET_GROUP);
     builder.supplemental_group(group);
+    let group = group.to_string();
     let args = [
         "--addr",
         &address,
         "--oci-worker=true",
         "--containerd-worker=false",
         "--group",
-        &group.to_string(),
+        &group,
     ];
-    let container = json!({
-        "name": BUILDKITD,
-        "image": settings.image,
-        "args": args,
-        "resources": resources::of_added(builder, &settings.resources),
-        "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false},
-        "startupProbe": startup_probe(&["buildctl", "--addr", &address, "debug", "workers"]),
-        "volumeMounts": mounts,
-    });
+    let container = NewContainer {
+        name: BUILDKITD,
+        image: settings.image.as_str().into(),
+        args: args.map(|word| word.to_owned().into()).into(),
+        resources: resources::of_added(builder, &settings.resources),
+        security_context: SecurityContext::PRIVILEGED,
+        startup_probe: Some(Probe::exec([
+            "buildctl", "--addr", &address, "debug", "workers",
+        ])),
+        volume_mounts: mounts,
+        ..NewContainer::default()
+    };
     add(builder, container);
 }
 
 /// Returns the mount of buildkitd.toml with the mirrors of Docker Hub: buildkitd reads no dockerd flag.
-fn buildkitd_toml(builder: &mut Builder<'_>) -> Option<Value> {
+fn buildkitd_toml<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeMount<'a>> {
     let plan = builder.plan;
     let mirrors = settings::live_mirrors(&plan.profile.dind, plan.dead_mirrors);
     if mirrors.is_empty() {
@@ -99,8 +102,6 @@ fn buildkitd_toml(builder: &mut Builder<'_>) -> Option<Value> {
         "buildkitd.toml",
         toml,
     )?;
-    Some(json!({
-        "name": volume, "mountPath": "/etc/buildkit/buildkitd.toml",
-        "subPath": "buildkitd.toml", "readOnly": true
-    }))
+    let path = "/etc/buildkit/buildkitd.toml";
+    Some(VolumeMount::file(volume, path, "buildkitd.toml"))
 }

@@ -1,17 +1,16 @@
-//! The node's containerd socket in the runner.
-
-use serde_json::json;
+//! The strategy `containerd`: the node's containerd socket in the runner.
 
 use super::{builder::Builder, buildkitd};
-use crate::{decide::DockerdPlan, policy::Containerd};
+use crate::{decide::DockerdPlan, patch::VolumeSource, policy::Containerd};
 
 /// Where containerd's clients look by default.
-const USUAL_PLACE: &str = "/run/containerd/containerd.sock";
-/// Where it stands when a dockerd is in the pod: dockerd uses a socket at the usual place instead
-/// of its own containerd, and a runner's `/run` is often shared with it.
-const BESIDE_DOCKERD: &str = "/opt/slipway/containerd.sock";
+const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
+/// Where the socket is mounted when the pod has a dockerd: dockerd would use a socket at the default
+/// path instead of its own containerd, and often shares the runner's `/run`.
+const SOCKET_BESIDE_DOCKERD: &str = "/opt/slipway/containerd.sock";
 
-pub(super) fn inject(builder: &mut Builder<'_>) {
+/// Mounts the socket in every client, says where it is, and lets the client open it.
+pub(super) fn inject(builder: &mut Builder<'_, '_>) {
     let plan = builder.plan;
     let Containerd {
         namespace,
@@ -21,14 +20,14 @@ pub(super) fn inject(builder: &mut Builder<'_>) {
     } = &plan.profile.containerd;
     let Some(socket) = &plan.socket else { return };
     let path = match plan.dockerd {
-        DockerdPlan::Sidecar(_) | DockerdPlan::InRunner(_) => BESIDE_DOCKERD,
-        DockerdPlan::Absent | DockerdPlan::Add | DockerdPlan::Remove(_) => USUAL_PLACE,
+        DockerdPlan::Sidecar(_) | DockerdPlan::InRunner(_) => SOCKET_BESIDE_DOCKERD,
+        DockerdPlan::Absent | DockerdPlan::Add | DockerdPlan::Remove(_) => DEFAULT_SOCKET,
     };
-    let source = json!({"hostPath": {"path": socket, "type": "Socket"}});
-    for place in &plan.clients {
-        builder.mount(*place, path, "containerd-sock", &source);
-        builder.env(*place, "CONTAINERD_ADDRESS", path);
-        builder.env(*place, "CONTAINERD_NAMESPACE", namespace);
+    let source = VolumeSource::host_socket(socket.clone());
+    for client in &plan.clients {
+        builder.mount(*client, path, "containerd-sock", &source);
+        builder.env(*client, "CONTAINERD_ADDRESS", path);
+        builder.env(*client, "CONTAINERD_NAMESPACE", namespace);
     }
     for group in supplemental_groups {
         builder.supplemental_group(*group);

@@ -1,9 +1,11 @@
 //! A dockerd that the pod brings, optimised in place.
 
+use std::borrow::Cow;
+
 use super::{
-    DAEMON_JSON, DAEMON_JSON_VOLUME, Injection,
+    DAEMON_JSON, DAEMON_JSON_VOLUME,
     builder::Builder,
-    cache, resources,
+    data_root, resources,
     settings::{self, Delivery},
     start,
     target::{CONFIG_DIR, Target},
@@ -27,7 +29,7 @@ const WAIT_VARIABLES: [(&str, &str, u32); 2] = [
 ];
 
 /// Optimises a dockerd in a container of its own.
-pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
+pub(super) fn sidecar(builder: &mut Builder<'_, '_>, place: ContainerRef) {
     let Some(container) = builder.container(place) else {
         return;
     };
@@ -45,16 +47,20 @@ pub(super) fn sidecar(builder: &mut Builder<'_>, place: ContainerRef) {
 }
 
 /// Mounts the volume on the sidecar's data-root. Returns whether it is Slipway's, at the usual path.
-fn sidecar_data_root(builder: &mut Builder<'_>, place: ContainerRef, target: &Target<'_>) -> bool {
+fn sidecar_data_root(
+    builder: &mut Builder<'_, '_>,
+    place: ContainerRef,
+    target: &Target<'_>,
+) -> bool {
     if target.image.is_rootless() {
         builder.note(Reason::Rootless(Setting::CacheVolume.into()));
         return false;
     }
-    let Some(root) = data_root(&target.line) else {
+    let Some(root) = path_of(&target.line) else {
         builder.note(Reason::PodSets(Setting::DataRoot));
         return false;
     };
-    let is_ours = cache::data_root(builder, place, root);
+    let is_ours = data_root::inject(builder, place, root);
     let is_moved = target.line.sets("data-root");
     if is_moved && builder.plan.profile.dind.cache.node_slots().is_some() {
         builder.note(Reason::PodSets(Setting::DataRoot));
@@ -64,7 +70,7 @@ fn sidecar_data_root(builder: &mut Builder<'_>, place: ContainerRef, target: &Ta
 
 /// Optimises a dockerd inside the runner container. ARC's entrypoint reads variables and writes
 /// daemon.json itself, with `mv`, which a mounted file would break.
-pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
+pub(super) fn in_runner(builder: &mut Builder<'_, '_>, place: ContainerRef) {
     let Some(container) = builder.container(place) else {
         return;
     };
@@ -77,12 +83,12 @@ pub(super) fn in_runner(builder: &mut Builder<'_>, place: ContainerRef) {
     if Image::parse(container.image.as_deref().unwrap_or_default()).is_rootless() {
         builder.note(Reason::Rootless(Setting::CacheVolume.into()));
     } else {
-        cache::data_root(builder, place, DATA_ROOT);
+        data_root::inject(builder, place, DATA_ROOT);
     }
 }
 
 /// Notes the settings of the profile that reach only a dockerd in a container of its own.
-fn note_sidecar_settings(builder: &mut Builder<'_>) {
+fn note_sidecar_settings(builder: &mut Builder<'_, '_>) {
     let profile = builder.plan.profile;
     let dind = &profile.dind;
     let resources = &dind.resources;
@@ -107,10 +113,10 @@ fn note_sidecar_settings(builder: &mut Builder<'_>) {
 }
 
 /// Sets the variables that ARC's entrypoint reads.
-fn runner_variables(builder: &mut Builder<'_>, place: ContainerRef) {
+fn runner_variables(builder: &mut Builder<'_, '_>, place: ContainerRef) {
     let dind = &builder.plan.profile.dind;
     if let Some(Mtu::Bytes(mtu)) = dind.mtu {
-        builder.env(place, "MTU", &mtu.to_string());
+        builder.env(place, "MTU", mtu.to_string());
     }
     settings::note_dead_mirrors(builder);
     let mirrors = settings::live_mirrors(dind, builder.plan.dead_mirrors);
@@ -126,7 +132,7 @@ fn runner_variables(builder: &mut Builder<'_>, place: ContainerRef) {
 }
 
 /// Removes a dockerd sidecar that a host socket replaces; nothing may wait for it.
-pub(super) fn remove(builder: &mut Builder<'_>, place: ContainerRef) {
+pub(super) fn remove(builder: &mut Builder<'_, '_>, place: ContainerRef) {
     if builder.plan.strategy != Strategy::DockerSocket {
         for client in &builder.plan.clients {
             let Some(container) = builder.container(*client) else {
@@ -140,14 +146,14 @@ pub(super) fn remove(builder: &mut Builder<'_>, place: ContainerRef) {
             }
         }
     }
-    builder.push(Injection::RemoveContainer(place));
+    builder.remove_container(place);
 }
 
 /// Replaces a stock image by the profile's. Returns the image that runs in the end.
-fn replace_image<'b>(
-    builder: &mut Builder<'b>,
+fn replace_image<'b, 'a>(
+    builder: &mut Builder<'b, 'a>,
     place: ContainerRef,
-    container: &'b Container<'b>,
+    container: &'b Container<'a>,
 ) -> &'b str {
     let current = container.image.as_deref().unwrap_or_default();
     let dind = &builder.plan.profile.dind;
@@ -161,16 +167,13 @@ fn replace_image<'b>(
         builder.note(Reason::ImageNotStock(Setting::Image.into()));
         return current;
     }
-    builder.push(Injection::Image {
-        container: place,
-        image: image.to_owned(),
-    });
+    builder.set_image(place, image);
     image
 }
 
 /// Adds arguments, and removes those that they overwrite.
 fn add_arguments(
-    builder: &mut Builder<'_>,
+    builder: &mut Builder<'_, '_>,
     place: ContainerRef,
     container: &Container<'_>,
     delivery: &Delivery,
@@ -181,15 +184,13 @@ fn add_arguments(
     }
     let present: Vec<&str> = container.args.iter().flatten().map(Str::as_str).collect();
     let kept = remove_flags(&present, &delivery.flags());
-    builder.push(Injection::Args {
-        container: place,
-        keep: (kept.len() < present.len()).then(|| kept.into_iter().map(str::to_owned).collect()),
-        add,
-    });
+    let keep = (kept.len() < present.len())
+        .then(|| kept.into_iter().map(|arg| arg.to_owned().into()).collect());
+    builder.set_args(place, keep, add.into_iter().map(Cow::Owned).collect());
 }
 
 /// Delivers daemon.json in an annotation, which dockerd sees as a file.
-fn deliver_file(builder: &mut Builder<'_>, place: ContainerRef, delivery: Delivery) {
+fn deliver_file(builder: &mut Builder<'_, '_>, place: ContainerRef, delivery: Delivery) {
     if let Some(content) = delivery.into_file() {
         builder.file(
             place,
@@ -203,7 +204,7 @@ fn deliver_file(builder: &mut Builder<'_>, place: ContainerRef, delivery: Delive
 }
 
 /// Returns dockerd's data-root; `None` where it cannot be told.
-fn data_root<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
+fn path_of<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
     if !line.sets("data-root") {
         return Some(DATA_ROOT);
     }
@@ -212,7 +213,7 @@ fn data_root<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
 }
 
 /// Makes the runner wait until docker answers, where its image can.
-pub(super) fn wait_for_docker(builder: &mut Builder<'_>) {
+pub(super) fn wait_for_docker(builder: &mut Builder<'_, '_>) {
     let plan = builder.plan;
     let seconds = plan.profile.dind.wait_seconds;
     let wait = WAIT_VARIABLES
@@ -221,6 +222,6 @@ pub(super) fn wait_for_docker(builder: &mut Builder<'_>) {
     if let Some((_, variable, by_default)) = wait
         && *by_default != seconds
     {
-        builder.default_client_env(variable, &seconds.to_string());
+        builder.default_client_env(variable, seconds.to_string());
     }
 }

@@ -1,33 +1,30 @@
-//! The node's Docker Engine socket in the runner.
-
-use serde_json::json;
+//! The strategy `docker-socket`: the node's Docker Engine socket in the runner.
 
 use super::builder::Builder;
-use crate::{decide::DockerdPlan, pod::canonical_path};
+use crate::{decide::DockerdPlan, patch::VolumeSource, pod::canonical_path};
 
-const USUAL_PLACE: &str = "/var/run/docker.sock";
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
-pub(super) fn inject(builder: &mut Builder<'_>) {
+/// Mounts the socket in every client, where the client looks for it, and lets the client open it.
+pub(super) fn inject(builder: &mut Builder<'_, '_>) {
     let plan = builder.plan;
     let Some(socket) = &plan.socket else { return };
-    let source = json!({"hostPath": {"path": socket, "type": "Socket"}});
-    for place in &plan.clients {
-        let host = builder
-            .container(*place)
-            .and_then(|c| c.env_value("DOCKER_HOST"));
-        // A client that looks elsewhere already finds the socket there.
+    let source = VolumeSource::host_socket(socket.clone());
+    for client in &plan.clients {
+        let container = builder.container(*client);
+        let host = container.and_then(|c| c.env_value("DOCKER_HOST"));
         let path = host
             .and_then(|host| host.strip_prefix("unix://"))
             .filter(|path| path.starts_with('/') && !path.contains(':'))
             .filter(|path| canonical_path(path) != "/")
-            .unwrap_or(USUAL_PLACE)
+            .unwrap_or(DEFAULT_SOCKET)
             .to_owned();
-        builder.mount(*place, &path, "docker-sock", &source);
-        let value = format!("unix://{path}");
+        let host = format!("unix://{path}");
+        builder.mount(*client, path, "docker-sock", &source);
         if matches!(plan.dockerd, DockerdPlan::Remove(_)) {
-            builder.set_env(*place, "DOCKER_HOST", &value);
+            builder.set_env(*client, "DOCKER_HOST", host);
         } else {
-            builder.env(*place, "DOCKER_HOST", &value);
+            builder.env(*client, "DOCKER_HOST", host);
         }
     }
     for group in &plan.profile.docker_socket.supplemental_groups {

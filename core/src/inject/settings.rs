@@ -75,7 +75,7 @@ enum Settled {
 }
 
 /// Decides how the profile's settings reach this dockerd, and notes what does not.
-pub(super) fn deliver(builder: &mut Builder<'_>, target: &Target<'_>) -> Delivery {
+pub(super) fn deliver(builder: &mut Builder<'_, '_>, target: &Target<'_>) -> Delivery {
     let plan = builder.plan;
     note_dead_mirrors(builder);
     let mut flags = with_flags(plan);
@@ -125,7 +125,7 @@ pub(super) fn live_mirrors<'d>(dind: &'d Dind, dead: &[String]) -> Vec<&'d Mirro
 }
 
 /// Notes the mirrors of the profile that are left out because they do not answer.
-pub(super) fn note_dead_mirrors(builder: &mut Builder<'_>) {
+pub(super) fn note_dead_mirrors(builder: &mut Builder<'_, '_>) {
     for dead in builder.plan.dead_mirrors {
         let named = |mirror: &MirrorUrl| mirror.as_str() == dead;
         if builder.plan.profile.dind.registry_mirrors.iter().any(named) {
@@ -209,7 +209,7 @@ fn without_flags(profile: &Profile) -> impl Iterator<Item = Desired> {
 
 /// Drops what the pod settles itself, with a note where it differs.
 fn keep_what_the_pod_settles(
-    builder: &mut Builder<'_>,
+    builder: &mut Builder<'_, '_>,
     target: &Target<'_>,
     desired: &mut Vec<Desired>,
 ) {
@@ -262,7 +262,7 @@ fn settled(target: &Target<'_>, desired: &Desired, overwrites: bool) -> Settled 
 
 /// Returns the MTU of the networks that jobs create, beside a fixed one of the default bridge.
 fn network_mtu(
-    builder: &mut Builder<'_>,
+    builder: &mut Builder<'_, '_>,
     target: &Target<'_>,
     flags: &[Desired],
 ) -> Option<Desired> {

@@ -1,15 +1,16 @@
 //! A dockerd that is added to a pod without one.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 use super::{
-    DAEMON_JSON, DAEMON_JSON_VOLUME, Injection,
+    DAEMON_JSON, DAEMON_JSON_VOLUME,
     builder::Builder,
-    cache, pool, resources, settings, start,
+    data_root, leased_claim, resources, settings, start,
     target::{CONFIG_DIR, Target},
 };
 use crate::{
     dockerd::StartWrapper,
+    patch::{EnvVar, NewContainer, Probe, SecurityContext, VolumeMount, VolumeSource, Words},
     pod::{Container, is_within},
     policy::values::ImageRef,
     reason::Reason,
@@ -27,7 +28,7 @@ const IMAGE_DIRS: [&str; 11] = [
 ];
 
 /// Adds a privileged dockerd to a runner pod that has none.
-pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
+pub(super) fn add_dockerd(builder: &mut Builder<'_, '_>) {
     if builder.has_container(DOCKERD) {
         return;
     }
@@ -53,7 +54,7 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
     let target = Target::added(image);
     let options = start::options(builder, &target, true, |builder, source| {
         let volume = builder.new_volume(start::SLOTS_VOLUME, source);
-        mounts.push(json!({"name": volume, "mountPath": start::SLOTS_DIR}));
+        mounts.push(VolumeMount::whole(volume, start::SLOTS_DIR));
         true
     });
     let command = start::wrapper(options, []);
@@ -68,69 +69,75 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_>) {
     args.extend(delivery.arguments());
     mounts.extend(daemon_json(builder, delivery));
 
-    let env = dind.env.iter();
-    let env = env.map(|(name, value)| json!({"name": name, "value": value}));
-    let container = json!({
-        "name": DOCKERD,
-        "image": image,
-        "command": command.unwrap_or_default(),
-        "args": args,
-        "env": env.collect::<Vec<_>>(),
-        "resources": resources::of_added(builder, &dind.resources),
-        "securityContext": {"privileged": true, "runAsUser": 0, "runAsNonRoot": false},
-        "startupProbe": startup_probe(&["docker", "--host", &socket, "info"]),
-        "volumeMounts": mounts,
+    let env = dind.env.iter().map(|(name, value)| EnvVar {
+        name: name.into(),
+        value: value.into(),
     });
+    let container = NewContainer {
+        name: DOCKERD,
+        image: image.into(),
+        command: Words(command.unwrap_or_default()),
+        args: args.into_iter().map(Cow::Owned).collect(),
+        env: env.collect(),
+        resources: resources::of_added(builder, &dind.resources),
+        security_context: SecurityContext::PRIVILEGED,
+        startup_probe: Some(Probe::exec(["docker", "--host", &socket, "info"])),
+        volume_mounts: mounts,
+        ..NewContainer::default()
+    };
     add(builder, container);
 }
 
 /// Shares the directory of an added daemon's socket with the clients, and tells them its address.
 /// Returns the daemon's own mount of it.
-pub(super) fn share_socket(
-    builder: &mut Builder<'_>,
-    volume: &str,
-    dir: &str,
-    variable: &str,
+pub(super) fn share_socket<'a>(
+    builder: &mut Builder<'_, 'a>,
+    volume: &'static str,
+    dir: &'static str,
+    variable: &'static str,
     address: &str,
-) -> Value {
-    let source = json!({"emptyDir": {}});
+) -> VolumeMount<'a> {
+    let source = VolumeSource::empty_dir();
     let name = builder.new_volume(volume, &source);
-    for client in &builder.plan.clients {
+    let plan = builder.plan;
+    for client in &plan.clients {
         builder.mount(*client, dir, volume, &source);
-        builder.env(*client, variable, address);
+        builder.env(*client, variable, address.to_owned());
     }
-    json!({"name": name, "mountPath": dir})
+    VolumeMount::whole(name, dir)
 }
 
 /// Returns the mount of the volume on the data-root, if the profile has one.
-fn data_root(builder: &mut Builder<'_>) -> Option<Value> {
+fn data_root<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeMount<'a>> {
     let cache = builder.plan.profile.dind.cache.volume();
-    let source = pool::claim(builder).or_else(|| cache::source(builder, &cache))?;
-    let volume = builder.new_volume("slipway-docker-cache", &source);
-    cache::warn_of_sharing(builder, &cache);
-    Some(json!({"name": volume, "mountPath": "/var/lib/docker"}))
+    let leased = leased_claim::source(builder);
+    let source = leased.or_else(|| data_root::source(builder, &cache))?;
+    let volume = builder.new_volume(data_root::VOLUME, &source);
+    data_root::warn_of_sharing(builder, &cache);
+    Some(VolumeMount::whole(volume, "/var/lib/docker"))
 }
 
 /// Returns the mount of daemon.json, if there is one.
-fn daemon_json(builder: &mut Builder<'_>, delivery: settings::Delivery) -> Option<Value> {
+fn daemon_json<'a>(
+    builder: &mut Builder<'_, 'a>,
+    delivery: settings::Delivery,
+) -> Option<VolumeMount<'a>> {
     let content = delivery.into_file()?;
     let volume = builder.file_volume(DAEMON_JSON, DAEMON_JSON_VOLUME, "daemon.json", content)?;
-    Some(json!({
-        "name": volume, "mountPath": format!("{CONFIG_DIR}/daemon.json"),
-        "subPath": "daemon.json", "readOnly": true
-    }))
+    let path = format!("{CONFIG_DIR}/daemon.json");
+    Some(VolumeMount::file(volume, path, "daemon.json"))
 }
 
 /// Returns mounts of the runner's own volumes, at the same paths, so that `docker run -v $PWD:…`
 /// finds its files.
-fn shared_mounts(builder: &Builder<'_>) -> Vec<Value> {
+fn shared_mounts<'a>(builder: &Builder<'_, 'a>) -> Vec<VolumeMount<'a>> {
     let pod = builder.pod;
     let is_scratch = |name: &str| {
         pod.volumes()
             .iter()
             .any(|v| v.name == name && v.empty_dir.is_some())
     };
-    let mut mounts: Vec<Value> = Vec::new();
+    let mut mounts: Vec<VolumeMount<'a>> = Vec::new();
     let clients = builder
         .plan
         .clients
@@ -140,38 +147,22 @@ fn shared_mounts(builder: &Builder<'_>) -> Vec<Value> {
         let of_image = IMAGE_DIRS
             .iter()
             .any(|path| is_within(&mount.mount_path, path) || is_within(path, &mount.mount_path));
-        let known = mounts
-            .iter()
-            .any(|m| m.get("mountPath").and_then(Value::as_str) == Some(&mount.mount_path));
+        let known = mounts.iter().any(|known| *known.path == *mount.mount_path);
         let whole = mount.sub_path.is_none() && mount.sub_path_expr.is_none();
         if is_scratch(&mount.name) && !of_image && !known && whole {
-            mounts.push(json!({"name": &*mount.name, "mountPath": &*mount.mount_path}));
+            let (name, path) = (mount.name.to_cow(), mount.mount_path.to_cow());
+            mounts.push(VolumeMount::whole(name, path));
         }
     }
     mounts
 }
 
-/// Returns a startup probe that runs `command`.
-pub(super) fn startup_probe(command: &[&str]) -> Value {
-    json!({"exec": {"command": command}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 120})
-}
-
 /// Adds a sidecar, which starts before the runner where the cluster has native sidecars.
-pub(super) fn add(builder: &mut Builder<'_>, container: Value) {
+pub(super) fn add<'a>(builder: &mut Builder<'_, 'a>, container: NewContainer<'a>) {
     let init = builder.plan.native_sidecars;
-    let container = match container {
-        Value::Object(mut fields) => {
-            if init {
-                fields.insert("restartPolicy".to_owned(), json!("Always"));
-            }
-            fields.retain(|_, value| !is_empty(value));
-            Value::Object(fields)
-        }
-        other => other,
-    };
-    builder.push(Injection::AddContainer { init, container });
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+    builder.add_container(NewContainer {
+        init,
+        restart_policy: init.then_some("Always"),
+        ..container
+    });
 }

@@ -30,7 +30,7 @@ pub(super) type Obstacle = fn(Settings) -> Reason;
 impl<'t> Target<'t> {
     /// Looks at a dockerd of the pod, which runs `image` in the end.
     pub fn of(
-        builder: &Builder<'_>,
+        builder: &Builder<'_, '_>,
         place: ContainerRef,
         container: &'t Container<'t>,
         image: &'t str,
@@ -86,7 +86,7 @@ impl<'t> Target<'t> {
 }
 
 /// Returns whether the container mounts something of its own where daemon.json is.
-fn mounts_config(builder: &Builder<'_>, container: &Container<'_>) -> bool {
+fn mounts_config(builder: &Builder<'_, '_>, container: &Container<'_>) -> bool {
     let is_ours = builder.pod.metadata.annotation(DAEMON_JSON).is_some();
     !is_ours
         && container.mounts().iter().any(|mount| {

@@ -1,428 +1,290 @@
-//! Injections as RFC 6902 operations on the raw object.
+//! The changes to a pod, and the JSON Patch (RFC 6902) that makes them.
 //!
-//! The API server applies patches strictly: `add` to `/list/-` needs the list, `add` to
-//! `/map/key` needs the map. So additions are grouped by their parent, and a parent that is
-//! absent or `null` is created with all of them at once. Removals come last, so that the indices
-//! of everything before them hold.
+//! The injections collect [`PodChanges`], folded by container. [`operations`] writes them as
+//! operations on the raw object, so that fields which Slipway does not know stay as they are.
+//!
+//! The API server applies a patch strictly:
+//!
+//! - `add` to `/map/key` needs the map, and `add` to `/list/-` the list. A parent that is absent or
+//!   `null` is created with all of its new members in one operation: [`Writer::append`] for lists,
+//!   [`Writer::set`] for maps.
+//! - `~` and `/` in a key are escaped: `jsonptr` does that with every token.
+//! - A removal moves all that follows it in the list. So it comes last, and every index before it
+//!   is the index in the pod as it came.
 
-mod json;
+mod changes;
+mod operations;
+mod script;
+mod values;
 
-use json::Json;
-pub use json::Operations;
-use serde_json::Value;
+use std::{borrow::Cow, collections::BTreeMap};
+
+use json_patch::jsonptr::{Pointer, PointerBuf};
+use serde::Serialize;
+
+pub use changes::{ArgChanges, ContainerChanges, PodChanges};
+use operations::Operation;
+pub use operations::Operations;
+pub use values::{
+    ClaimName, DownwardApi, EmptyDir, EnvVar, EphemeralClaim, HostPath, HostPathType, NewContainer,
+    Probe, Resources, SecurityContext, Volume, VolumeMount, VolumeSource, Words,
+};
 
 use crate::{
-    inject::{Injection, ResourceKind},
+    k8s::quantity::Quantity,
     nodes::Pin,
     pod::{Container, ContainerRef, Pod},
 };
 
-/// The operations that put `injections` into `pod`; none for none.
+/// Returns the operations that make these changes to `pod`; none for no changes.
 #[must_use]
-pub fn operations(pod: &Pod<'_>, injections: &[Injection]) -> Operations {
+pub fn operations(pod: &Pod<'_>, changes: &PodChanges<'_>) -> Operations {
     let mut writer = Writer {
         pod,
-        injections,
         operations: Operations::default(),
     };
-    writer.metadata();
-    writer.annotations();
-    writer.labels();
-    writer.pod_fields();
-    let places: Vec<ContainerRef> = writer.containers();
-    for place in places {
-        writer.container(place);
+    writer.metadata(changes);
+    writer.spec(changes);
+    for (at, changes) in &changes.containers {
+        if let Some(container) = pod.container(*at) {
+            writer.container(&pointer_to(*at), container, changes);
+        }
     }
-    writer.added_containers();
-    writer.removals();
+    writer.added_containers(&changes.added);
+    if let Some(removed) = changes.removed {
+        writer.remove(&pointer_to(removed));
+    }
     writer.operations
 }
 
-/// The members of a map that is to be added to.
-type Entries<'w> = Vec<(&'w str, Json<'w>)>;
+fn pointer_to(container: ContainerRef) -> PointerBuf {
+    let (list, index) = match container {
+        ContainerRef::Container(index) => ("containers", index),
+        ContainerRef::Init(index) => ("initContainers", index),
+    };
+    PointerBuf::from_tokens(["spec", list, &index.to_string()])
+}
 
 struct Writer<'w> {
     pod: &'w Pod<'w>,
-    injections: &'w [Injection],
     operations: Operations,
 }
 
-impl<'w> Writer<'w> {
-    fn add(&mut self, path: &[&str], value: &Json<'_>) {
-        self.operations.push("add", path, Some(value));
+/// The four ways to change something.
+impl Writer<'_> {
+    fn add<V: Serialize + ?Sized>(&mut self, path: &Pointer, value: &V) {
+        self.operations.push(&Operation::Add { path, value });
     }
 
-    fn replace(&mut self, path: &[&str], value: &Json<'_>) {
-        self.operations.push("replace", path, Some(value));
+    fn remove(&mut self, path: &Pointer) {
+        let operation: Operation<'_, ()> = Operation::Remove { path };
+        self.operations.push(&operation);
     }
 
-    /// Appends to a list, creating it when it is absent.
-    fn append(&mut self, parent: &[&str], exists: bool, values: Vec<Json<'_>>) {
+    /// Appends to a list, which is created when it is absent.
+    fn append<V: Serialize>(&mut self, list: &Pointer, exists: bool, values: &[V]) {
         if values.is_empty() {
             return;
         }
         if !exists {
-            self.add(parent, &Json::List(values));
+            self.add(list, values);
             return;
         }
-        let end = [parent, &["-"]].concat();
-        for value in &values {
+        let end = list.with_trailing_token("-");
+        for value in values {
             self.add(&end, value);
         }
     }
 
-    /// Sets members of a map, creating it when it is absent.
-    fn set(&mut self, parent: &[&str], exists: bool, entries: Entries<'_>) {
-        if entries.is_empty() {
+    /// Sets members of a map, which is created when it is absent.
+    fn set<K, V>(&mut self, map: &Pointer, exists: bool, members: &BTreeMap<K, V>)
+    where
+        K: AsRef<str> + Serialize,
+        V: Serialize,
+    {
+        if members.is_empty() {
             return;
         }
         if !exists {
-            self.add(parent, &Json::Map(entries));
+            self.add(map, members);
             return;
         }
-        for (key, value) in &entries {
-            self.add(&[parent, &[*key]].concat(), value);
+        for (key, value) in members {
+            self.add(&map.with_trailing_token(key.as_ref()), value);
         }
     }
+}
 
-    /// A pod that was recognised by something else than its labels may have none.
-    fn metadata(&mut self) {
-        let needed = self.injections.iter().any(|injection| {
-            matches!(
-                injection,
-                Injection::Annotation { .. } | Injection::Label { .. }
-            )
-        });
-        if needed && !self.pod.metadata.is_present {
-            self.add(&["metadata"], &Json::Map(Vec::new()));
+/// The pod as a whole.
+impl Writer<'_> {
+    fn metadata(&mut self, changes: &PodChanges<'_>) {
+        const METADATA: &Pointer = Pointer::from_static("/metadata");
+        const ANNOTATIONS: &Pointer = Pointer::from_static("/metadata/annotations");
+        const LABELS: &Pointer = Pointer::from_static("/metadata/labels");
+        let metadata = &self.pod.metadata;
+        let needed = !changes.annotations.is_empty() || !changes.labels.is_empty();
+        // A pod that was not recognised by its labels may have none.
+        if needed && !metadata.is_present {
+            self.add(METADATA, &BTreeMap::<&str, ()>::new());
         }
+        let (annotations, labels) = (metadata.annotations.is_some(), metadata.labels.is_some());
+        self.set(ANNOTATIONS, annotations, &changes.annotations);
+        self.set(LABELS, labels, &changes.labels);
     }
 
-    fn annotations(&mut self) {
-        let entries = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::Annotation { key, value } => Some((*key, Json::Text(value))),
-                _ => None,
-            });
-        let exists = self.pod.metadata.annotations.is_some();
-        self.set(&["metadata", "annotations"], exists, entries.collect());
-    }
-
-    fn labels(&mut self) {
-        let entries = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::Label { key, value } => Some((*key, Json::Text(value))),
-                _ => None,
-            });
-        let exists = self.pod.metadata.labels.is_some();
-        self.set(&["metadata", "labels"], exists, entries.collect());
-    }
-
-    fn pod_fields(&mut self) {
-        let volumes = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::Volume { name, source } => Some(named(name, source)),
-                _ => None,
-            });
+    fn spec(&mut self, changes: &PodChanges<'_>) {
+        const VOLUMES: &Pointer = Pointer::from_static("/spec/volumes");
         let exists = self.pod.spec.volumes.is_some();
-        self.append(&["spec", "volumes"], exists, volumes.collect());
-
-        let groups: Vec<Json<'_>> = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::SupplementalGroup(group) => Some(Json::Number(*group)),
-                _ => None,
-            })
-            .collect();
-        match &self.pod.spec.security_context {
-            None if groups.is_empty() => {}
-            None => self.add(
-                &["spec", "securityContext"],
-                &Json::Map(vec![("supplementalGroups", Json::List(groups))]),
-            ),
-            Some(context) => {
-                let exists = context.supplemental_groups.is_some();
-                self.append(
-                    &["spec", "securityContext", "supplementalGroups"],
-                    exists,
-                    groups,
-                );
-            }
-        }
-        let pins = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::NodeAffinity(pin) => Some(pin),
-                _ => None,
-            });
-        for pin in pins.collect::<Vec<_>>() {
+        self.append(VOLUMES, exists, &changes.volumes);
+        self.supplemental_groups(&changes.supplemental_groups);
+        if let Some(pin) = &changes.node_affinity {
             self.node_affinity(pin);
         }
     }
 
-    /// A requirement in each term, because terms are ORed; or the first term.
+    fn supplemental_groups(&mut self, groups: &[i64]) {
+        const CONTEXT: &Pointer = Pointer::from_static("/spec/securityContext");
+        const GROUPS: &Pointer = Pointer::from_static("/spec/securityContext/supplementalGroups");
+        match &self.pod.spec.security_context {
+            None if groups.is_empty() => {}
+            None => self.add(CONTEXT, &BTreeMap::from([("supplementalGroups", groups)])),
+            Some(context) => self.append(GROUPS, context.supplemental_groups.is_some(), groups),
+        }
+    }
+
+    /// Adds the requirement to each term, because terms are ORed; or makes the first term.
     fn node_affinity(&mut self, pin: &Pin) {
+        const AFFINITY: &Pointer = Pointer::from_static("/spec/affinity");
+        const NODE: &Pointer = Pointer::from_static("/spec/affinity/nodeAffinity");
         const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-        let requirement = Json::Map(vec![
-            ("key", Json::Text(&pin.key)),
-            ("operator", Json::Text("In")),
-            ("values", Json::texts(&pin.values)),
-        ]);
+        let requirement = Requirement {
+            key: &pin.key,
+            operator: "In",
+            values: &pin.values,
+        };
         let affinity = self.pod.spec.affinity.as_ref();
         let node = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
         let Some(required) = node.and_then(|node| node.required.as_ref()) else {
-            let list = |item| Json::List(vec![item]);
-            let map = |key, value| Json::Map(vec![(key, value)]);
-            let term = map("matchExpressions", list(requirement));
-            let first = map("nodeSelectorTerms", list(term));
-            match (affinity, node) {
-                (None, _) => {
-                    let value = map("nodeAffinity", map(REQUIRED, first));
-                    self.add(&["spec", "affinity"], &value);
-                }
-                (Some(_), None) => {
-                    let value = map(REQUIRED, first);
-                    self.add(&["spec", "affinity", "nodeAffinity"], &value);
-                }
-                (Some(_), Some(_)) => {
-                    self.add(&["spec", "affinity", "nodeAffinity", REQUIRED], &first);
-                }
+            let term = BTreeMap::from([("matchExpressions", [requirement])]);
+            let selector = BTreeMap::from([("nodeSelectorTerms", [term])]);
+            if node.is_some() {
+                self.add(&NODE.with_trailing_token(REQUIRED), &selector);
+                return;
+            }
+            let required = BTreeMap::from([(REQUIRED, selector)]);
+            if affinity.is_some() {
+                self.add(NODE, &required);
+            } else {
+                self.add(AFFINITY, &BTreeMap::from([("nodeAffinity", required)]));
             }
             return;
         };
+        let terms = NODE
+            .with_trailing_token(REQUIRED)
+            .with_trailing_token("nodeSelectorTerms");
         for (i, term) in required.node_selector_terms.iter().flatten().enumerate() {
-            let index = i.to_string();
-            let parent = [
-                "spec",
-                "affinity",
-                "nodeAffinity",
-                REQUIRED,
-                "nodeSelectorTerms",
-                &index,
-                "matchExpressions",
-            ];
-            let empty = term.match_expressions.iter().flatten().next().is_none()
+            let is_empty = term.match_expressions.iter().flatten().next().is_none()
                 && term.match_fields.iter().flatten().next().is_none();
-            // An empty term matches nothing and must go on matching nothing.
-            if !empty {
+            // An empty term matches nothing, and must still match nothing.
+            if !is_empty {
+                let expressions = terms
+                    .with_trailing_token(i)
+                    .with_trailing_token("matchExpressions");
                 let exists = term.match_expressions.is_some();
-                self.append(&parent, exists, vec![requirement.clone()]);
+                self.append(&expressions, exists, &[&requirement]);
             }
         }
     }
+}
 
-    /// The containers that change, in the order of the pod.
-    fn containers(&self) -> Vec<ContainerRef> {
-        let mut places: Vec<ContainerRef> = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::Mount { container, .. }
-                | Injection::Env { container, .. }
-                | Injection::Args { container, .. }
-                | Injection::Command { container, .. }
-                | Injection::Resource { container, .. }
-                | Injection::Image { container, .. } => Some(*container),
-                _ => None,
-            })
-            .collect();
-        places.sort_unstable();
-        places.dedup();
-        places
-    }
+/// A requirement of a node selector.
+#[derive(Serialize)]
+struct Requirement<'r> {
+    key: &'r str,
+    operator: &'static str,
+    values: &'r [String],
+}
 
-    fn container(&mut self, place: ContainerRef) {
-        let Some(container) = self.pod.container(place) else {
-            return;
-        };
-        let (list, index) = match place {
-            ContainerRef::Container(i) => ("containers", i.to_string()),
-            ContainerRef::Init(i) => ("initContainers", i.to_string()),
-        };
-        let base = ["spec", list, index.as_str()];
-        let at = |field: &'static str| [base[0], base[1], base[2], field];
-        for injection in self.injections {
-            match injection {
-                Injection::Image {
-                    container: c,
-                    image,
-                } if *c == place => {
-                    self.add(&at("image"), &Json::Text(image));
-                }
-                Injection::Command {
-                    container: c,
-                    command,
-                } if *c == place => {
-                    self.add(&at("command"), &Json::texts(&command.words()));
-                }
-                Injection::Args {
-                    container: c,
-                    keep: Some(keep),
-                    add,
-                } if *c == place => {
-                    self.replace(&at("args"), &Json::texts(keep.iter().chain(add)));
-                }
-                Injection::Args {
-                    container: c,
-                    keep: None,
-                    add,
-                } if *c == place => {
-                    let add = add.iter().map(|arg| Json::Text(arg)).collect();
-                    self.append(&at("args"), container.args.is_some(), add);
-                }
-                _ => {}
-            }
+/// Containers.
+impl Writer<'_> {
+    fn container(
+        &mut self,
+        base: &Pointer,
+        container: &Container<'_>,
+        changes: &ContainerChanges<'_>,
+    ) {
+        let field = |name| base.with_trailing_token(name);
+        if let Some(image) = &changes.image {
+            self.add(&field("image"), image);
         }
-        self.env(place, container, &at("env"));
-        self.resources(place, container, &at("resources"));
-        let mounts = self
-            .injections
-            .iter()
-            .filter_map(|injection| match injection {
-                Injection::Mount {
-                    container: c,
-                    volume,
-                    path,
-                    sub_path,
-                    ..
-                } if *c == place => Some(mount(volume, path, *sub_path)),
-                _ => None,
-            });
+        if let Some(args) = &changes.args {
+            self.args(&field("args"), container, args);
+        }
+        if let Some(command) = &changes.command {
+            self.add(&field("command"), &Words(command.words()));
+        }
+        self.env(&field("env"), container, &changes.env);
+        self.resources(&field("resources"), container, changes);
         let exists = container.volume_mounts.is_some();
-        self.append(&at("volumeMounts"), exists, mounts.collect());
+        self.append(&field("volumeMounts"), exists, &changes.mounts);
     }
 
-    fn env(&mut self, place: ContainerRef, container: &Container<'_>, parent: &[&str]) {
-        let present = container.env.as_deref().unwrap_or_default();
-        let mut added = Vec::new();
-        for injection in self.injections {
-            let Injection::Env {
-                container: c,
-                name,
-                value,
-                ..
-            } = injection
-            else {
-                continue;
-            };
-            if *c != place {
-                continue;
-            }
-            let variable = Json::Map(vec![
-                ("name", Json::Text(name)),
-                ("value", Json::Text(value)),
-            ]);
-            match present.iter().rposition(|var| var.name == name.as_str()) {
-                Some(i) => {
-                    let index = i.to_string();
-                    self.replace(&[parent, &[index.as_str()]].concat(), &variable);
-                }
-                None => added.push(variable),
+    fn args(&mut self, path: &Pointer, container: &Container<'_>, args: &ArgChanges<'_>) {
+        match &args.keep {
+            None => self.append(path, container.args.is_some(), &args.add),
+            Some(keep) => {
+                let value: &Vec<&str> = &keep.iter().chain(&args.add).map(AsRef::as_ref).collect();
+                self.operations.push(&Operation::Replace { path, value });
             }
         }
-        self.append(parent, container.env.is_some(), added);
     }
 
-    fn resources(&mut self, place: ContainerRef, container: &Container<'_>, parent: &[&str]) {
-        let injections = self.injections;
-        let of = |wanted: ResourceKind| -> Entries<'w> {
-            injections
-                .iter()
-                .filter_map(|injection| match injection {
-                    Injection::Resource {
-                        container: c,
-                        kind,
-                        resource,
-                        quantity,
-                        ..
-                    } if *c == place && *kind == wanted => {
-                        Some((resource.as_str(), Json::Text(quantity)))
-                    }
-                    _ => None,
-                })
-                .collect()
-        };
-        let (requests, limits) = (of(ResourceKind::Requests), of(ResourceKind::Limits));
+    /// Replaces variables that are there, and appends the others. Of two with one name, the kubelet
+    /// takes the last.
+    fn env(&mut self, path: &Pointer, container: &Container<'_>, env: &[EnvVar<'_>]) {
+        let present = container.env.as_deref().unwrap_or_default();
+        let mut added = Vec::with_capacity(env.len());
+        for value in env {
+            match present.iter().rposition(|var| *var.name == *value.name) {
+                Some(index) => {
+                    let path = &path.with_trailing_token(index);
+                    self.operations.push(&Operation::Replace { path, value });
+                }
+                None => added.push(value),
+            }
+        }
+        self.append(path, container.env.is_some(), &added);
+    }
+
+    fn resources(
+        &mut self,
+        path: &Pointer,
+        container: &Container<'_>,
+        changes: &ContainerChanges<'_>,
+    ) {
+        type Quantities<'q> = BTreeMap<Cow<'q, str>, Quantity>;
+        let kinds: [(&str, &Quantities<'_>); 2] =
+            [("requests", &changes.requests), ("limits", &changes.limits)];
         let Some(present) = &container.resources else {
-            let parts = [("requests", requests), ("limits", limits)]
+            let set = kinds
                 .into_iter()
-                .filter(|(_, entries)| !entries.is_empty())
-                .map(|(key, entries)| (key, Json::Map(entries)))
-                .collect();
-            self.set(parent, false, parts);
+                .filter(|(_, quantities)| !quantities.is_empty());
+            self.set(path, false, &set.collect());
             return;
         };
-        for (kind, exists, entries) in [
-            ("requests", present.requests.is_some(), requests),
-            ("limits", present.limits.is_some(), limits),
-        ] {
-            self.set(&[parent, &[kind]].concat(), exists, entries);
+        let exist = [present.requests.is_some(), present.limits.is_some()];
+        for ((kind, quantities), exists) in kinds.into_iter().zip(exist) {
+            self.set(&path.with_trailing_token(kind), exists, quantities);
         }
     }
 
-    fn added_containers(&mut self) {
-        for (list, wanted, exists) in [
-            (
-                "initContainers",
-                true,
-                self.pod.spec.init_containers.is_some(),
-            ),
-            ("containers", false, self.pod.spec.containers.is_some()),
-        ] {
-            let added = self
-                .injections
-                .iter()
-                .filter_map(|injection| match injection {
-                    Injection::AddContainer { init, container } if *init == wanted => {
-                        Some(Json::Value(container))
-                    }
-                    _ => None,
-                });
-            self.append(&["spec", list], exists, added.collect());
-        }
+    fn added_containers(&mut self, added: &[NewContainer<'_>]) {
+        const INIT: &Pointer = Pointer::from_static("/spec/initContainers");
+        const CONTAINERS: &Pointer = Pointer::from_static("/spec/containers");
+        let (init, plain): (Vec<_>, Vec<_>) = added.iter().partition(|container| container.init);
+        let spec = &self.pod.spec;
+        let (has_init, has_plain) = (spec.init_containers.is_some(), spec.containers.is_some());
+        self.append(INIT, has_init, &init);
+        self.append(CONTAINERS, has_plain, &plain);
     }
-
-    fn removals(&mut self) {
-        for injection in self.injections {
-            let Injection::RemoveContainer(place) = injection else {
-                continue;
-            };
-            let (list, index) = match place {
-                ContainerRef::Container(i) => ("containers", i.to_string()),
-                ContainerRef::Init(i) => ("initContainers", i.to_string()),
-            };
-            let path = ["spec", list, index.as_str()];
-            self.operations.push("remove", &path, None);
-        }
-    }
-}
-
-fn named<'w>(name: &'w str, source: &'w Value) -> Json<'w> {
-    let source = source.as_object().into_iter().flatten();
-    let source = source.map(|(key, value)| (key.as_str(), Json::Value(value)));
-    Json::Map(
-        [("name", Json::Text(name))]
-            .into_iter()
-            .chain(source)
-            .collect(),
-    )
-}
-
-fn mount<'w>(volume: &'w str, path: &'w str, sub_path: Option<&'w str>) -> Json<'w> {
-    let mut mount = vec![
-        ("name", Json::Text(volume)),
-        ("mountPath", Json::Text(path)),
-    ];
-    if let Some(file) = sub_path {
-        mount.extend([("subPath", Json::Text(file)), ("readOnly", Json::True)]);
-    }
-    Json::Map(mount)
 }

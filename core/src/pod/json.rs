@@ -17,11 +17,17 @@ use super::size_limits::ENTRIES;
 #[serde(transparent)]
 pub struct Str<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl Str<'_> {
+impl<'a> Str<'a> {
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the text for as long as the input lives; copied only when it holds an escape.
+    #[must_use]
+    pub fn to_cow(&self) -> Cow<'a, str> {
+        self.0.clone()
     }
 }
 

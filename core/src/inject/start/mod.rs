@@ -5,13 +5,12 @@ mod script;
 
 pub use script::Script;
 
-use serde_json::{Value, json};
-
-use super::{Injection, builder::Builder, settings, target::Target};
+use super::{builder::Builder, settings, target::Target};
 use crate::{
     cache::key::CacheKey,
     dockerd::{MtuScope, Setting, Slots, StartOptions, StartWrapper},
     k8s::names::is_dns_label,
+    patch::VolumeSource,
     pod::Str,
     policy::{
         NodeSlots,
@@ -28,7 +27,7 @@ const NANO: i128 = 1_000_000_000;
 
 /// Wraps the command of a dockerd that the pod brings, if a feature needs it. A slot replaces the
 /// default data-root, so it `fits` only where the volume there is Slipway's.
-pub(super) fn wrap(builder: &mut Builder<'_>, target: &Target<'_>, slot_fits: bool) {
+pub(super) fn wrap(builder: &mut Builder<'_, '_>, target: &Target<'_>, slot_fits: bool) {
     let Some((place, container)) = target.container else {
         return;
     };
@@ -40,10 +39,7 @@ pub(super) fn wrap(builder: &mut Builder<'_>, target: &Target<'_>, slot_fits: bo
     });
     let own = container.command.iter().flatten().map(Str::as_str);
     if let Some(command) = wrapper(options, own) {
-        builder.push(Injection::Command {
-            container: place,
-            command,
-        });
+        builder.set_command(place, command);
     }
 }
 
@@ -58,11 +54,11 @@ pub(super) fn wrapper<'c>(
 
 /// Decides what the wrapper does for this dockerd. `mount_slots` mounts the directory of the slots
 /// and returns whether it could.
-pub(super) fn options(
-    builder: &mut Builder<'_>,
+pub(super) fn options<'a>(
+    builder: &mut Builder<'_, 'a>,
     target: &Target<'_>,
     slot_fits: bool,
-    mount_slots: impl FnOnce(&mut Builder<'_>, &Value) -> bool,
+    mount_slots: impl FnOnce(&mut Builder<'_, 'a>, &VolumeSource<'a>) -> bool,
 ) -> StartOptions {
     let dind = &builder.plan.profile.dind;
     let mut options = StartOptions::default();
@@ -94,7 +90,7 @@ pub(super) fn options(
 
 /// Returns which networks get the MTU: those of jobs too, where dockerd knows the flag and the pod
 /// does not set it.
-fn mtu_scope(builder: &mut Builder<'_>, target: &Target<'_>) -> MtuScope {
+fn mtu_scope(builder: &mut Builder<'_, '_>, target: &Target<'_>) -> MtuScope {
     if target.line.sets("default-network-opt") {
         MtuScope::Bridge
     } else if settings::knows_network_mtu(target.image) {
@@ -106,7 +102,7 @@ fn mtu_scope(builder: &mut Builder<'_>, target: &Target<'_>) -> MtuScope {
 }
 
 /// Returns the directory of the node that holds this pod's slots, and no other pod's.
-fn slots_source(builder: &mut Builder<'_>, slots: &NodeSlots) -> Option<Value> {
+fn slots_source<'a>(builder: &mut Builder<'_, 'a>, slots: &NodeSlots) -> Option<VolumeSource<'a>> {
     let plan = builder.plan;
     if !plan.host_access || !is_dns_label(plan.namespace) {
         builder.note(Reason::NoHostPath(Setting::NodeSlots));
@@ -116,11 +112,11 @@ fn slots_source(builder: &mut Builder<'_>, slots: &NodeSlots) -> Option<Value> {
     let key = CacheKey::of(builder.pod, slots.key, label);
     let root = slots.root.as_str().trim_end_matches('/');
     let path = format!("{root}/{}/{key}", plan.namespace);
-    Some(json!({"hostPath": {"path": path, "type": "DirectoryOrCreate"}}))
+    Some(VolumeSource::host_directory(path))
 }
 
 /// Returns whether the pod sets the flag itself, with a note.
-fn pod_sets(builder: &mut Builder<'_>, target: &Target<'_>, setting: Setting) -> bool {
+fn pod_sets(builder: &mut Builder<'_, '_>, target: &Target<'_>, setting: Setting) -> bool {
     let sets = setting.flag().is_some_and(|flag| target.line.sets(flag));
     if sets {
         builder.note(Reason::PodSets(setting));
@@ -129,7 +125,7 @@ fn pod_sets(builder: &mut Builder<'_>, target: &Target<'_>, setting: Setting) ->
 }
 
 /// Returns whether the wrapper can run before this dockerd, with a note where it cannot.
-fn admits(builder: &mut Builder<'_>, target: &Target<'_>, feature: Setting) -> bool {
+fn admits(builder: &mut Builder<'_, '_>, target: &Target<'_>, feature: Setting) -> bool {
     let obstacle = target.obstacle_to_wrapper();
     if let Some(obstacle) = obstacle {
         builder.note(obstacle(feature.into()));

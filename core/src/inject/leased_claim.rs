@@ -1,20 +1,19 @@
-//! A claim of the pool on dockerd's data-root, or what stands in for it.
+//! A claim that the pod leases for dockerd's data-root.
 
-use serde_json::{Value, json};
-
-use super::{Injection, builder::Builder};
+use super::builder::Builder;
 use crate::{
     cache::claims::{LEASE, LeaseResult},
     dockerd::Setting,
+    patch::VolumeSource,
     reason::Reason,
 };
 
-/// The claim that the pod was given; `None` for the fallback, with the reason noted. To be called
-/// only when the volume is going to be used: it is what asks for a claim.
-pub(super) fn claim(builder: &mut Builder<'_>) -> Option<Value> {
+/// Returns the claim that the pod leases. `None` leaves the data-root to the fallback; a note says
+/// why. To be called only when the volume will be used: the call is what asks for a claim.
+pub(super) fn source<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeSource<'a>> {
     builder.plan.profile.dind.cache.claim_pool()?;
     if builder.pod.metadata.label(LEASE).is_some() {
-        // Whoever wrote the label: a lease of ours would not be found by it.
+        // Whoever wrote the label, it would hide a lease of ours.
         builder.note(Reason::PodSets(Setting::Label(LEASE)));
         return None;
     }
@@ -29,15 +28,12 @@ pub(super) fn claim(builder: &mut Builder<'_>) -> Option<Value> {
             None
         }
         Some(LeaseResult::Leased { claim, lease, warm }) => {
-            builder.push(Injection::Label {
-                key: LEASE,
-                value: lease.clone(),
-            });
+            builder.label(LEASE, lease);
             builder.note(Reason::ClaimLeased {
                 claim: claim.clone(),
                 warm: *warm,
             });
-            Some(json!({"persistentVolumeClaim": {"claimName": claim}}))
+            Some(VolumeSource::claim(claim))
         }
     }
 }
