@@ -125,7 +125,7 @@ impl Writer<'_> {
         let needed = !changes.annotations.is_empty() || !changes.labels.is_empty();
         // A pod that was not recognised by its labels may have none.
         if needed && !metadata.is_present {
-            self.add(METADATA, &BTreeMap::<&str, ()>::new());
+            self.add(METADATA, &serde_json::Map::new());
         }
         let (annotations, labels) = (metadata.annotations.is_some(), metadata.labels.is_some());
         self.set(ANNOTATIONS, annotations, &changes.annotations);

@@ -261,7 +261,7 @@ pub struct NewContainer<'a> {
     pub security_context: SecurityContext,
     /// The command that succeeds once it serves.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub startup_probe: Option<Probe<'a>>,
+    pub startup_probe: Option<Probe>,
     /// Its mounts.
     pub volume_mounts: Vec<VolumeMount<'a>>,
     /// `Always` for a native sidecar.
@@ -322,25 +322,25 @@ impl Default for SecurityContext {
 /// A command that the kubelet runs every second until it succeeds, for two minutes at most.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Probe<'a> {
-    exec: Exec<'a>,
+pub struct Probe {
+    exec: Exec,
     period_seconds: u32,
     timeout_seconds: u32,
     failure_threshold: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Exec<'a> {
-    command: Vec<Cow<'a, str>>,
+struct Exec {
+    command: Vec<String>,
 }
 
-impl<'a> Probe<'a> {
-    /// Probes with this command.
+impl Probe {
+    /// Returns a probe with this command.
     #[must_use]
     pub fn exec<const N: usize>(command: [&str; N]) -> Self {
         Self {
             exec: Exec {
-                command: command.map(|word| word.to_owned().into()).into(),
+                command: command.map(str::to_owned).into(),
             },
             period_seconds: 1,
             timeout_seconds: 5,
