@@ -1,8 +1,8 @@
 //! JSON Patch operations (RFC 6902): as serde writes them, and in base64 as the API server takes them.
 //!
-//! The operations are our own two types and not json-patch's, for their cost: json-patch's own their
+//! The operations are a type of our own and not json-patch's, for their cost: json-patch's own their
 //! paths and values, so that each operation would first build a tree of maps and strings. These
-//! borrow, and serde writes each one straight into the buffer. COST
+//! borrow, and serde writes each one straight into the buffer.
 
 use std::{fmt, io};
 
