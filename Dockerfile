@@ -24,11 +24,15 @@ ENV RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=/cargo --remap-path-prefix=/
     CFLAGS="-ffile-prefix-map=/usr/local/cargo=/cargo -ffile-prefix-map=/src=/slipway"
 WORKDIR /src
 COPY Cargo.toml Cargo.lock askama.toml ./
-# The built-in examples are part of the binary; benches are named in Cargo.toml.
+# The built-in examples are part of the binary. Members of the workspace, benchmarks and tests are not, but cargo looks for
+# all that Cargo.toml names.
+COPY bench-builds bench-builds
 COPY benches benches
 COPY core core
 COPY examples examples
 COPY src src
+COPY testkit testkit
+COPY tests tests
 # Crates and compiled dependencies stay in the caches of the builder: a change of src compiles src.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=slipway-target \

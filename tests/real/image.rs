@@ -6,6 +6,7 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -14,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 use slipway_testkit::{
     harness::{Outcome, Skip, Test},
-    tests,
+    tests, workspace,
 };
 
 const IMAGE: &str = "slipway:test";
@@ -211,10 +212,29 @@ fn what_the_dockerfile_copies_is_part_of_the_context() {
     assert!(sources > 5, "{sources}");
 }
 
+/// A workspace of which cargo misses a member or a file that a Cargo.toml names builds nothing.
+fn cargo_finds_the_whole_workspace_in_the_context() {
+    let context = workspace::scratch().join("context");
+    let _ = fs::remove_dir_all(&context);
+    fs::create_dir_all(&context).unwrap();
+    let ignore = workspace::read(".dockerignore");
+    for name in ignore.lines().filter_map(|line| line.strip_prefix('!')) {
+        symlink(workspace::path(name), context.join(name)).unwrap();
+    }
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--locked", "--offline"])
+        .current_dir(&context)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
         the_image_is_small_runs_as_nobody_and_holds_one_static_binary,
         what_the_dockerfile_copies_is_part_of_the_context,
+        cargo_finds_the_whole_workspace_in_the_context,
     ]
 }

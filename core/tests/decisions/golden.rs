@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use serde_json::{Value, json};
 use slipway_core::{
     admission::{Evaluation, evaluate},
@@ -17,6 +18,8 @@ use slipway_core::{
     policy::Policy,
     reason::Reason,
 };
+
+const BLESS: &str = "SLIPWAY_BLESS=1 cargo test -p slipway-core --test decisions golden";
 
 struct Case {
     policy: Policy,
@@ -169,6 +172,16 @@ fn check_invariants(name: &str, case: &Case, evaluation: &Evaluation<'_>) {
     });
 }
 
+/// Shows what a case would have to say, as `diff -u` does.
+fn unified_diff(name: &str, written: &str, found: &str) -> String {
+    let input = InternedInput::new(written, found);
+    let mut diff = Diff::compute(Algorithm::Histogram, &input);
+    diff.postprocess_lines(&input);
+    let printer = BasicLineDiffPrinter(&input.interner);
+    let hunks = diff.unified_diff(&printer, UnifiedDiffConfig::default(), &input);
+    format!("--- core/tests/golden/{name}.yaml\n+++ found\n{hunks}")
+}
+
 #[test]
 fn every_case_comes_out_as_written() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -195,11 +208,16 @@ fn every_case_comes_out_as_written() {
             file["expect"] = actual;
             fs::write(&path, serde_saphyr::to_string(&file).unwrap()).unwrap();
         } else {
-            wrong.push(format!(
-                "{name}:\nexpected {:#}\nfound {actual:#}",
-                file["expect"]
-            ));
+            let written = serde_saphyr::to_string(&file).unwrap();
+            file["expect"] = actual;
+            let found = serde_saphyr::to_string(&file).unwrap();
+            wrong.push(unified_diff(&name, &written, &found));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of the cases come out differently. If they should, {BLESS} writes what was found.\n\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
