@@ -1,8 +1,10 @@
 //! JSON Patch operations (RFC 6902): as serde writes them, and in base64 as the API server takes them.
 //!
-//! The operations are a type of our own and not json-patch's, for their cost: json-patch's own their
-//! paths and values, so that each operation would first build a tree of maps and strings. These
-//! borrow, and serde writes each one straight into the buffer.
+//! The operations are a type of our own and not json-patch's, for their cost. json-patch keeps values
+//! as `serde_json::Value`, which cannot hold an encoded start script: each pod's would be copied,
+//! escaped and encoded again. For the usual review of 15.8 KB, json-patch's operations cost 296,000
+//! instructions from the changes to base64, and these 85,000, of 440,000 for the whole request. All
+//! of the difference is the start script; without it, both cost about the same.
 
 use std::{fmt, io};
 
