@@ -2,9 +2,10 @@
 //!
 //! The operations are a type of our own and not json-patch's, for their cost. json-patch keeps values
 //! as `serde_json::Value`, which cannot hold an encoded start script: each pod's would be copied,
-//! escaped and encoded again. For the usual review of 15.8 KB, json-patch's operations cost 296,000
-//! instructions from the changes to base64, and these 85,000, of 440,000 for the whole request. All
-//! of the difference is the start script; without it, both cost about the same.
+//! escaped and encoded again. For the usual review of 15.8 KB, to copy json-patch's ready operations,
+//! write and encode them takes 296,000 instructions; ours take 85,000 from the changes to base64, of
+//! 440,000 for the whole request. The difference is the start script: with a short word in its
+//! place, json-patch's take 81,000.
 
 use std::{fmt, io};
 
