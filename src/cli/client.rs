@@ -1,4 +1,4 @@
-//! Which cluster a command talks to.
+//! The client of the cluster that a command talks to.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,51 +12,51 @@ use rustls::crypto::aws_lc_rs;
 
 use crate::cluster::watch;
 
-/// An API server that does not answer a connection within this is not there.
+/// The time within which an API server must accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A person does not wait longer for an answer.
+/// The time that a person waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs what asks a cluster.
+/// Runs a future that talks to a cluster.
 ///
 /// # Errors
-/// Those of `asks`, or when there is no thread to be had.
-pub(super) fn block_on<T>(asks: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    // Fails only when it is set already, by whoever embeds this.
+/// Those of the future, or when the runtime cannot be started.
+pub(super) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    // Fails only when a provider is installed already.
     let _ = aws_lc_rs::default_provider().install_default();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("failed to start")?
-        .block_on(asks)
+        .context("failed to start the async runtime")?
+        .block_on(future)
 }
 
 /// Arguments that name a cluster.
 #[derive(Debug, Default, Args)]
 pub(super) struct ClientArgs {
-    /// The kubeconfig of the cluster. Without it: that of the environment variable KUBECONFIG, then
-    /// ~/.kube/config, then the service account of the pod that this runs in.
+    /// The kubeconfig of the cluster [default: the file that KUBECONFIG names, then ~/.kube/config, then the
+    /// service account of the pod that this runs in]
     #[arg(long, env = "SLIPWAY_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
-    /// The context of the kubeconfig. Without it: its current one.
+    /// The context of the kubeconfig [default: its current context]
     #[arg(long, env = "SLIPWAY_CONTEXT", value_name = "NAME")]
     context: Option<String>,
 }
 
 impl ClientArgs {
-    /// A client of that cluster for a few questions. Nothing is asked of it yet.
+    /// Creates a client for a command that asks a few questions. It does not connect yet.
     ///
     /// # Errors
-    /// When there is no usable kubeconfig and this runs in no pod.
+    /// When there is neither a usable kubeconfig nor a service account.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         let mut config = self.config().await?;
         config.read_timeout = Some(ANSWER_TIMEOUT);
         new_client(config)
     }
 
-    /// A client for a server, whose watches may be silent for a while. It does not repeat calls by
-    /// itself: those who call do, and have to know that something is wrong.
+    /// Creates a client for the server, whose watches may be silent for a while. It does not retry: the
+    /// callers do, because they must know that something is wrong.
     ///
     /// # Errors
     /// As [`Self::client`].
@@ -84,7 +84,7 @@ impl ClientArgs {
                 .await
                 .context("failed to use the kubeconfig"),
             None => Config::infer().await.context(
-                "found no cluster: there is no usable kubeconfig (--kubeconfig names one), and this is no pod with a service account",
+                "found no cluster: there is no usable kubeconfig (--kubeconfig names one), and this does not run in a pod with a service account",
             ),
         }
     }
@@ -92,7 +92,7 @@ impl ClientArgs {
 
 fn new_client(mut config: Config) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    // Time counts from the question, not from when the connection was last used.
+    // The read timeout starts with the request, not with the last use of the connection.
     config.reset_reader_on_write = true;
-    Client::try_from(config).context("failed to set up a client of the cluster")
+    Client::try_from(config).context("failed to create a client for the cluster")
 }

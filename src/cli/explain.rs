@@ -1,4 +1,4 @@
-//! `slipway explain`: what is decided about each pod, and why.
+//! `slipway explain`: shows what is decided about each pod, and why.
 
 mod text;
 
@@ -8,7 +8,7 @@ use slipway_core::explain::report::Report;
 
 use super::{
     EXIT_CODES,
-    facts::FactsArgs,
+    cluster::ClusterArgs,
     inject,
     input::{InputArgs, note_caveats},
     output::{Color, Format, print},
@@ -21,25 +21,25 @@ Examples:
   slipway explain -f runners.yaml -n team-a --nodes nodes.yaml --namespaces namespaces.yaml
   slipway explain -f runners.yaml -o json | jq -r '.pods[] | .name + \" \" + .strategy'
 
-The JSON output is {\"pods\": [...]}; keys are added over time, never renamed or removed. Of each pod:
-  file, kind, name, namespace  where it was found, and the namespace that was decided for
-  rendered    whether it is what a controller would make of that resource
-  system      the CI system; null for a pod that is no runner
+The JSON output is {\"pods\": [...]}; keys may be added, but are never renamed or removed. Each pod has:
+  file, kind, name, namespace  where it was found, and the namespace to decide for
+  rendered    whether a controller would create it from that resource
+  system      the CI system; null when it is not a runner pod
   containers  [{name, type, role, image}]
                 type: container | sidecar | init        role: runner | dockerd | other
-  nodes       {candidates, known, summary}: how many nodes could run it, of how many
+  nodes       {candidates, known, summary}: how many of the known nodes could run it
   profile     the policy's profile; null when none was selected
   strategy    containerd | docker-socket | dind | none
-  socket      the host socket that is mounted; null for none
-  reason      {code, message}: the reason that says most; codes are stable
+  socket      the host socket that is mounted; null when none is
+  reason      {code, message}: the most important reason; codes are stable
   findings    [{strategy, supports, code, message}]: for and against each strategy, in order
-  injections  what is put into the pod, in words
-  notes       [{code, message}]: what was left out or changed on the way
-  operations  how many operations the patch for the pod has";
+  injections  what is added to the pod, in words
+  notes       [{code, message}]: what was left out or changed
+  operations  the number of operations in the patch for the pod";
 
-/// Say what the webhook would decide about each pod of a manifest, and why
+/// Explain what the webhook would decide about each pod of a manifest, and why
 ///
-/// Reads the same manifests as `slipway inject`, and changes nothing.
+/// It reads the same manifests as `slipway inject`, and changes nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{AFTER_HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct ExplainArgs {
@@ -47,13 +47,13 @@ pub(super) struct ExplainArgs {
     input: InputArgs,
 
     #[command(flatten)]
-    by: FactsArgs,
+    cluster: ClusterArgs,
 
     /// What to print
     #[arg(short, long, value_enum, default_value_t, env = "SLIPWAY_OUTPUT")]
     output: Format,
 
-    /// Print the change itself too, as a unified diff after the text
+    /// Also print the changes, as a unified diff after the text
     #[arg(long)]
     diff: bool,
 
@@ -63,15 +63,20 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
-    let sources = args.input.sources()?;
-    let items = args.input.items(&sources)?;
-    let facts = args.by.facts(&items)?;
+    let files = args.input.read()?;
+    let items = args.input.items(&files)?;
+    let cluster = args.cluster.learn(&items)?;
     note_caveats(&items);
     let mut reports = Vec::new();
     for item in &items {
         for subject in &item.subjects {
-            let looked = subject.look(facts.cluster())?;
-            reports.push(Report::new(item.file, subject, &looked, facts.cluster()));
+            let looked = subject.look(cluster.as_cluster())?;
+            reports.push(Report::new(
+                item.file,
+                subject,
+                &looked,
+                cluster.as_cluster(),
+            ));
         }
     }
     let text = match args.output {
@@ -82,7 +87,7 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
             let mut text = texts.join("\n");
             if args.diff {
                 text.push('\n');
-                text.push_str(&inject::changes(&items, &facts, paint)?);
+                text.push_str(&inject::changes(&items, &cluster, paint)?);
             }
             text
         }

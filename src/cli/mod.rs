@@ -1,19 +1,20 @@
-//! The command line: each command is a thin shell around the core.
+//! The command line. Each command is a thin shell around the core.
 //!
-//! What a command prints is made whole before a byte of it is written, so that bad input never
-//! leaves half a manifest in a pipe.
+//! A command renders its whole output before it writes the first byte, so that bad input never leaves
+//! half a manifest in a pipe.
 
 mod cache;
 mod check;
 mod client;
+mod cluster;
 mod explain;
-mod facts;
 mod inject;
 mod input;
 mod nodes;
 mod output;
 mod policy;
 mod problem;
+mod queries;
 mod serve;
 
 use std::{
@@ -25,23 +26,23 @@ use clap::{Parser, Subcommand};
 
 use input::BadInput;
 
-/// The exit code for input that cannot be used; clap's own for arguments that cannot.
+/// The exit code for unusable input; clap uses the same for unusable arguments.
 const BAD_INPUT: u8 = 2;
-/// The exit code of `cache release` and `cache evict` when a pod has a claim.
+/// The exit code of `cache release` and `cache evict` when a pod uses a claim.
 const HELD: u8 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  something went wrong that the input is not to blame for; of `nodes`, `check` and `cache`: they found an error
-  2  the arguments or a file cannot be used; the message says which file, line and column
-  3  of `cache release` and `cache evict`: a pod has one of the claims, which was left alone";
+  0  success
+  1  a failure that is not the input's fault; from `nodes`, `check` and `cache`: they found an error
+  2  the arguments or a file cannot be used; the message names the file, the line and the column
+  3  from `cache release` and `cache evict`: a pod uses one of the claims, which was left alone";
 
 /// Gives CI runner pods on Kubernetes the fastest safe build path that their nodes allow.
 ///
-/// Slipway is a mutating admission webhook. The commands `inject` and `explain` show what it would do
-/// to a manifest, with a cluster or without; `nodes`, `check` and `cache` look at a cluster; `policy` checks
-/// the policy file; `serve` is the webhook itself.
+/// Slipway is a mutating admission webhook. `serve` runs it. `inject` and `explain` show what it would do to a
+/// manifest, with a cluster or without; `nodes`, `check` and `cache` inspect a cluster; `policy` checks the
+/// policy file.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version, after_long_help = EXIT_CODES)]
 pub struct Cli {
@@ -68,7 +69,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without a standard error there is nobody left to tell.
+            // If standard error is closed, there is no way to report that.
             let _ = writeln!(io::stderr(), "error: {error:#}");
             if error.is::<BadInput>() {
                 ExitCode::from(BAD_INPUT)
@@ -92,7 +93,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the reader of our output has seen enough, as `head` does.
+/// Returns whether the reader closed the pipe early, as `head` does.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
@@ -106,12 +107,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn the_argument_definitions_are_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_option_can_come_from_the_environment() {
+    fn options_can_be_set_by_environment_variables() {
         let cli = Cli::command();
         for command in ["inject", "explain"] {
             let command = cli.find_subcommand(command).unwrap();

@@ -1,6 +1,9 @@
-//! `slipway nodes`: what each node says of its container runtime, and what follows.
+//! `slipway nodes`: shows what each node reports about its container runtime.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -13,7 +16,7 @@ use slipway_core::{
 use super::{
     EXIT_CODES,
     client::{ClientArgs, block_on},
-    input::BadInput,
+    input::{BadInput, TextFile},
     output::{Color, Format, Paint, print, table},
     problem::{self, Problem},
 };
@@ -24,14 +27,15 @@ Examples:
   slipway nodes
   kubectl get nodes -o json | slipway nodes --nodes - -o json";
 
-/// Show what each node says of its container runtime
+/// Show what each node reports about its container runtime
 ///
-/// That is what decides whether a pod can get a host socket: the runtime's kind, its socket, and what
-/// forbids its use.
+/// A pod gets a host socket only if the nodes that could run it agree on the runtime's kind and its socket,
+/// and nothing there forbids its use.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{AFTER_HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct NodesArgs {
-    /// Look at a file as `kubectl get nodes -o yaml` prints it, not at a cluster; `-` is standard input
+    /// Read the nodes from a file, as `kubectl get nodes -o yaml` prints them, instead of a cluster; `-` is
+    /// standard input
     #[arg(long, value_name = "FILE", env = "SLIPWAY_NODES")]
     nodes: Option<PathBuf>,
 
@@ -68,24 +72,18 @@ pub(super) fn run(args: &NodesArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(problem::any_error(&problems))))
 }
 
-fn from_file(path: &PathBuf) -> anyhow::Result<Vec<NodeObject>> {
-    let name = path.display().to_string();
-    let text = if name == "-" {
-        std::io::read_to_string(std::io::stdin())
-    } else {
-        fs::read_to_string(path)
-    };
-    let text = text.map_err(|error| BadInput(format!("{name}: {error}")))?;
+fn from_file(path: &Path) -> anyhow::Result<Vec<NodeObject>> {
+    let TextFile { name, text } = TextFile::read(path)?;
     Ok(cluster_file::node_objects(&text, &name).map_err(|error| BadInput(error.to_string()))?)
 }
 
-/// Nodes that could serve more than they do.
+/// Finds nodes that could give pods a host socket, but do not.
 pub(super) fn problems(nodes: &[NodeObject]) -> Vec<Problem> {
     if nodes.is_empty() {
         return vec![Problem::warning(
             "cluster",
             "it has no nodes, so no pod gets a host socket",
-            "declare the pools that may be empty under `nodePools` in the policy",
+            "declare node pools that may be empty under `nodePools` in the policy",
         )];
     }
     let unknown = nodes.iter().filter(|node| {
@@ -97,7 +95,7 @@ pub(super) fn problems(nodes: &[NodeObject]) -> Vec<Problem> {
             let reported = &node.status.node_info.container_runtime_version;
             Problem::error(
                 &format!("node {}", node.metadata.name),
-                format!("its runtime `{reported}` is not known, so pods that may run there get no host socket"),
+                format!("its runtime `{reported}` is unknown, so pods that could run there get no host socket"),
                 format!(
                     "if it runs containerd or Docker Engine: kubectl label node {} {RUNTIME_LABEL}=containerd",
                     node.metadata.name
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn each_node_has_a_line_and_unknown_runtimes_a_remedy() {
+    fn each_node_has_a_row_and_each_unknown_runtime_a_remedy() {
         let nodes = [node("new", "containerd://2.1.4"), node("old", "frob://1")];
         let problems = problems(&nodes);
         assert!(problem::any_error(&problems));
@@ -177,7 +175,7 @@ NODE  RUNTIME     VERSION  SOCKET                           KUBELET  NOTE
 new   containerd  2.1.4    /run/containerd/containerd.sock  v1.34.1
 old   unknown     1        -                                v1.34.1  cordoned
 
-error    node old: its runtime `frob://1` is not known, so pods that may run there get no host socket
+error    node old: its runtime `frob://1` is unknown, so pods that could run there get no host socket
          do: if it runs containerd or Docker Engine: kubectl label node old slipway.io/container-runtime=containerd
 1 error
 "
@@ -185,7 +183,7 @@ error    node old: its runtime `frob://1` is not known, so pods that may run the
     }
 
     #[test]
-    fn a_cluster_without_nodes_is_no_error() {
+    fn a_cluster_without_nodes_is_not_an_error() {
         assert!(!problem::any_error(&problems(&[])));
     }
 }

@@ -1,4 +1,4 @@
-//! What commands print: colours where a person looks, and one write.
+//! What commands print: text with colours for terminals, in one write.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
 
 use clap::ValueEnum;
 
-/// What to print.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people
@@ -17,7 +17,7 @@ pub(super) enum Format {
     Json,
 }
 
-/// When to colour.
+/// When to colour the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless NO_COLOR is set.
@@ -30,7 +30,7 @@ pub(super) enum Color {
 }
 
 impl Color {
-    /// The paint for standard output.
+    /// Returns the paint for standard output.
     pub(super) fn paint(self) -> Paint {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty());
         Paint {
@@ -47,7 +47,7 @@ impl Color {
     }
 }
 
-/// Colours, or none.
+/// A painter that adds colours, or leaves text as it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {
     on: bool,
@@ -85,7 +85,7 @@ impl Paint {
         }
     }
 
-    /// A unified diff, line by line.
+    /// Colours a unified diff line by line.
     pub(super) fn diff(self, diff: &str) -> String {
         if !self.on {
             return diff.to_owned();
@@ -113,13 +113,13 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Says something beside the output.
+/// Writes a line to standard error.
 pub(super) fn note(text: &str) {
-    // Without a standard error there is nobody left to tell.
+    // If standard error is closed, there is no way to report that.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Columns, each as wide as its widest cell, without blanks at the ends of lines.
+/// Renders a table. Columns are as wide as their widest cell; lines have no trailing blanks.
 pub(super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -147,7 +147,7 @@ pub(super) fn table<const N: usize>(
     text
 }
 
-/// `1 change`, `2 changes`, `no changes`.
+/// Counts things in words: `no changes`, `1 change`, `2 changes`.
 pub(super) fn count(n: usize, thing: &str) -> String {
     match n {
         0 => format!("no {thing}s"),
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_diff_is_painted_by_line() {
+    fn a_diff_is_coloured_line_by_line() {
         let diff = "--- a\n+++ b\n@@ -1 +1 @@\n-x\n+y\n z\n";
         assert_eq!(Paint::NONE.diff(diff), diff);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `slipway policy`: the policy file, checked and described.
+//! `slipway policy`: checks the policy file, and prints its JSON Schema.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use slipway_core::policy::Policy;
 
 use super::{
     EXIT_CODES,
-    input::read_policy,
+    input::PolicyFile,
     output::{count, print},
 };
 
@@ -17,7 +17,7 @@ pub(super) enum PolicyCommand {
     Check(CheckArgs),
     /// Print the policy file's JSON Schema
     ///
-    /// Editors check and complete a policy file by it: `slipway policy schema > slipway-policy.schema.json`
+    /// Editors use it to check and complete a policy file: `slipway policy schema > slipway-policy.schema.json`
     Schema,
 }
 
@@ -26,7 +26,7 @@ Examples:
   slipway policy check policy.yaml
   kubectl get configmap slipway-policy -n slipway-system -o jsonpath='{.data.policy\\.yaml}' | slipway policy check -";
 
-/// Say whether a policy file would be accepted, and what in it does nothing
+/// Check whether a policy file is valid, and name settings that have no effect
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{AFTER_HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct CheckArgs {
@@ -44,7 +44,7 @@ pub(super) fn run(command: &PolicyCommand) -> anyhow::Result<()> {
 }
 
 fn check(args: &CheckArgs) -> anyhow::Result<String> {
-    let (name, policy) = read_policy(&args.file)?;
+    let PolicyFile { name, policy } = PolicyFile::read(&args.file)?;
     let profiles = count(policy.profile_names().count(), "profile");
     let warnings = policy.warnings();
     let warnings = warnings

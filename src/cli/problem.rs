@@ -1,28 +1,28 @@
-//! What `slipway nodes` and `slipway check` find: what is wrong, and what to do about it.
+//! Problems that `nodes`, `check` and `cache` find: what is wrong, and what to do about it.
 
 use serde::Serialize;
 
 use super::output::{Paint, count};
 
-/// How bad it is.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Severity {
     /// Something does not work. The command's exit code is 1.
     Error,
-    /// Something works less well than it could, or could not be looked at.
+    /// Something works less well than it could, or could not be checked.
     Warning,
 }
 
-/// One thing that was found.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Problem {
     pub(super) severity: Severity,
-    /// What it is about, such as `namespace ci`.
+    /// The object, such as `namespace ci`.
     pub(super) about: String,
     /// What is wrong.
     pub(super) what: String,
-    /// What to do.
+    /// What to do about it.
     #[serde(rename = "do")]
     pub(super) remedy: String,
 }
@@ -51,12 +51,12 @@ impl Problem {
     }
 }
 
-/// Whether one of them is an error.
+/// Returns whether one of them is an error.
 pub(super) fn any_error(problems: &[Problem]) -> bool {
     problems.iter().any(|p| p.severity == Severity::Error)
 }
 
-/// For people: errors first, and a last line that counts.
+/// Renders problems for people: errors first, and the totals in the last line.
 pub(super) fn text(problems: &[Problem], paint: Paint) -> String {
     let mut sorted: Vec<&Problem> = problems.iter().collect();
     sorted.sort_by_key(|problem| problem.severity);
@@ -91,12 +91,12 @@ mod tests {
     fn errors_come_first_and_are_counted() {
         let problems = [
             Problem::warning("a", "is odd", "look"),
-            Problem::error("b", "is broken", "mend it"),
+            Problem::error("b", "is broken", "fix it"),
         ];
         assert!(any_error(&problems));
         assert_eq!(
             text(&problems, Paint::NONE),
-            "error    b: is broken\n         do: mend it\nwarning  a: is odd\n         do: look\n1 error, 1 warning\n"
+            "error    b: is broken\n         do: fix it\nwarning  a: is odd\n         do: look\n1 error, 1 warning\n"
         );
         assert_eq!(text(&[], Paint::NONE), "no problems\n");
     }

@@ -9,7 +9,7 @@ use kube::Client;
 use serde::Serialize;
 use serde_json::json;
 
-use super::look::list_claims;
+use super::survey::list_claims;
 use crate::{
     cache_claims::{Done, ManualChanges, Refusal},
     cli::{
@@ -21,7 +21,7 @@ use crate::{
     server::duration,
 };
 
-/// Which claims, and how.
+/// Arguments of `release` and `evict`.
 #[derive(Debug, Args)]
 pub(super) struct ChangeArgs {
     /// Names of claims
@@ -35,14 +35,14 @@ pub(super) struct ChangeArgs {
     #[arg(short, long, value_name = "NAME", env = "SLIPWAY_CACHE_NAMESPACE")]
     namespace: Option<String>,
 
-    /// Do it also to a claim that a live pod has
+    /// Also change claims that a live pod uses
     ///
-    /// A lease that ends so may go to another pod while the first still runs; a claim that is deleted so
-    /// stays until its pod is gone. It is for pods that never end, such as those of a node that is gone.
+    /// A released claim may be leased to another pod while the first still runs; a deleted claim remains until
+    /// its pod is gone. Use it for pods that never end, such as those of a lost node.
     #[arg(long)]
     force: bool,
 
-    /// How long the pod of a lease may still appear: at least the API server's `--request-timeout`
+    /// How long to wait for the pod of a lease to appear: at least the API server's `--request-timeout`
     #[arg(long, value_name = "DURATION", env = "SLIPWAY_CACHE_WAIT", default_value = "75s", value_parser = duration::parse)]
     wait: Duration,
 
@@ -57,7 +57,7 @@ enum Change {
     Evict,
 }
 
-/// What came of one claim.
+/// What was done with one claim.
 #[derive(Debug, Serialize)]
 struct Line {
     namespace: String,
@@ -74,7 +74,7 @@ enum Outcome {
     Released,
     WasFree,
     Evicted,
-    /// A pod has it.
+    /// Left alone: a pod uses it.
     Held,
     Failed,
 }
@@ -94,7 +94,7 @@ fn run(args: &ChangeArgs, change: Change, key: Option<&str>) -> anyhow::Result<E
         } else {
             ""
         };
-        let message = format!("which claims? Name them{or_key}; `slipway cache` lists them");
+        let message = format!("no claims given: name them{or_key}; `slipway cache` lists them");
         return Err(BadInput(message).into());
     }
     let lines = block_on(async {
@@ -110,7 +110,7 @@ fn run(args: &ChangeArgs, change: Change, key: Option<&str>) -> anyhow::Result<E
             force: args.force,
             appearance: args.wait,
         };
-        // Waits for pods that may still appear run side by side.
+        // Concurrently, because each may wait for a pod to appear.
         let changes = names
             .iter()
             .map(|name| one(&manual, change, &namespace, name));
@@ -123,7 +123,7 @@ fn run(args: &ChangeArgs, change: Change, key: Option<&str>) -> anyhow::Result<E
     Ok(exit_code(&lines))
 }
 
-/// The claims with the layers of a key.
+/// Returns the names of the claims with the layers of a key.
 async fn with_key(client: &Client, namespace: &str, key: &str) -> anyhow::Result<Vec<String>> {
     let claims = list_claims(client, Some(namespace)).await;
     let claims = claims.context("failed to list the claims of pools")?;
@@ -135,7 +135,7 @@ async fn one(manual: &ManualChanges, change: Change, namespace: &str, name: &str
     let waits = || {
         let seconds = manual.appearance.as_secs();
         note(&format!(
-            "{namespace}/{name}: has a lease and no pod; one that is being admitted may appear for {seconds} s more: waiting"
+            "{namespace}/{name}: it is leased, but no pod uses it yet; waiting up to {seconds} s for the pod to appear"
         ));
     };
     let done = match change {
@@ -170,7 +170,7 @@ impl Line {
             Outcome::Released => "released".to_owned(),
             Outcome::WasFree => "has no lease".to_owned(),
             Outcome::Evicted => "evicted".to_owned(),
-            Outcome::Held => format!("left alone: {why} (--force does it all the same)"),
+            Outcome::Held => format!("left alone: {why} (--force overrides this)"),
             Outcome::Failed => format!("failed: {why}"),
         };
         format!("{namespace}/{claim}: {what}\n")

@@ -1,8 +1,8 @@
-//! `slipway cache`: the caches that outlive runner pods, and what a person may do to them.
+//! `slipway cache`: lists the caches that outlive runner pods, and releases or evicts claims.
 
 mod change;
-mod look;
 mod report;
+mod survey;
 mod text;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::{
     EXIT_CODES,
     client::{ClientArgs, block_on},
-    input::read_policy,
+    input::PolicyFile,
     output::{Color, Format, print},
     problem,
 };
@@ -22,18 +22,18 @@ use report::Report;
 
 const AFTER_HELP: &str = "\
 Examples:
-  slipway cache                                # all claims of pools, and the node slots of the policy
+  slipway cache                                # all claims of pools, and the policy's node slots
   slipway cache -n ci -o json | jq '.claims[] | select(.state == \"free\") | .name'
-  slipway cache evict -n ci slipway-fast-3     # somebody poisoned it: the next pod gets a new one
+  slipway cache evict -n ci slipway-fast-3     # it was poisoned: the next pod gets a new claim
   slipway cache evict -n ci --key arc-build    # all claims with the layers of one runner set
 
-Which pod has a node slot, when it was last used and how large it is, only its node knows; of slots
-this shows what the policy says, and the pods that could have one.";
+Only the node knows which pod uses a node slot, when the slot was last used, and how large it is. For slots
+this shows what the policy says, and the pods that could use one.";
 
-/// List the caches that outlive runner pods, or take a claim back
+/// List the caches that outlive runner pods, or release or delete claims
 ///
-/// Without a command it lists: the claims of pools with their pods, last use, size, and how often a pod
-/// found its own layers; and the node slots that the policy gives.
+/// Without a subcommand it lists the claims of pools, with their pods, last use, size, and how often a pod
+/// found its own layers; and the node slots that the policy allows.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{AFTER_HELP}\n\n{EXIT_CODES}"), args_conflicts_with_subcommands = true)]
 pub(super) struct CacheArgs {
@@ -49,13 +49,13 @@ enum CacheCommand {
     List(ListArgs),
     /// End the lease of claims that no pod has
     ///
-    /// The leader does that by itself; this is for when there is none. A claim that a live pod has is left
-    /// alone, and so is one that somebody else changes in the meantime.
+    /// The leader does this by itself; use the command when there is no leader. A claim that a live pod uses is
+    /// left alone, and so is a claim that changes in the meantime.
     #[command(after_long_help = EXIT_CODES)]
     Release(ChangeArgs),
     /// Delete claims with their layers
     ///
-    /// For a cache that is spoilt, or that a job has poisoned. A claim that a live pod has is left alone.
+    /// Use it for a cache that is corrupt, or that a job has poisoned. A claim that a live pod uses is left alone.
     #[command(after_long_help = EXIT_CODES)]
     Evict(EvictArgs),
 }
@@ -66,11 +66,11 @@ struct ListArgs {
     #[command(flatten)]
     client: ClientArgs,
 
-    /// Only those of this namespace [default: all namespaces]
+    /// Only list the caches of this namespace [default: all namespaces]
     #[arg(short, long, value_name = "NAME", env = "SLIPWAY_CACHE_NAMESPACE")]
     namespace: Option<String>,
 
-    /// The policy file [default: the one that is installed, else the built-in policy]
+    /// The policy file [default: the installed policy, or the built-in one]
     #[arg(long, value_name = "FILE", env = "SLIPWAY_POLICY")]
     policy: Option<PathBuf>,
 
@@ -97,7 +97,7 @@ struct EvictArgs {
     #[command(flatten)]
     change: ChangeArgs,
 
-    /// All claims with the layers of this cache key
+    /// Evict all claims with the layers of this cache key
     #[arg(
         long,
         value_name = "KEY",
@@ -117,12 +117,12 @@ pub(super) fn run(args: &CacheArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let policy = args.policy.as_deref().map(read_policy).transpose()?;
-    let seen = block_on(async {
+    let policy = args.policy.as_deref().map(PolicyFile::read).transpose()?;
+    let survey = block_on(async {
         let client = args.client.client().await?;
-        look::look(client, args, policy).await
+        survey::survey(client, args, policy.map(|file| file.policy)).await
     })?;
-    let report = Report::of(&seen);
+    let report = Report::of(&survey);
     print(&match args.output {
         Format::Text => text::text(&report, Timestamp::now(), args.color.paint()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",

@@ -1,4 +1,4 @@
-//! What is told of caches, also as JSON. Pure.
+//! The report on caches, as text or JSON is made of it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use slipway_core::{
     policy::{CacheKeySource, NodeSlots},
 };
 
-use super::look::Seen;
+use super::survey::Survey;
 use crate::{
     cache_claims::{PodObject, holders, wanted_pools},
     cli::problem::Problem,
 };
 
-/// All of it.
+/// The report.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
@@ -34,7 +34,7 @@ pub(super) struct Report {
 pub(super) struct PoolLine {
     pub(super) namespace: String,
     pub(super) profile: String,
-    /// How many claims there may be; `None` when the policy has no such pool, or was not seen.
+    /// How many claims there may be; `None` when the policy has no such pool, or could not be read.
     pub(super) size: Option<u16>,
     pub(super) claims: usize,
     pub(super) leased: usize,
@@ -44,14 +44,13 @@ pub(super) struct PoolLine {
     pub(super) hits: Hits,
 }
 
-/// How often pods found the layers of their own cache key. Of the claims that there are: those that
-/// are gone took their counts along.
+/// How often pods found the layers of their own cache key. Deleted claims no longer count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Hits {
     pub(super) leases: u64,
     pub(super) warm_leases: u64,
-    /// Warm ones of all, 0 to 1; `None` before the first.
+    /// Warm leases per lease, 0 to 1; `None` before the first lease.
     pub(super) ratio: Option<f64>,
 }
 
@@ -63,9 +62,9 @@ pub(super) struct ClaimLine {
     pub(super) name: String,
     pub(super) profile: String,
     pub(super) state: &'static str,
-    /// The live pods that have it: one, or none yet or any more; `None` when pods were not seen.
+    /// The live pods that use it, at most one if all is well; `None` when pods could not be read.
     pub(super) pods: Option<Vec<String>>,
-    /// Whom it was leased to, as far as its name was known then.
+    /// The pod that it was leased to, if its name was known then.
     pub(super) leased_to: Option<String>,
     pub(super) cache_key: Option<String>,
     #[serde(serialize_with = "as_text")]
@@ -80,29 +79,33 @@ pub(super) struct ClaimLine {
 #[serde(rename_all = "camelCase")]
 pub(super) struct SlotsLine {
     pub(super) profile: String,
-    /// `None` when namespaces were not seen.
+    /// `None` when namespaces could not be read.
     pub(super) namespace: Option<String>,
     pub(super) root: String,
-    /// How many there are for one key on one node.
+    /// How many slots one key has on one node.
     pub(super) slots: u8,
     pub(super) budget: Option<Quantity>,
     pub(super) key: CacheKeySource,
-    /// The live pods that could have one, by cache key; `None` when pods were not seen.
+    /// The live pods that could use one, by cache key; `None` when pods could not be read.
     pub(super) pods: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl Report {
-    /// What is to be told of all that was seen.
-    pub(super) fn of(seen: &Seen) -> Self {
-        let mut problems = unseen(seen);
-        let claims: Vec<ClaimLine> = seen.claims.iter().map(|claim| line(claim, seen)).collect();
-        for (claim, line) in seen.claims.iter().zip(&claims) {
+    /// Creates the report on a survey.
+    pub(super) fn of(survey: &Survey) -> Self {
+        let mut problems = unread(survey);
+        let claims: Vec<ClaimLine> = survey
+            .claims
+            .iter()
+            .map(|claim| line(claim, survey))
+            .collect();
+        for (claim, line) in survey.claims.iter().zip(&claims) {
             problems.extend(misuse(claim, line));
         }
         Self {
-            pools: pools(seen),
+            pools: pools(survey),
             claims,
-            node_slots: node_slots(seen),
+            node_slots: node_slots(survey),
             problems,
         }
     }
@@ -120,32 +123,32 @@ impl Hits {
     }
 }
 
-/// What could not be looked at.
-fn unseen(seen: &Seen) -> Vec<Problem> {
-    let missing = |about: &str, why: &str, lacks: &str| {
-        Problem::warning(about, format!("not looked at: {why}"), lacks)
+/// Names what could not be read.
+fn unread(survey: &Survey) -> Vec<Problem> {
+    let unread = |about: &str, why: &str, remedy: &str| {
+        Problem::warning(about, format!("not read: {why}"), remedy)
     };
     let mut problems = Vec::new();
-    if let Err(why) = &seen.policy {
-        let lacks = "name a policy file with --policy; without one, node slots and sizes of pools are not shown";
-        problems.push(missing("policy", why, lacks));
+    if let Err(why) = &survey.policy {
+        let remedy = "name a policy file with --policy; without one, node slots and sizes of pools are not shown";
+        problems.push(unread("policy", why, remedy));
     }
-    if let Err(why) = &seen.namespaces {
-        let lacks = "allow `list` of namespaces, limitranges and resourcequotas; without it, pools without claims are not shown";
-        problems.push(missing("namespaces", why, lacks));
+    if let Err(why) = &survey.namespaces {
+        let remedy = "allow `list` of namespaces, limitranges and resourcequotas; without it, pools without claims are not shown";
+        problems.push(unread("namespaces", why, remedy));
     }
-    for (namespace, pods) in &seen.pods {
+    for (namespace, pods) in &survey.pods {
         if let Err(why) = pods {
-            let lacks =
-                "allow `list` of pods there; without it, the pods that have a cache are not shown";
-            problems.push(missing(&format!("pods of {namespace}"), why, lacks));
+            let remedy =
+                "allow `list` of pods there; without it, the pods that use a cache are not shown";
+            problems.push(unread(&format!("pods of {namespace}"), why, remedy));
         }
     }
     problems
 }
 
-fn line(claim: &Claim, seen: &Seen) -> ClaimLine {
-    let pods = seen
+fn line(claim: &Claim, survey: &Survey) -> ClaimLine {
+    let pods = survey
         .pods
         .get(&claim.namespace)
         .and_then(|pods| pods.as_ref().ok());
@@ -166,7 +169,7 @@ fn line(claim: &Claim, seen: &Seen) -> ClaimLine {
     }
 }
 
-/// A claim has one pod, and that one has a lease.
+/// Finds claims that several pods use, or a pod without a lease.
 fn misuse(claim: &Claim, line: &ClaimLine) -> Option<Problem> {
     let about = format!("claim {}/{}", claim.namespace, claim.name);
     let pods = line.pods.as_deref().unwrap_or_default();
@@ -175,32 +178,32 @@ fn misuse(claim: &Claim, line: &ClaimLine) -> Option<Problem> {
         [pod] if !is_leased => Some(Problem::warning(
             &about,
             format!("pod {pod} uses it without a lease, so another pod may be given it"),
-            "take the claim out of the pod's manifest: claims of a pool are for the webhook to give",
+            "remove the claim from the pod's manifest: only the webhook gives claims of a pool to pods",
         )),
         [] | [_] => None,
         several => Some(Problem::error(
             &about,
             format!(
-                "pods {} have it at once: two dockerds break one data-root",
+                "pods {} use it at once: two dockerds corrupt one data-root",
                 several.join(", ")
             ),
-            "delete all of these pods but one, then `slipway cache evict` the claim",
+            "delete all but one of these pods, then run `slipway cache evict` for the claim",
         )),
     }
 }
 
-/// The pools that the policy asks for, and those that have claims all the same.
-fn pools(seen: &Seen) -> Vec<PoolLine> {
-    let wanted = match (&seen.policy, &seen.namespaces) {
+/// Returns the pools that the policy defines, and those that only have claims left.
+fn pools(survey: &Survey) -> Vec<PoolLine> {
+    let wanted = match (&survey.policy, &survey.namespaces) {
         (Ok(policy), Ok(namespaces)) => wanted_pools(namespaces.iter(), policy),
         _ => BTreeMap::new(),
     };
-    let of_claims = seen.claims.iter().map(Claim::pool_key);
+    let of_claims = survey.claims.iter().map(Claim::pool_key);
     let names: BTreeSet<ClaimPoolKey> = wanted.keys().cloned().chain(of_claims).collect();
     names
         .into_iter()
         .map(|name| {
-            let claims: Vec<&Claim> = seen
+            let claims: Vec<&Claim> = survey
                 .claims
                 .iter()
                 .filter(|c| c.pool_key() == name)
@@ -225,11 +228,11 @@ fn pools(seen: &Seen) -> Vec<PoolLine> {
         .collect()
 }
 
-fn node_slots(seen: &Seen) -> Vec<SlotsLine> {
-    let Ok(policy) = &seen.policy else {
+fn node_slots(survey: &Survey) -> Vec<SlotsLine> {
+    let Ok(policy) = &survey.policy else {
         return Vec::new();
     };
-    let Ok(namespaces) = &seen.namespaces else {
+    let Ok(namespaces) = &survey.namespaces else {
         let profiles = policy
             .profile_names()
             .filter_map(|name| policy.profile(name));
@@ -247,7 +250,7 @@ fn node_slots(seen: &Seen) -> Vec<SlotsLine> {
     let lines = namespaces.iter().filter_map(|namespace| {
         let (name, profile) = profile_of(namespace, policy)?;
         let slots = profile.dind.cache.node_slots()?;
-        let pods = seen
+        let pods = survey
             .pods
             .get(&namespace.name)
             .and_then(|pods| pods.as_ref().ok());
@@ -274,7 +277,7 @@ fn slots_line(
     }
 }
 
-/// The live pods that see the slots of a key: those that mount its directory.
+/// Returns the live pods that can use the slots of a key: those that mount its directory.
 fn by_key(slots: &NodeSlots, namespace: &str, pods: &[PodObject]) -> BTreeMap<String, Vec<String>> {
     let root = slots.root.as_str().trim_end_matches('/');
     let own = format!("{root}/{namespace}/");

@@ -1,4 +1,4 @@
-//! What is told of caches, for people.
+//! The report on caches as text.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -8,10 +8,10 @@ use crate::cli::{
     problem,
 };
 
-/// Where nothing is to be said.
+/// The content of an empty cell.
 const NOTHING: &str = "-";
 
-/// The tables, and the problems.
+/// Renders the tables and the problems.
 pub(super) fn text(report: &Report, now: Timestamp, paint: Paint) -> String {
     let mut text = String::new();
     if !report.pools.is_empty() {
@@ -27,7 +27,7 @@ pub(super) fn text(report: &Report, now: Timestamp, paint: Paint) -> String {
         text.push('\n');
     }
     if text.is_empty() {
-        text += "no caches that outlive a pod\n\n";
+        text += "there are no caches that outlive a pod\n\n";
     }
     text + &problem::text(&report.problems, paint)
 }
@@ -122,7 +122,7 @@ fn slots(slots: &[SlotsLine], paint: Paint) -> String {
     table(header, rows, paint)
 }
 
-/// The pod that has the claim; in brackets whom it was leased to, when no live pod is seen with it.
+/// Returns the pods that use the claim; in brackets the pod that it was leased to, when no live pod uses it.
 fn pod(claim: &ClaimLine) -> String {
     let pods = claim.pods.as_deref().unwrap_or_default();
     match (pods, &claim.leased_to) {
@@ -141,7 +141,7 @@ fn percent(hits: Hits) -> String {
         .map_or_else(nothing, |ratio| format!("{:.0} %", ratio * 100.0))
 }
 
-/// How long ago, in the largest unit that fits, as kubectl has it.
+/// Returns how long ago `time` was, in the largest unit that fits, as kubectl does.
 fn age(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(time).as_secs().max(0);
     match seconds {

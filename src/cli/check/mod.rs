@@ -1,8 +1,8 @@
-//! `slipway check`: the preflight of a cluster.
+//! `slipway check`: says whether Slipway would work in a cluster, and whether it does.
 
-pub(super) mod cluster;
 mod rules;
 mod summary;
+mod survey;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -12,11 +12,12 @@ use serde_json::json;
 use super::{
     EXIT_CODES,
     client::{ClientArgs, block_on},
-    input::read_policy,
+    input::PolicyFile,
     output::{Color, Format, Paint, print},
     problem::{self, Problem},
+    queries::SourcedPolicy,
 };
-use cluster::Seen;
+use survey::{Survey, survey};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -24,19 +25,19 @@ Examples:
   slipway check --policy policy.yaml     # before installing: would this policy work here?
   slipway check -o json | jq -r '.problems[] | .about + \": \" + .what'
 
-What it looks at: the API server's version; what nodes say of their runtimes; the policy; the namespaces
-that have opted in, with their Pod Security levels, LimitRanges and the claims that their profiles name;
-the webhook configuration, its CA and the replicas behind it; and whether runner pods that are there now
-were looked at. What it may not read it says, and leaves out.";
+It checks the API server's version; the runtimes that nodes report; the policy; the namespaces that have
+opted in, with their Pod Security levels, LimitRanges and the claims that their profiles name; the webhook
+configuration, its CA and the replicas behind it; and whether the runner pods that exist now went through
+the webhook. It names what it may not read, and skips it.";
 
-/// Look at a cluster: would Slipway work there, and does it?
+/// Check whether Slipway would work in a cluster, and whether it does
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{AFTER_HELP}\n\n{EXIT_CODES}"))]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     client: ClientArgs,
 
-    /// The policy file [default: the one that is installed, else the built-in policy]
+    /// The policy file [default: the installed policy, or the built-in one]
     #[arg(long, value_name = "FILE", env = "SLIPWAY_POLICY")]
     policy: Option<PathBuf>,
 
@@ -69,24 +70,24 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let policy = args.policy.as_deref().map(read_policy).transpose()?;
-    let seen = block_on(async {
+    let policy = args.policy.as_deref().map(PolicyFile::read).transpose()?;
+    let survey = block_on(async {
         let client = args.client.client().await?;
-        cluster::look(client, args, policy).await
+        survey(client, args, policy.map(SourcedPolicy::from)).await
     })?;
-    let problems = rules::problems(&seen);
+    let problems = rules::problems(&survey);
     print(&match args.output {
-        Format::Text => text(&seen, &problems, args.color.paint()),
+        Format::Text => text(&survey, &problems, args.color.paint()),
         Format::Json => {
-            let report = json!({"summary": summary::summary(&seen), "problems": problems});
+            let report = json!({"summary": summary::summary(&survey), "problems": problems});
             serde_json::to_string_pretty(&report)? + "\n"
         }
     })?;
     Ok(ExitCode::from(u8::from(problem::any_error(&problems))))
 }
 
-fn text(seen: &Seen, problems: &[Problem], paint: Paint) -> String {
-    let summary = summary::summary(seen);
+fn text(survey: &Survey, problems: &[Problem], paint: Paint) -> String {
+    let summary = summary::summary(survey);
     let width = summary.keys().map(String::len).max().unwrap_or_default();
     let lines = summary.iter().map(|(name, words)| {
         let words = words.as_str().unwrap_or_default();

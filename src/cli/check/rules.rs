@@ -1,4 +1,4 @@
-//! What is wrong with what was seen. Pure: each rule looks at one thing.
+//! Finds what is wrong in a survey. Each rule is pure and checks one thing.
 
 mod webhook;
 
@@ -18,135 +18,139 @@ use slipway_core::{
 
 use super::{
     Problem,
-    cluster::{MAX_PODS, Read, Seen},
+    survey::{MAX_PODS, Survey},
 };
-use crate::cli::{nodes, output::count};
+use crate::cli::{nodes, output::count, queries::Answer};
 use webhook::webhook;
 
-/// `matchConditions` are there from here on.
+/// The first minor version of Kubernetes with `matchConditions`.
 const MATCH_CONDITIONS_SINCE: u32 = 28;
-/// Native sidecars are there from here on.
+/// The first minor version of Kubernetes with native sidecars.
 const SIDECARS_SINCE: u32 = 29;
 
-/// All problems.
-pub(super) fn problems(seen: &Seen) -> Vec<Problem> {
+/// Finds all problems.
+pub(super) fn problems(survey: &Survey) -> Vec<Problem> {
     let mut problems = Vec::new();
-    version(seen, &mut problems);
-    rights(seen, &mut problems);
-    unseen(seen, &mut problems);
-    if let Ok(nodes) = &seen.nodes {
+    version(survey, &mut problems);
+    rights(survey, &mut problems);
+    skipped(survey, &mut problems);
+    if let Ok(nodes) = &survey.nodes {
         problems.extend(nodes::problems(nodes));
     }
-    policy(seen, &mut problems);
-    namespaces(seen, &mut problems);
-    claims(seen, &mut problems);
-    webhook(seen, &mut problems);
-    pods(seen, &mut problems);
+    policy(survey, &mut problems);
+    namespaces(survey, &mut problems);
+    claims(survey, &mut problems);
+    webhook(survey, &mut problems);
+    pods(survey, &mut problems);
     problems
 }
 
-/// The namespaces that have opted in, by name.
-pub(super) fn enabled(seen: &Seen) -> Vec<&Namespace> {
-    let all = seen.namespaces.iter().flat_map(Namespaces::iter);
+/// Returns the namespaces that have opted in, sorted by name.
+pub(super) fn enabled(survey: &Survey) -> Vec<&Namespace> {
+    let all = survey.namespaces.iter().flat_map(Namespaces::iter);
     let mut enabled: Vec<&Namespace> = all.filter(|namespace| namespace.is_enabled()).collect();
     enabled.sort_by(|a, b| a.name.cmp(&b.name));
     enabled
 }
 
-fn version(seen: &Seen, problems: &mut Vec<Problem>) {
-    let (version, minor) = &seen.version;
-    let about = format!("Kubernetes {version}");
-    if *minor < MATCH_CONDITIONS_SINCE {
+fn version(survey: &Survey, problems: &mut Vec<Problem>) {
+    let minor = survey.version.minor;
+    let about = format!("Kubernetes {}", survey.version.text);
+    if minor < MATCH_CONDITIONS_SINCE {
         problems.push(Problem::warning(
             &about,
-            "it has no match conditions: the webhook is asked about every new pod of the namespaces that have opted in",
+            "it has no match conditions: the API server calls the webhook for every new pod of the namespaces that have opted in",
             format!("nothing needs to be done; 1.{MATCH_CONDITIONS_SINCE} and later have them"),
         ));
     }
-    if *minor < SIDECARS_SINCE {
+    if minor < SIDECARS_SINCE {
         problems.push(Problem::warning(
             &about,
-            "it has no native sidecars: a dockerd that Slipway adds is a plain container, and does not end with the job",
+            "it has no native sidecars: a dockerd that Slipway adds is a plain container, which keeps running when the job ends",
             format!("set `dind.inject: never`, or update to 1.{SIDECARS_SINCE} or later"),
         ));
     }
 }
 
-/// What could not be looked at, and so was left out.
-fn unseen(seen: &Seen, problems: &mut Vec<Problem>) {
+/// Names what could not be read, and so was not checked.
+fn skipped(survey: &Survey, problems: &mut Vec<Problem>) {
     let of_namespaces = |unread: Vec<(&str, &String)>| {
         let (_, why) = *unread.first()?;
         let names: Vec<&str> = unread.iter().map(|(namespace, _)| *namespace).collect();
-        Some(format!("not looked at in {}: {why}", names.join(", ")))
+        Some(format!("not checked in {}: {why}", names.join(", ")))
     };
-    let policy = seen.policy.as_ref().err();
+    let policy = survey.policy.result.as_ref().err();
     let kinds = [
-        ("claims", of_namespaces(unread(&seen.claims))),
-        ("pods", of_namespaces(unread(&seen.pods))),
-        ("policy", policy.map(|why| format!("not looked at: {why}"))),
+        ("claims", of_namespaces(unread(&survey.claims))),
+        ("pods", of_namespaces(unread(&survey.pods))),
+        ("policy", policy.map(|why| format!("not checked: {why}"))),
     ];
     for (kind, what) in kinds {
         problems.extend(what.map(|what| {
-            let remedy = "run this as someone who may list them; --policy takes a file";
+            let remedy =
+                "run this as a user who may list them; --policy reads the policy from a file";
             Problem::warning(kind, what, remedy)
         }));
     }
-    let many = read(&seen.pods).filter(|(_, pods)| pods.len() >= MAX_PODS as usize);
+    let many = read(&survey.pods).filter(|(_, pods)| pods.len() >= MAX_PODS as usize);
     problems.extend(many.map(|(namespace, _)| {
         Problem::warning(
             &format!("namespace {namespace}"),
-            format!("of its pods only {MAX_PODS} were looked at"),
+            format!("only {MAX_PODS} of its pods were checked"),
             "nothing needs to be done",
         )
     }));
 }
 
-/// What the server cannot do without.
-fn rights(seen: &Seen, problems: &mut Vec<Problem>) {
+/// Names the lists that the server cannot work without.
+fn rights(survey: &Survey, problems: &mut Vec<Problem>) {
     let needed = [
-        ("nodes", seen.nodes.as_ref().err()),
-        ("namespaces and limitranges", seen.namespaces.as_ref().err()),
+        ("nodes", survey.nodes.as_ref().err()),
+        (
+            "namespaces and limitranges",
+            survey.namespaces.as_ref().err(),
+        ),
     ];
     for (what, why) in needed {
         if let Some(why) = why {
             problems.push(Problem::error(
                 what,
                 format!("they cannot be listed: {why}"),
-                "run this as someone who may list them; the chart's ClusterRole lets its service account",
+                "run this as a user who may list them; the chart's ClusterRole allows it for Slipway's service account",
             ));
         }
     }
 }
 
-fn policy(seen: &Seen, problems: &mut Vec<Problem>) {
-    match &seen.policy {
-        // Said with all else that may not be read.
+fn policy(survey: &Survey, problems: &mut Vec<Problem>) {
+    match &survey.policy.result {
+        // Reported with everything else that could not be read.
         Err(_) => {}
         Ok(Err(why)) => problems.push(Problem::error(
-            &seen.policy_source,
+            &survey.policy.source,
             format!("it cannot be used, so no replica can start with it: {why}"),
-            "mend `policy` in the chart's values; `slipway policy check` tells where",
+            "fix `policy` in the chart's values; `slipway policy check` shows where",
         )),
         Ok(Ok(policy)) => problems.extend(policy.warnings().into_iter().map(|warning| {
             Problem::warning(
-                &seen.policy_source,
+                &survey.policy.source,
                 warning,
-                "see docs/policy.md, or take the setting out",
+                "see docs/policy.md, or remove the setting",
             )
         })),
     }
 }
 
-fn namespaces(seen: &Seen, problems: &mut Vec<Problem>) {
-    let enabled = enabled(seen);
-    if seen.namespaces.is_ok() && enabled.is_empty() {
+fn namespaces(survey: &Survey, problems: &mut Vec<Problem>) {
+    let enabled = enabled(survey);
+    if survey.namespaces.is_ok() && enabled.is_empty() {
         problems.push(Problem::warning(
             "namespaces",
             "none has opted in, so nothing is injected anywhere",
             format!("kubectl label namespace NAME {INJECT}=enabled"),
         ));
     }
-    let Some(policy) = seen.usable_policy() else {
+    let Some(policy) = survey.usable_policy() else {
         return;
     };
     for namespace in enabled {
@@ -154,7 +158,7 @@ fn namespaces(seen: &Seen, problems: &mut Vec<Problem>) {
         if namespace.is_protected() {
             problems.push(Problem::warning(
                 &about,
-                "it is labelled, but belongs to the cluster itself: nothing is injected there",
+                "it is labelled, but it belongs to the cluster itself: nothing is injected there",
                 format!("kubectl label namespace {} {INJECT}-", namespace.name),
             ));
         }
@@ -179,18 +183,18 @@ fn profile(policy: &Policy, namespace: &Namespace, about: &str, problems: &mut V
         )),
         Some((_, profile)) if !profile.selectable => problems.push(Problem::error(
             about,
-            format!("it selects the profile `{asked}`, which the policy keeps for others: its pods are left alone"),
+            format!("it selects the profile `{asked}`, which the policy does not let namespaces select: its pods are left alone"),
             remedy,
         )),
         Some(_) => {}
     }
 }
 
-fn claims(seen: &Seen, problems: &mut Vec<Problem>) {
-    let Some(policy) = seen.usable_policy() else {
+fn claims(survey: &Survey, problems: &mut Vec<Problem>) {
+    let Some(policy) = survey.usable_policy() else {
         return;
     };
-    for namespace in enabled(seen) {
+    for namespace in enabled(survey) {
         let name = policy
             .profile_for_namespace(&namespace.name)
             .or_else(|| namespace.profile())
@@ -198,7 +202,7 @@ fn claims(seen: &Seen, problems: &mut Vec<Problem>) {
         let profile = policy.profile(name);
         let cache = profile.map(|(_, profile)| &profile.dind.cache);
         let (Some(DockerdCache::Pvc(wanted)), Some(Ok(claims))) =
-            (cache, seen.claims.get(&namespace.name))
+            (cache, survey.claims.get(&namespace.name))
         else {
             continue;
         };
@@ -223,17 +227,17 @@ fn claims(seen: &Seen, problems: &mut Vec<Problem>) {
         if wanted.access_mode == AccessMode::ReadWriteOncePod && !single {
             problems.push(Problem::error(
                 &about,
-                format!("the claim `{claim_name}` is not ReadWriteOncePod, as the profile `{name}` says: two dockerds could share it, and break"),
+                format!("the claim `{claim_name}` is not ReadWriteOncePod, although the profile `{name}` says so: two dockerds could share it and corrupt its layers"),
                 "create it with the access mode ReadWriteOncePod",
             ));
         }
     }
 }
 
-/// Runner pods that are there and were not looked at, though they would get something today.
-fn pods(seen: &Seen, problems: &mut Vec<Problem>) {
+/// Finds runner pods that exist without a patch, although they would get one today.
+fn pods(survey: &Survey, problems: &mut Vec<Problem>) {
     let (Ok(nodes), Ok(namespaces), Some(policy)) =
-        (&seen.nodes, &seen.namespaces, seen.usable_policy())
+        (&survey.nodes, &survey.namespaces, survey.usable_policy())
     else {
         return;
     };
@@ -245,7 +249,7 @@ fn pods(seen: &Seen, problems: &mut Vec<Problem>) {
         dead_mirrors: &[],
         pools: Pools::default(),
     };
-    for (namespace, pods) in read(&seen.pods) {
+    for (namespace, pods) in read(&survey.pods) {
         let missed: Vec<String> = pods
             .iter()
             .filter(|pod| was_missed(pod, namespace, cluster))
@@ -259,7 +263,7 @@ fn pods(seen: &Seen, problems: &mut Vec<Problem>) {
                     count(missed.len(), "runner pod"),
                     if missed.len() == 1 { "has" } else { "have" },
                 ),
-                "pods from before the installation are replaced as jobs end; for newer ones see docs/troubleshooting.md",
+                "pods from before the installation are replaced as their jobs end; for newer pods see docs/troubleshooting.md",
             ));
         }
     }
@@ -278,15 +282,15 @@ fn was_missed(pod: &DynamicObject, namespace: &str, cluster: Cluster<'_>) -> boo
     !evaluate(&pod, namespace, cluster).patch.is_empty()
 }
 
-/// Why things could not be read, by namespace.
-fn unread<T>(all: &BTreeMap<String, Read<Vec<T>>>) -> Vec<(&str, &String)> {
+/// Returns why lists could not be read, by namespace.
+fn unread<T>(all: &BTreeMap<String, Answer<Vec<T>>>) -> Vec<(&str, &String)> {
     all.iter()
         .filter_map(|(namespace, read)| Some((namespace.as_str(), read.as_ref().err()?)))
         .collect()
 }
 
-/// What could be read, by namespace.
-fn read<T>(all: &BTreeMap<String, Read<Vec<T>>>) -> impl Iterator<Item = (&str, &Vec<T>)> {
+/// Returns the lists that could be read, by namespace.
+fn read<T>(all: &BTreeMap<String, Answer<Vec<T>>>) -> impl Iterator<Item = (&str, &Vec<T>)> {
     all.iter()
         .filter_map(|(namespace, read)| Some((namespace.as_str(), read.as_ref().ok()?)))
 }

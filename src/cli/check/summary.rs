@@ -1,20 +1,20 @@
-//! What was seen, whatever is wrong with it.
+//! The summary of a survey: what is there, whatever is wrong with it.
 
 use serde_json::{Map, Value};
 use slipway_core::nodes::Snapshot;
 
-use super::{cluster::Seen, rules::enabled};
+use super::{rules::enabled, survey::Survey};
 
-/// What was seen, a line each.
-pub(super) fn summary(seen: &Seen) -> Map<String, Value> {
-    let enabled = enabled(seen);
+/// Summarises a survey in a line for each part of the cluster.
+pub(super) fn summary(survey: &Survey) -> Map<String, Value> {
+    let enabled = enabled(survey);
     let names: Vec<&str> = enabled.iter().map(|n| n.name.as_str()).collect();
-    let nodes = seen.nodes.as_ref().map_or_else(not_seen, |nodes| {
+    let nodes = survey.nodes.as_ref().map_or_else(unread, |nodes| {
         let counts = Snapshot::new(nodes.iter().cloned()).count_by_runtime();
         let counts = counts.iter().map(|(kind, n)| format!("{n} with {kind}"));
         format!("{}: {}", nodes.len(), counts.collect::<Vec<_>>().join(", "))
     });
-    let namespaces = seen.namespaces.as_ref().map_or_else(not_seen, |all| {
+    let namespaces = survey.namespaces.as_ref().map_or_else(unread, |all| {
         let which = if names.is_empty() {
             String::new()
         } else {
@@ -22,25 +22,29 @@ pub(super) fn summary(seen: &Seen) -> Map<String, Value> {
         };
         format!("{} of {} have opted in{which}", names.len(), all.len())
     });
-    let policy = match &seen.policy {
-        Err(why) => not_seen(why),
-        Ok(Err(_)) => format!("{}, which cannot be used", seen.policy_source),
+    let policy = match &survey.policy.result {
+        Err(why) => unread(why),
+        Ok(Err(_)) => format!("{}, which cannot be used", survey.policy.source),
         Ok(Ok(policy)) => {
             let profiles: Vec<&str> = policy.profile_names().collect();
-            format!("{}; profiles: {}", seen.policy_source, profiles.join(", "))
+            format!(
+                "{}; profiles: {}",
+                survey.policy.source,
+                profiles.join(", ")
+            )
         }
     };
-    let ready = seen
+    let ready = survey
         .ready
         .as_ref()
-        .map_or_else(not_seen, |n| format!("{n} ready"));
-    let webhook = match &seen.webhook {
-        Ok(Some(_)) => format!("{}; replicas: {ready}", seen.webhook_name),
+        .map_or_else(unread, |n| format!("{n} ready"));
+    let webhook = match &survey.webhook {
+        Ok(Some(_)) => format!("{}; replicas: {ready}", survey.webhook_name),
         Ok(None) => "not installed".to_owned(),
-        Err(why) => not_seen(why),
+        Err(why) => unread(why),
     };
     [
-        ("cluster", format!("Kubernetes {}", seen.version.0)),
+        ("cluster", format!("Kubernetes {}", survey.version.text)),
         ("nodes", nodes),
         ("namespaces", namespaces),
         ("policy", policy),
@@ -51,6 +55,6 @@ pub(super) fn summary(seen: &Seen) -> Map<String, Value> {
     .collect()
 }
 
-fn not_seen(why: &String) -> String {
-    format!("not seen: {why}")
+fn unread(why: &String) -> String {
+    format!("not read: {why}")
 }

@@ -1,4 +1,4 @@
-//! A report for people: a block a pod, in columns.
+//! A report as text: a block for each pod, in columns.
 
 use slipway_core::explain::report::{
     ContainerReport, FindingReport, NodesReport, ReasonReport, Report,
@@ -9,14 +9,14 @@ use crate::cli::output::{Paint, count};
 /// The width of the first column.
 const LABEL: usize = 12;
 
-/// A report as text.
+/// Renders a report.
 pub(super) fn render(report: &Report<'_>, paint: Paint) -> String {
     let title = format!("{} {}/{}", report.kind, report.namespace, report.name);
     let mut block = Block {
         text: format!("{}  {}\n", paint.bold(&title), paint.dim(report.file)),
         paint,
     };
-    let system = report.system.unwrap_or("none: it is no runner pod");
+    let system = report.system.unwrap_or("none: this is not a runner pod");
     block.section("CI system", &[system.to_owned()]);
     block.section("containers", &containers(&report.containers, paint));
     block.section("nodes", &[nodes(&report.nodes)]);
@@ -41,7 +41,7 @@ struct Block {
 }
 
 impl Block {
-    /// Lines beside a label; nothing without lines.
+    /// Appends lines beside a label; without lines, nothing.
     fn section(&mut self, label: &str, lines: &[String]) {
         for (i, line) in lines.iter().enumerate() {
             let label = if i == 0 { label } else { "" };
@@ -51,7 +51,7 @@ impl Block {
     }
 }
 
-/// Rows with aligned columns; the last column is as wide as it is.
+/// Aligns the columns of rows. The last column is not padded.
 fn columns<const N: usize>(
     rows: &[[&str; N]],
     style: impl Fn(usize, &str) -> String,
@@ -227,7 +227,7 @@ Pod ci/a  f.yaml
     }
 
     #[test]
-    fn the_keys_of_the_json_are_those_that_the_help_names() {
+    fn the_json_has_the_keys_that_the_help_names() {
         let json = serde_json::to_value(report()).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().collect();
         assert_eq!(

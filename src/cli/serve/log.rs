@@ -1,4 +1,4 @@
-//! The log of the server: one line a decision, on stderr.
+//! The server's log: one line for each decision, on standard error.
 
 use std::io::{self, IsTerminal};
 
@@ -9,24 +9,24 @@ use tracing_subscriber::EnvFilter;
 
 use super::ServeArgs;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// For machines: one object a line.
+    /// For machines: one object in each line.
     Json,
 }
 
-/// Starts it.
+/// Starts the log.
 ///
 /// # Errors
-/// When the level is not understood.
+/// When the level is invalid.
 pub(super) fn start(args: &ServeArgs) -> anyhow::Result<()> {
-    // That client quotes whole answers that it cannot read: nodes by the hundred, or a Secret.
+    // The client quotes whole answers that it cannot parse: hundreds of nodes, or a Secret.
     let filter = format!("kube_client::client=off,{}", args.log_level);
     let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log-level `{}` is not understood", args.log_level))?;
+        .with_context(|| format!("--log-level `{}` is invalid", args.log_level))?;
     let format = args.log_format.unwrap_or(if io::stderr().is_terminal() {
         LogFormat::Text
     } else {
@@ -36,7 +36,7 @@ pub(super) fn start(args: &ServeArgs) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_target(false);
-    // Fails only when there is a log already, of whoever embeds this.
+    // Fails only when a log is set up already.
     let _ = match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log
@@ -49,10 +49,10 @@ pub(super) fn start(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Panics go to the log by their place only: a panic's message may quote the pod.
+/// Logs panics with their location only, because the message may quote the pod.
 pub(super) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        error!(place, "panic");
+        let location = panic.location().map(ToString::to_string);
+        error!(location, "panic");
     }));
 }

@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 
 use super::{webhook::CA_SOON, *};
 use crate::{
-    cli::{check::summary::summary, problem::Severity},
+    cli::{
+        check::{summary::summary, survey::KubernetesVersion},
+        problem::Severity,
+        queries::SourcedPolicy,
+    },
     tls::Identity,
 };
 
@@ -27,20 +31,25 @@ fn ca_bundle() -> String {
     STANDARD.encode(identity.ca_pem)
 }
 
-/// A cluster in which all is well.
-fn healthy() -> Seen {
+/// A cluster without problems.
+fn healthy() -> Survey {
     let node = json!({"metadata": {"name": "n1"}, "status": {"nodeInfo": {"containerRuntimeVersion": "containerd://2.1"}}});
     let webhook = json!({"metadata": {"name": "slipway"}, "webhooks": [{
         "name": "inject.slipway.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
         "clientConfig": {"caBundle": ca_bundle()}, "failurePolicy": "Ignore", "timeoutSeconds": 5
     }]});
-    Seen {
+    Survey {
         now: SystemTime::now(),
-        version: ("v1.36.2".to_owned(), 36),
+        version: KubernetesVersion {
+            text: "v1.36.2".to_owned(),
+            minor: 36,
+        },
         nodes: Ok(vec![serde_json::from_value(node).unwrap()]),
         namespaces: Ok(Namespaces::new([namespace("ci", &[])])),
-        policy_source: "built-in".to_owned(),
-        policy: Ok(Ok(Policy::default())),
+        policy: SourcedPolicy {
+            source: "built-in".to_owned(),
+            result: Ok(Ok(Policy::default())),
+        },
         webhook_name: "slipway".to_owned(),
         webhook: Ok(Some(serde_json::from_value(webhook).unwrap())),
         ready: Ok(2),
@@ -49,11 +58,11 @@ fn healthy() -> Seen {
     }
 }
 
-/// The one problem that a change of the healthy cluster makes.
-fn problem(change: impl FnOnce(&mut Seen)) -> Problem {
-    let mut seen = healthy();
-    change(&mut seen);
-    let problems = problems(&seen);
+/// Returns the only problem that a change of the healthy cluster causes.
+fn problem(change: impl FnOnce(&mut Survey)) -> Problem {
+    let mut survey = healthy();
+    change(&mut survey);
+    let problems = problems(&survey);
     let [problem] = &problems[..] else {
         panic!("{problems:#?}");
     };
@@ -76,33 +85,33 @@ fn a_healthy_cluster_has_no_problems_and_a_summary() {
 }
 
 #[test]
-fn each_thing_that_is_broken_is_found_alone() {
+fn each_fault_is_reported_once() {
     let policy = |text: &str| Ok(Policy::parse(text));
     let broken: [(&str, Problem); 8] = [
-        ("not installed", problem(|seen| seen.webhook = Ok(None))),
-        ("no replica", problem(|seen| seen.ready = Ok(0))),
+        ("not installed", problem(|survey| survey.webhook = Ok(None))),
+        ("no replica", problem(|survey| survey.ready = Ok(0))),
         (
             "cannot be used",
-            problem(|seen| seen.policy = policy("profiles: {a: {mtuu: 1}}")),
+            problem(|survey| survey.policy.result = policy("profiles: {a: {mtuu: 1}}")),
         ),
         (
             "cannot be listed",
-            problem(|seen| seen.nodes = Err("forbidden".to_owned())),
+            problem(|survey| survey.nodes = Err("forbidden".to_owned())),
         ),
         (
             "does not have",
-            problem(|seen| {
-                seen.namespaces = Ok(Namespaces::new([namespace(
+            problem(|survey| {
+                survey.namespaces = Ok(Namespaces::new([namespace(
                     "ci",
                     &[("slipway.io/profile", "fsat")],
                 )]));
             }),
         ),
         (
-            "keeps for others",
-            problem(|seen| {
-                seen.policy = policy("profiles: {root: {selectable: false}}");
-                seen.namespaces = Ok(Namespaces::new([namespace(
+            "does not let namespaces select",
+            problem(|survey| {
+                survey.policy.result = policy("profiles: {root: {selectable: false}}");
+                survey.namespaces = Ok(Namespaces::new([namespace(
                     "ci",
                     &[("slipway.io/profile", "root")],
                 )]));
@@ -110,17 +119,17 @@ fn each_thing_that_is_broken_is_found_alone() {
         ),
         (
             "which is not there",
-            problem(|seen| {
-                seen.policy = policy(
+            problem(|survey| {
+                survey.policy.result = policy(
                     "profiles: {default: {dind: {cache: {type: pvc, claimName: c, accessMode: ReadWriteOncePod}}}}",
                 );
-                seen.claims = [("ci".to_owned(), Ok(vec![]))].into();
+                survey.claims = [("ci".to_owned(), Ok(vec![]))].into();
             }),
         ),
         (
             "no caBundle",
-            problem(|seen| {
-                let webhook = seen.webhook.as_mut().unwrap().as_mut().unwrap();
+            problem(|survey| {
+                let webhook = survey.webhook.as_mut().unwrap().as_mut().unwrap();
                 webhook.webhooks.as_mut().unwrap()[0]
                     .client_config
                     .ca_bundle = None;
@@ -134,27 +143,27 @@ fn each_thing_that_is_broken_is_found_alone() {
 }
 
 #[test]
-fn what_works_less_well_is_a_warning() {
+fn shortcomings_are_warnings() {
     let odd = [
         (
             "belongs to the cluster",
-            problem(|seen| {
-                seen.namespaces = Ok(Namespaces::new([namespace("kube-public", &[])]));
+            problem(|survey| {
+                survey.namespaces = Ok(Namespaces::new([namespace("kube-public", &[])]));
             }),
         ),
         (
             "none has opted in",
-            problem(|seen| seen.namespaces = Ok(Namespaces::default())),
+            problem(|survey| survey.namespaces = Ok(Namespaces::default())),
         ),
         ("match conditions", {
-            let mut seen = healthy();
-            seen.version.1 = 27;
-            problems(&seen).remove(0)
+            let mut survey = healthy();
+            survey.version.minor = 27;
+            problems(&survey).remove(0)
         }),
         (
             "failurePolicy Fail",
-            problem(|seen| {
-                let webhook = seen.webhook.as_mut().unwrap().as_mut().unwrap();
+            problem(|survey| {
+                let webhook = survey.webhook.as_mut().unwrap().as_mut().unwrap();
                 webhook.webhooks.as_mut().unwrap()[0].failure_policy = Some("Fail".to_owned());
             }),
         ),
@@ -166,40 +175,40 @@ fn what_works_less_well_is_a_warning() {
 }
 
 #[test]
-fn a_ca_bundle_is_looked_into() {
-    let set = |seen: &mut Seen, bundle: &[u8]| {
-        let webhook = seen.webhook.as_mut().unwrap().as_mut().unwrap();
+fn the_ca_bundle_is_checked() {
+    let set = |survey: &mut Survey, bundle: &[u8]| {
+        let webhook = survey.webhook.as_mut().unwrap().as_mut().unwrap();
         let bundle = Some(ByteString(bundle.to_vec()));
         webhook.webhooks.as_mut().unwrap()[0]
             .client_config
             .ca_bundle = bundle;
     };
     let year = Duration::from_secs(365 * 24 * 60 * 60);
-    let garbage = problem(|seen| set(seen, b"CA"));
+    let garbage = problem(|survey| set(survey, b"CA"));
     assert!(
         garbage.what.contains("holds no certificates"),
         "{garbage:?}"
     );
-    let ended = problem(|seen| seen.now += year);
-    assert!(ended.what.contains("has ended"), "{ended:?}");
-    let soon = problem(|seen| seen.now = seen.now + year - CA_SOON);
+    let expired = problem(|survey| survey.now += year);
+    assert!(expired.what.contains("has expired"), "{expired:?}");
+    let soon = problem(|survey| survey.now = survey.now + year - CA_SOON);
     assert_eq!(soon.severity, Severity::Warning, "{soon:?}");
-    let none = problem(|seen| {
-        seen.webhook.as_mut().unwrap().as_mut().unwrap().webhooks = Some(vec![]);
+    let none = problem(|survey| {
+        survey.webhook.as_mut().unwrap().as_mut().unwrap().webhooks = Some(vec![]);
     });
     assert!(none.what.contains("has no webhooks"), "{none:?}");
 }
 
 #[test]
-fn a_policy_that_was_not_seen_judges_nobody() {
-    let unseen = problem(|seen| {
-        seen.policy = Err("forbidden".to_owned());
-        seen.namespaces = Ok(Namespaces::new([namespace(
+fn an_unreadable_policy_causes_no_errors() {
+    let unread = problem(|survey| {
+        survey.policy.result = Err("forbidden".to_owned());
+        survey.namespaces = Ok(Namespaces::new([namespace(
             "ci",
             &[("slipway.io/profile", "fast")],
         )]));
     });
-    assert_eq!(unseen.severity, Severity::Warning, "{unseen:?}");
+    assert_eq!(unread.severity, Severity::Warning, "{unread:?}");
 }
 
 #[test]
@@ -210,9 +219,9 @@ fn a_runner_pod_that_was_missed_is_named() {
             "spec": {"containers": [{"name": "runner", "image": "x"}, {"name": "dind", "image": "docker:dind"}]}}))
         .unwrap()
     };
-    let missed = problem(|seen| {
+    let missed = problem(|survey| {
         let pods = vec![pod(json!({})), pod(json!({STATUS: "{}"}))];
-        seen.pods = [("ci".to_owned(), Ok(pods))].into();
+        survey.pods = [("ci".to_owned(), Ok(pods))].into();
     });
     assert!(
         missed

@@ -1,26 +1,26 @@
-//! The registration of the webhook, and who stands behind it.
+//! Checks of the webhook's registration, and of the replicas behind it.
 
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
 
-use super::super::{Problem, cluster::Seen};
+use super::super::{Problem, survey::Survey};
 use crate::certificates::last_expiry;
 
-/// A webhook that may hold up a pod for longer than this is noticed.
+/// A webhook that may delay a pod for longer than this is reported.
 const MAX_TIMEOUT_SECONDS: i32 = 10;
-/// A CA that ends sooner is noticed: by then it should have been renewed.
+/// A CA that expires sooner is reported: it should have been renewed by then.
 pub(super) const CA_SOON: Duration = Duration::from_secs(20 * 24 * 60 * 60);
 
-/// All that is wrong with it.
-pub(super) fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
-    let about = format!("MutatingWebhookConfiguration {}", seen.webhook_name);
-    let configuration = match &seen.webhook {
+/// Finds what is wrong with it.
+pub(super) fn webhook(survey: &Survey, problems: &mut Vec<Problem>) {
+    let about = format!("MutatingWebhookConfiguration {}", survey.webhook_name);
+    let configuration = match &survey.webhook {
         Ok(Some(configuration)) => configuration,
         Ok(None) => {
             problems.push(Problem::error(
                 &about,
-                "there is none: Slipway is not installed, or under another name",
+                "it does not exist: Slipway is not installed, or has another name",
                 "install the chart, or name it with --webhook-configuration",
             ));
             return;
@@ -29,7 +29,7 @@ pub(super) fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
             problems.push(Problem::error(
                 &about,
                 format!("it cannot be read: {why}"),
-                "run this as someone who may read it",
+                "run this as a user who may read it",
             ));
             return;
         }
@@ -38,35 +38,35 @@ pub(super) fn webhook(seen: &Seen, problems: &mut Vec<Problem>) {
     if webhooks.peek().is_none() {
         problems.push(Problem::error(
             &about,
-            "it has no webhooks: the API server asks nobody",
+            "it has no webhooks: the API server calls nothing",
             "install the chart again",
         ));
     }
     for webhook in webhooks {
-        one_webhook(webhook, seen.now, &about, problems);
+        one_webhook(webhook, survey.now, &about, problems);
     }
-    if seen.ready == Ok(0) {
+    if survey.ready == Ok(0) {
         problems.push(Problem::error(
             &about,
             "no replica behind its Service is ready: pods are created without Slipway",
-            "look at the pods of the Deployment, and at what their /readyz says",
+            "check the pods of the Deployment, and what their /readyz says",
         ));
     }
 }
 
-/// A CA must be there, and be good for a while.
+/// Checks that there is a CA that does not expire soon.
 fn ca_problem(webhook: &str, bundle: &[u8], now: SystemTime, about: &str) -> Option<Problem> {
-    let so = "the API server trusts no replica, and pods are created without Slipway";
-    let remedy = "with self-made certificates the leader writes it: look for `certificate` in its log; otherwise see docs/certificates.md";
+    let effect = "the API server trusts no replica, and pods are created without Slipway";
+    let remedy = "with self-made certificates the leader writes it: search its log for `certificate`; otherwise see docs/certificates.md";
     let what = match last_expiry(bundle) {
-        _ if bundle.is_empty() => format!("{webhook} has no caBundle: {so}"),
-        None => format!("the caBundle of {webhook} holds no certificates: {so}"),
+        _ if bundle.is_empty() => format!("{webhook} has no caBundle: {effect}"),
+        None => format!("the caBundle of {webhook} holds no certificates: {effect}"),
         Some(end) if end <= now => {
-            format!("every CA in the caBundle of {webhook} has ended: {so}")
+            format!("every CA in the caBundle of {webhook} has expired: {effect}")
         }
         Some(end) if end <= now + CA_SOON => {
             let days = CA_SOON.as_secs() / (24 * 60 * 60);
-            let what = format!("every CA in the caBundle of {webhook} ends within {days} days");
+            let what = format!("every CA in the caBundle of {webhook} expires within {days} days");
             return Some(Problem::warning(about, what, remedy));
         }
         Some(_) => return None,
@@ -97,7 +97,7 @@ fn one_webhook(
         problems.push(Problem::warning(
             about,
             format!(
-                "{} may hold up a pod for more than {MAX_TIMEOUT_SECONDS} s",
+                "{} may delay a pod for more than {MAX_TIMEOUT_SECONDS} s",
                 webhook.name
             ),
             "set `webhook.timeoutSeconds: 5` in the chart's values",

@@ -1,4 +1,5 @@
-//! What `slipway cache` sees of a cluster. What it may not see stays unseen, with the reason.
+//! The survey of a cluster by `slipway cache`. What the command may not read is left out, with the
+//! reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,43 +16,42 @@ use slipway_core::{
 use super::ListArgs;
 use crate::{
     cache_claims::{PodObject, claim_of},
-    cli::check::cluster::{Read, in_words, installed_policy},
+    cli::queries::{Answer, SourcedPolicy, in_words},
     cluster::watch::{list_namespaces, list_pages},
 };
 
-/// All that was seen.
-pub(super) struct Seen {
+/// What was found in a cluster.
+pub(super) struct Survey {
     /// The claims of pools.
     pub(super) claims: Vec<Claim>,
-    /// The policy.
-    pub(super) policy: Read<Policy>,
-    /// The namespaces that were asked for.
-    pub(super) namespaces: Read<Vec<Namespace>>,
-    /// The pods of namespaces with a cache.
-    pub(super) pods: BTreeMap<String, Read<Vec<PodObject>>>,
+    pub(super) policy: Answer<Policy>,
+    /// The namespaces that the command is about.
+    pub(super) namespaces: Answer<Vec<Namespace>>,
+    /// The pods of the namespaces with a cache.
+    pub(super) pods: BTreeMap<String, Answer<Vec<PodObject>>>,
 }
 
-/// Looks.
+/// Surveys a cluster. A `policy` from a file replaces the installed one.
 ///
 /// # Errors
 /// When the claims cannot be listed.
-pub(super) async fn look(
+pub(super) async fn survey(
     client: Client,
     args: &ListArgs,
-    policy: Option<(String, Policy)>,
-) -> anyhow::Result<Seen> {
+    policy: Option<Policy>,
+) -> anyhow::Result<Survey> {
     let claims = list_claims(&client, args.namespace.as_deref())
         .await
         .context("failed to list the claims of pools")?;
-    let policy = if let Some((_, policy)) = policy {
-        Ok(policy)
-    } else {
-        let (source, policy) = installed_policy(&client, &args.installed_in).await;
-        policy.and_then(|policy| policy.map_err(|error| format!("{source}: {error}")))
+    let policy = match policy {
+        Some(policy) => Ok(policy),
+        None => SourcedPolicy::installed(&client, &args.installed_in)
+            .await
+            .usable(),
     };
     let namespaces = list_namespaces(client.clone()).await;
     let namespaces = namespaces
-        .map(|all| wanted(&all, args.namespace.as_deref()))
+        .map(|all| selected(&all, args.namespace.as_deref()))
         .map_err(|error| in_words(&error));
     let mut pods = BTreeMap::new();
     for namespace in with_a_cache(&claims, &policy, &namespaces) {
@@ -59,7 +59,7 @@ pub(super) async fn look(
         let list = list_pages(&api, ListParams::default()).await;
         pods.insert(namespace, list.map_err(|error| in_words(&error)));
     }
-    Ok(Seen {
+    Ok(Survey {
         claims,
         policy,
         namespaces,
@@ -67,10 +67,10 @@ pub(super) async fn look(
     })
 }
 
-/// The claims of pools, of one namespace or of all.
+/// Lists the claims of pools, in one namespace or in all.
 ///
 /// # Errors
-/// When the API server cannot be asked, or does not allow it.
+/// When the API server cannot be reached or refuses.
 pub(super) async fn list_claims(
     client: &Client,
     namespace: Option<&str>,
@@ -83,18 +83,18 @@ pub(super) async fn list_claims(
     Ok(objects.iter().filter_map(claim_of).collect())
 }
 
-fn wanted(all: &Namespaces, name: Option<&str>) -> Vec<Namespace> {
-    let wanted = all
+fn selected(all: &Namespaces, name: Option<&str>) -> Vec<Namespace> {
+    let selected = all
         .iter()
-        .filter(|of| name.is_none_or(|name| of.name == name));
-    wanted.cloned().collect()
+        .filter(|namespace| name.is_none_or(|name| namespace.name == name));
+    selected.cloned().collect()
 }
 
-/// The namespaces whose pods may have a cache.
+/// Returns the namespaces whose pods may have a cache.
 fn with_a_cache(
     claims: &[Claim],
-    policy: &Read<Policy>,
-    namespaces: &Read<Vec<Namespace>>,
+    policy: &Answer<Policy>,
+    namespaces: &Answer<Vec<Namespace>>,
 ) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = claims.iter().map(|claim| claim.namespace.clone()).collect();
     if let (Ok(policy), Ok(namespaces)) = (policy, namespaces) {
@@ -102,12 +102,8 @@ fn with_a_cache(
             profile_of(namespace, policy)
                 .is_some_and(|(_, profile)| profile.dind.cache.node_slots().is_some())
         };
-        names.extend(
-            namespaces
-                .iter()
-                .filter(has_slots)
-                .map(|of| of.name.clone()),
-        );
+        let with_slots = namespaces.iter().filter(has_slots);
+        names.extend(with_slots.map(|namespace| namespace.name.clone()));
     }
     names
 }

@@ -1,4 +1,4 @@
-//! What `inject` and `explain` decide by: files, a cluster, or what is built in.
+//! The cluster that `inject` and `explain` decide for: a real one, files, or the built-in example.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,20 +20,20 @@ use slipway_core::{
 };
 
 use super::{
-    check::cluster::{in_words, installed_policy},
     client::{ClientArgs, block_on},
-    input::{BadInput, read_policy, read_text},
+    input::{BadInput, PolicyFile, TextFile},
     output::{count, note},
+    queries::{SourcedPolicy, in_words},
 };
 use crate::cluster::watch;
 
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 
-/// What to decide by.
+/// Arguments that name the cluster to decide for.
 #[derive(Debug, Args)]
-pub(super) struct FactsArgs {
-    /// Decide by a cluster, as far as no file is given: by its nodes, its namespaces and the policy that is
-    /// installed there
+pub(super) struct ClusterArgs {
+    /// Decide for a cluster: read from it its nodes, its namespaces and the installed policy, except for those
+    /// that a file gives
     #[arg(long, env = "SLIPWAY_CLUSTER")]
     cluster: bool,
 
@@ -63,17 +63,17 @@ pub(super) struct FactsArgs {
     policy: Option<PathBuf>,
 }
 
-/// The facts to decide by.
+/// A cluster as the command knows it.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct KnownCluster {
     nodes: Snapshot,
     namespaces: Namespaces,
     policy: Policy,
 }
 
-impl Facts {
-    /// The facts as the core takes them.
-    pub(super) fn cluster(&self) -> Cluster<'_> {
+impl KnownCluster {
+    /// Returns the cluster as the core takes it.
+    pub(super) fn as_cluster(&self) -> Cluster<'_> {
         Cluster {
             nodes: Some(&self.nodes),
             namespaces: &self.namespaces,
@@ -84,7 +84,7 @@ impl Facts {
     }
 }
 
-/// What a cluster said, as far as it was asked.
+/// What was read from a cluster; `None` for what a file gives.
 #[derive(Default)]
 struct Answers {
     nodes: Option<Snapshot>,
@@ -92,12 +92,12 @@ struct Answers {
     policy: Option<Policy>,
 }
 
-impl FactsArgs {
-    /// The facts to decide about these documents by. Says what is assumed.
+impl ClusterArgs {
+    /// Learns what is needed to decide about these documents. Notes on standard error what is assumed.
     ///
     /// # Errors
-    /// When a file cannot be used, or the cluster does not say what no file says.
-    pub(super) fn facts(&self, items: &[Item<'_>]) -> anyhow::Result<Facts> {
+    /// When a file cannot be used, or the cluster cannot be read.
+    pub(super) fn learn(&self, items: &[Item<'_>]) -> anyhow::Result<KnownCluster> {
         let names: BTreeSet<&str> = items
             .iter()
             .flat_map(|item| &item.subjects)
@@ -109,11 +109,11 @@ impl FactsArgs {
             Answers::default()
         };
         let policy = match (&self.policy, answers.policy) {
-            (Some(path), _) => read_policy(path)?.1,
+            (Some(path), _) => PolicyFile::read(path)?.policy,
             (None, Some(policy)) => policy,
             (None, None) => Policy::default(),
         };
-        Ok(Facts {
+        Ok(KnownCluster {
             nodes: self.nodes(answers.nodes, &names)?,
             namespaces: self.namespaces(answers.namespaces, names)?,
             policy,
@@ -126,7 +126,7 @@ impl FactsArgs {
         names: &BTreeSet<&str>,
     ) -> Result<Snapshot, BadInput> {
         if let Some(path) = &self.nodes {
-            let (name, text) = read_text(path)?;
+            let TextFile { name, text } = TextFile::read(path)?;
             return cluster_file::nodes(&text, &name).map_err(|error| BadInput(error.to_string()));
         }
         if let Some(nodes) = answered {
@@ -136,7 +136,7 @@ impl FactsArgs {
         if !names.is_empty() {
             let nodes = count(nodes.len(), "node");
             note(&format!(
-                "without --cluster or --nodes: deciding for a built-in example cluster ({nodes})"
+                "without --cluster or --nodes: deciding for the built-in example cluster ({nodes})"
             ));
         }
         Ok(nodes)
@@ -149,7 +149,7 @@ impl FactsArgs {
     ) -> Result<Namespaces, BadInput> {
         let (source, known) = match (&self.namespaces, answered) {
             (Some(path), _) => {
-                let (name, text) = read_text(path)?;
+                let TextFile { name, text } = TextFile::read(path)?;
                 let known = cluster_file::namespaces(&text, &name);
                 (name, known.map_err(|error| BadInput(error.to_string()))?)
             }
@@ -165,41 +165,42 @@ impl FactsArgs {
         };
         for missing in names.iter().filter(|name| known.get(name).is_none()) {
             note(&format!(
-                "{source}: namespace `{missing}` is not in it, so its pods get no host access"
+                "{source}: it has no namespace `{missing}`, so the pods of that namespace get no host access"
             ));
         }
         Ok(known)
     }
 
-    /// Asks the cluster for what no file says.
+    /// Reads from the cluster what no file gives.
     async fn ask(&self) -> anyhow::Result<Answers> {
         let client = self.client.client().await?;
         let mut answers = Answers::default();
         if self.nodes.is_none() {
             let nodes = watch::list_nodes(client.clone()).await;
-            let nodes = nodes.map_err(|error| unsaid("nodes", &in_words(&error)))?;
+            let nodes = nodes.map_err(|error| unreadable("nodes", &in_words(&error)))?;
             answers.nodes = Some(Snapshot::new(nodes));
         }
         if self.namespaces.is_none() {
             let namespaces = watch::list_namespaces(client.clone()).await;
             answers.namespaces =
-                Some(namespaces.map_err(|error| unsaid("namespaces", &in_words(&error)))?);
+                Some(namespaces.map_err(|error| unreadable("namespaces", &in_words(&error)))?);
         }
         if self.policy.is_none() {
-            let (source, policy) = installed_policy(&client, &self.installed_in).await;
-            let policy = policy.map_err(|error| unsaid("policy", &error))?;
+            let SourcedPolicy { source, result } =
+                SourcedPolicy::installed(&client, &self.installed_in).await;
+            let policy = result.map_err(|error| unreadable("policy", &error))?;
             answers.policy = Some(policy.map_err(|error| anyhow!("{source}: {error}"))?);
         }
         Ok(answers)
     }
 }
 
-/// What to do where the cluster does not say it.
-fn unsaid(what: &str, why: &str) -> anyhow::Error {
-    anyhow!("failed to ask the cluster for its {what}: {why}; --{what} takes a file instead")
+/// Creates the error for something that the cluster does not let the command read.
+fn unreadable(what: &str, why: &str) -> anyhow::Error {
+    anyhow!("failed to read the {what} of the cluster: {why}; --{what} reads a file instead")
 }
 
-/// A namespace of which nothing is said: opted in, without limits.
+/// Creates a namespace of which nothing is known: opted in, without limits.
 fn assumed(name: &str) -> Namespace {
     let labels = [(INJECT, "enabled"), (ENFORCE, "privileged")];
     let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
