@@ -196,14 +196,14 @@ async fn what_may_not_be_read_is_said_and_left_out() {
     }
     let (code, out, _) = run(&server, &["check"]).await;
     assert_eq!(code, 0, "{out}");
-    assert!(out.contains("policy      not seen: "), "{out}");
+    assert!(out.contains("policy      not read: "), "{out}");
     for kind in ["claims", "pods", "policy"] {
         assert!(
-            out.contains(&format!("warning  {kind}: not looked at")),
+            out.contains(&format!("warning  {kind}: not checked")),
             "{out}"
         );
     }
-    assert!(out.contains("replicas: not seen: "), "{out}");
+    assert!(out.contains("replicas: not read: "), "{out}");
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn what_a_cluster_does_not_say_a_file_can() {
         let (code, _, err) = run(&server, &arguments).await;
         assert_eq!(code, 1);
         assert!(
-            err.contains(&format!("failed to ask the cluster for its {what}: ")),
+            err.contains(&format!("failed to read the {what} of the cluster: ")),
             "{err}"
         );
         let option = match what {
@@ -287,7 +287,7 @@ async fn what_a_cluster_does_not_say_a_file_can() {
             _ => "--policy",
         };
         assert!(
-            err.contains(&format!("{option} takes a file instead")),
+            err.contains(&format!("{option} reads a file instead")),
             "{err}"
         );
         arguments.extend([option, file]);

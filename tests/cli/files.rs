@@ -163,7 +163,7 @@ fn a_stream_keeps_what_it_does_not_change() {
     );
     assert!(
         ran.err
-            .contains("<stdin>: Runner ci/r: shown as the pod that its controller makes of it\n"),
+            .contains("<stdin>: Runner ci/r: shown as the pod that its controller creates from it\n"),
         "{}",
         ran.err
     );
@@ -238,7 +238,7 @@ fn the_namespace_decides_and_can_be_chosen() {
         ("ci-baseline", "none")
     );
     let (.., err) = strategy(&[known[0], known[1], "-n", "elsewhere"]);
-    assert!(err.contains("namespace `elsewhere` is not in it"), "{err}");
+    assert!(err.contains("it has no namespace `elsewhere`"), "{err}");
 }
 
 #[test]

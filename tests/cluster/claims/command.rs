@@ -232,7 +232,7 @@ async fn what_may_not_be_read_is_said_and_the_rest_is_listed() {
         output.out
     );
     for about in ["policy", "pods of ci"] {
-        let line = format!("warning  {about}: not looked at: ");
+        let line = format!("warning  {about}: not read: ");
         assert!(output.out.contains(&line), "{}", output.out);
     }
     server
@@ -404,5 +404,5 @@ async fn a_claim_that_is_not_there_or_not_of_a_pool_is_an_error() {
     assert!(server.object(&format!("{CLAIMS}/mine")).is_some());
     let nothing = run(&server, &["evict"]).await;
     assert_eq!((nothing.code, nothing.out.as_str()), (2, ""));
-    assert!(nothing.err.contains("which claims?"), "{}", nothing.err);
+    assert!(nothing.err.contains("no claims given"), "{}", nothing.err);
 }
