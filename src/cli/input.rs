@@ -71,10 +71,10 @@ pub(super) fn note_caveats(items: &[Item<'_>]) {
     for item in items {
         for subject in &item.subjects {
             let say = |what: &str| note(&format!("{}: {}: {what}", item.file, subject.title()));
-            if subject.place.rendered {
+            if subject.location.rendered {
                 say("shown as the pod that its controller creates from it");
             }
-            if let Some(caveat) = subject.place.caveat {
+            if let Some(caveat) = subject.location.caveat {
                 say(caveat);
             }
         }
@@ -90,6 +90,7 @@ impl PolicyFile {
             Err(errors) => {
                 let lines = errors.all().iter().map(|error| format!("{name}: {error}"));
                 Err(BadInput(lines.collect::<Vec<_>>().join("\n")))
+            }
         }
     }
 }

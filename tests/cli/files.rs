@@ -156,14 +156,15 @@ fn a_stream_keeps_what_it_does_not_change() {
     assert!(ran.out.ends_with(after), "{}", ran.out);
     assert!(
         ran.out.contains(
-            "# The pod that the controller makes of Runner r.\napiVersion: v1\nkind: Pod\n"
+            "# The pod that the controller creates from Runner r.\napiVersion: v1\nkind: Pod\n"
         ),
         "{}",
         ran.out
     );
     assert!(
-        ran.err
-            .contains("<stdin>: Runner ci/r: shown as the pod that its controller creates from it\n"),
+        ran.err.contains(
+            "<stdin>: Runner ci/r: shown as the pod that its controller creates from it\n"
+        ),
         "{}",
         ran.err
     );

@@ -49,7 +49,7 @@ impl<'i> Injected<'i> {
         let Some(content) = self.content.as_mut().filter(|_| !patch.0.is_empty()) else {
             return Ok(());
         };
-        let patch = subject.place.rebase(content, patch);
+        let patch = subject.location.rebase(content, patch);
         json_patch::patch(content, &patch)?;
         self.patches.push((subject, patch));
         Ok(())
@@ -64,7 +64,7 @@ impl<'i> Injected<'i> {
             part.map(to_yaml).unwrap_or_default()
         };
         self.patches.iter().map(move |(subject, _)| {
-            let owner = &subject.place.owner;
+            let owner = &subject.location.owner;
             let before = part(&self.item.content, owner);
             let after = part(&self.content, owner);
             let title = format!("{} {}", self.item.file, subject.title());

@@ -10,9 +10,10 @@ use crate::{
     admission::{Evaluation, evaluate},
     decide::Cluster,
     manifest::{
+        PodLocation,
         documents::{self, Document, DocumentError},
         type_error::TypeError,
-        workload::{PodPlace, Workload},
+        workload::Workload,
     },
     pod::Pod,
 };
@@ -37,7 +38,7 @@ pub struct Item<'s> {
 #[derive(Debug)]
 pub struct Subject {
     /// Where it stands.
-    pub place: PodPlace,
+    pub location: PodLocation,
     /// The namespace to decide for.
     pub namespace: String,
     /// The pod as JSON.
@@ -86,17 +87,17 @@ impl<'s> Item<'s> {
             .map_err(|error| document.error_at(&error.pointer, error.message))?;
         let content = workload.content;
         let mut subjects = Vec::with_capacity(workload.pods.len());
-        for place in workload.pods {
-            let json = place.pod(&content).to_string();
+        for location in workload.pods {
+            let json = location.pod(&content).to_string();
             if let Err(error) = Pod::parse(json.as_bytes()) {
                 let error = TypeError::new(&json, &error);
-                let pointer = format!("{}{}", place.pod, error.pointer);
+                let pointer = format!("{}{}", location.pod, error.pointer);
                 return Err(document.error_at(&pointer, error.message));
             }
-            let namespace = namespace.or(place.namespace.as_deref());
+            let namespace = namespace.or(location.namespace.as_deref());
             subjects.push(Subject {
                 namespace: namespace.unwrap_or(DEFAULT_NAMESPACE).to_owned(),
-                place,
+                location,
                 json,
             });
         }
@@ -123,6 +124,9 @@ impl Subject {
     /// `Pod ci/abc`.
     #[must_use]
     pub fn title(&self) -> String {
-        format!("{} {}/{}", self.place.kind, self.namespace, self.place.name)
+        format!(
+            "{} {}/{}",
+            self.location.kind, self.namespace, self.location.name
+        )
     }
 }

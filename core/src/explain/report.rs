@@ -106,10 +106,10 @@ impl<'a> Report<'a> {
         let decision = &evaluation.decision;
         Self {
             file,
-            kind: &subject.place.kind,
-            name: &subject.place.name,
+            kind: &subject.location.kind,
+            name: &subject.location.name,
             namespace: &subject.namespace,
-            rendered: subject.place.rendered,
+            rendered: subject.location.rendered,
             system: decision.system,
             containers: containers(pod, recognise(pod, cluster.policy.recognisers()).as_ref()),
             nodes: NodesReport::new(pod, cluster),

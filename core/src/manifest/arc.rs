@@ -1,6 +1,6 @@
-//! What the legacy Actions Runner Controller (`actions.summerwind.dev/v1alpha1`) turns its resources into.
+//! The pods that the legacy Actions Runner Controller (`actions.summerwind.dev/v1alpha1`) creates.
 //!
-//! Source of the facts: `controllers/actions.summerwind.net/runner_controller.go` (`newPod`,
+//! Sources: `controllers/actions.summerwind.net/runner_controller.go` (`newPod`,
 //! `newRunnerPodWithContainerMode`, `mutatePod`), `runnerdeployment_controller.go` and the flag defaults of
 //! `main.go` in `actions/actions-runner-controller`, chart 0.23 and application 0.27.6.
 
@@ -36,46 +36,46 @@ const COPIED: [(&str, Kind); 15] = [
     ("ephemeralContainers", Kind::List),
 ];
 
-/// Why a resource has no runner pod.
+/// The reason why a resource has no runner pod.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArcError {
-    /// The resource is none that the legacy controller makes a runner pod of.
+    /// The legacy controller creates no runner pod from such a resource.
     #[error("expected a RunnerDeployment or a Runner of actions.summerwind.dev, found {found}")]
     NotARunner {
         /// The resource's `apiVersion` and `kind`.
         found: String,
     },
-    /// A field is missing, or holds a value of another type than the controller reads there.
+    /// A field is missing, or has a value of the wrong type.
     #[error("{path}: expected {expected}, found {found}")]
     WrongType {
-        /// Where the field stands, from the top of the resource.
+        /// The path of the field in the resource.
         path: String,
         /// The type that the controller reads.
         expected: &'static str,
-        /// What stands there.
+        /// What was found there.
         found: String,
     },
-    /// The types are right, but the controller refuses to make a pod of these values.
+    /// The types are right, but the controller rejects the values.
     #[error("{path}: {why}")]
     Refused {
-        /// Where the refused field stands, from the top of the resource.
+        /// The path of the rejected field in the resource.
         path: String,
         /// What the controller wants instead.
         why: &'static str,
     },
 }
 
-/// The Pod that the legacy Actions Runner Controller makes of a `RunnerDeployment` or a `Runner`, with the
-/// controller's own flags at their defaults.
+/// Creates the Pod that the legacy Actions Runner Controller would create from a `RunnerDeployment` or a
+/// `Runner`, with the controller's own flags at their defaults.
 ///
-/// Three things of the real pod are left out. `RUNNER_TOKEN`, a secret that the controller fetches from GitHub and
-/// adds to the runner container's env. The template hash labels, which only the controller can compute. The `preStop`
-/// script of the `docker` container, which waits for the runner to finish. The name is that of the `Runner`, or
-/// `<deployment>-runner` where the controller would draw random letters.
+/// Three parts of the real pod are left out: `RUNNER_TOKEN`, a secret that the controller fetches from GitHub
+/// and adds to the runner container's env; the template hash labels, which only the controller can compute; and
+/// the `preStop` script of the `docker` container, which waits for the runner to finish. The name is that of
+/// the `Runner`, or `<deployment>-runner` where the controller would add random letters.
 ///
 /// # Errors
-///
-/// When the resource is of another kind, when a field has the wrong type, and when the controller itself would refuse.
+/// When the resource is of another kind, when a field has the wrong type, and when the controller itself
+/// would reject it.
 pub fn runner_pod(owner: &Value) -> Result<Value, ArcError> {
     let owner = Owner::read(owner)?;
     let settings = Settings::read(&owner)?;
@@ -83,7 +83,7 @@ pub fn runner_pod(owner: &Value) -> Result<Value, ArcError> {
     Ok(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}))
 }
 
-/// Where things stand in the resource: a `Runner` is its own template, a `RunnerDeployment` holds one.
+/// The parts of the resource: a `Runner` is its own template, a `RunnerDeployment` has one.
 struct Owner {
     pod_name: String,
     namespace: Option<String>,
@@ -133,7 +133,7 @@ impl Owner {
     }
 }
 
-/// Where dockerd runs.
+/// The container that runs dockerd.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dockerd {
     Sidecar,

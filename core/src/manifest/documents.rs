@@ -1,31 +1,31 @@
-//! A file's documents, each with its exact text, so that what is not changed is not touched.
+//! The documents of a file, each with its exact text, so that unchanged documents stay byte for byte.
 //!
 //! YAML is split at its marker lines (<https://yaml.org/spec/1.2.2/#91-documents>) before it is
-//! parsed: `---` at the start of a line always begins a document, whatever stands around it.
+//! parsed: `---` at the start of a line always begins a document.
 //! Scalars are read as kubectl reads them: `0644` is octal and `yes` is true, as in YAML 1.1.
 
 use std::ops::Range;
 
 use serde_json::Value;
 
-use super::position::{Location, Position};
+use super::position::{Position, PositionTree};
 
 /// A document of a stream.
 #[derive(Debug, Clone)]
 pub struct Document<'t> {
-    /// Its exact text, marker line, comments and all; those of a file joined are the file.
+    /// Its exact text, with its marker line and comments. The texts of all documents make up the file.
     pub text: &'t str,
-    /// Where the text begins in the file.
+    /// The position of the text in the file.
     pub start: Position,
-    /// Its content; `None` for a document without any.
+    /// Its content; `None` if there is none.
     pub value: Option<Value>,
 }
 
-/// Why a document cannot be used, and where that stands in the file.
+/// The reason why a document cannot be used, and its position in the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {message}")]
 pub struct DocumentError {
-    /// Where.
+    /// The position in the file.
     pub at: Position,
     /// What is wrong there.
     pub message: String,
@@ -51,7 +51,7 @@ pub fn read(text: &str) -> Result<Vec<Document<'_>>, DocumentError> {
     Ok(documents)
 }
 
-/// A JSON document or several, one after the other; `None` when they are not JSON.
+/// Reads one JSON document or several in a row; `None` when they are not JSON.
 fn read_json(text: &str) -> Option<Vec<Document<'_>>> {
     let mut documents = Vec::new();
     let (mut begin, mut start) = (0, Position::START);
@@ -69,7 +69,7 @@ fn read_json(text: &str) -> Option<Vec<Document<'_>>> {
     Some(documents)
 }
 
-/// YAML 1.1's scalars, as kubectl has them.
+/// Returns the options for YAML 1.1's scalars, which kubectl uses.
 pub(super) fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         legacy_octal_numbers: true,
@@ -92,7 +92,7 @@ fn yaml_error(error: &serde_saphyr::Error, start: Position) -> DocumentError {
     let at = error
         .location()
         .map_or(start, |at| start.of(Position::new(at.line(), at.column())));
-    // The parser's advice is for programmers, and its silence on tabs for people who know YAML.
+    // The parser's advice is meant for programmers; the one on tabs is missing.
     let message = message
         .split(", set DuplicateKeyPolicy")
         .next()
@@ -108,10 +108,10 @@ fn yaml_error(error: &serde_saphyr::Error, start: Position) -> DocumentError {
     }
 }
 
-/// What a line is to the splitting of a stream.
+/// The role of a line when a stream is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// `---`, with whether content follows on the same line.
+    /// `---`; content may follow on the same line.
     Begin { content: bool },
     /// `...`
     End,
@@ -146,8 +146,8 @@ fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with('#')
 }
 
-/// The ranges of the documents. What stands before a stream's first marker and has no content
-/// belongs to the document that the marker begins.
+/// Returns the ranges of the documents. Comments before the first marker belong to the document that
+/// the marker begins.
 fn split_yaml(text: &str) -> Vec<Range<usize>> {
     let mut documents = Vec::new();
     let (mut begin, mut offset) = (0, 0);
@@ -185,7 +185,7 @@ fn has_content(text: &str) -> bool {
 }
 
 impl Document<'_> {
-    /// The marker and the comments above the content, which outlive a change of the content.
+    /// Returns the marker and the comments above the content, which are kept when the content changes.
     #[must_use]
     pub fn head(&self) -> &str {
         let is_head = |line: &&str| match Line::of(line) {
@@ -199,7 +199,7 @@ impl Document<'_> {
         if head.trim().is_empty() { "" } else { head }
     }
 
-    /// Whether `---` (or a directive, which demands it) stands in its own text.
+    /// Returns whether its text begins with a marker `---`, after comments and directives.
     #[must_use]
     pub fn is_marked(&self) -> bool {
         let mut lines = self.text.lines().map(Line::of);
@@ -207,11 +207,11 @@ impl Document<'_> {
         matches!(first, Some(Line::Begin { .. }))
     }
 
-    /// An error about the value at a JSON pointer; at its nearest ancestor when there is none.
+    /// Creates an error about the value at a JSON pointer, or about its nearest ancestor that exists.
     #[must_use]
     pub fn error_at(&self, pointer: &str, message: impl Into<String>) -> DocumentError {
-        let at = Location::read(self.text, yaml_options())
-            .map_or(self.start, |location| self.start.of(location.at(pointer)));
+        let at = PositionTree::read(self.text, yaml_options())
+            .map_or(self.start, |tree| self.start.of(tree.at(pointer)));
         DocumentError {
             at,
             message: message.into(),
@@ -219,13 +219,13 @@ impl Document<'_> {
     }
 }
 
-/// A value as YAML, as kubectl writes it: lists not indented, long lines not folded.
+/// Writes a value as YAML like kubectl: lists are not indented, long lines are not folded.
 #[must_use]
 pub fn to_yaml(value: &Value) -> String {
     let options = serde_saphyr::ser_options! {
         folded_wrap_chars: usize::MAX,
     };
-    // Neither a JSON value nor a string as a target can fail; JSON is YAML all the same.
+    // This cannot fail for a JSON value; JSON would be valid YAML anyway.
     let mut text =
         serde_saphyr::to_string_with_options(value, options).unwrap_or_else(|_| value.to_string());
     if !text.ends_with('\n') {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_split_at_its_markers_and_nothing_is_lost() {
+    fn a_stream_is_split_at_its_markers_without_losing_text() {
         let stream = "# head\n---\na: 1\n---\n# only a comment\n--- # text\nb: |\n  --- no marker\n...\nc: 3\n---\n";
         assert_eq!(
             texts(stream),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_line_ends_and_a_byte_order_mark_do_no_harm() {
+    fn windows_line_ends_and_a_byte_order_mark_are_accepted() {
         let documents = read("\u{feff}---\r\na: 1\r\n---\r\nb: 2\r\n").unwrap();
         let values: Vec<_> = documents.iter().map(|d| d.value.clone().unwrap()).collect();
         assert_eq!(values, [json!({"a": 1}), json!({"b": 2})]);
@@ -313,13 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_mapping_is_yaml_all_the_same() {
+    fn a_file_that_begins_like_json_may_be_yaml() {
         let documents = read("{a: 1, # comment\n b: [1,]}\n").unwrap();
         assert_eq!(documents[0].value, Some(json!({"a": 1, "b": [1]})));
     }
 
     #[test]
-    fn errors_name_the_place_in_the_file() {
+    fn errors_have_a_position_in_the_file() {
         let (line, column, message) = error("a: 1\n---\nb: [1\n---\nc: 1\n");
         assert_eq!((line, column), (3, 4), "{message}");
         let (line, _, message) = error("a: 1\n---\nb:\n\t- 1\n");
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_in_a_document_is_a_place_in_the_file() {
+    fn positions_in_a_document_are_positions_in_the_file() {
         let documents = read("a: 1\n---\nb:\n- c: x\n  d: y\n").unwrap();
         let at = |pointer| documents[1].error_at(pointer, "").at;
         assert_eq!(at("/b/0/d"), Position::new(5, 6));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_is_what_stands_above_the_content() {
+    fn the_head_is_everything_above_the_content() {
         let head = |text: &str| read(text).unwrap()[0].head().to_owned();
         assert_eq!(head("# a\n---\n# b\n\nk: 1\n# c\n"), "# a\n---\n# b\n\n");
         assert_eq!(head("--- {a: 1}\n"), "");
@@ -382,14 +382,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(value in any_value()) {
+        fn written_yaml_parses_to_the_same_value(value in any_value()) {
             let document = json!({ "k": value });
             let text = to_yaml(&document);
             prop_assert_eq!(read(&text).unwrap()[0].value.clone(), Some(document), "{}", text);
         }
 
         #[test]
-        fn no_text_is_lost_and_nothing_panics(text in "([-.# a:\n]|---\n|\\.\\.\\.\n|%Y\n|\\PC){0,40}") {
+        fn any_text_is_split_without_loss_or_panic(text in "([-.# a:\n]|---\n|\\.\\.\\.\n|%Y\n|\\PC){0,40}") {
             if let Ok(documents) = read(&text) {
                 let joined: String = documents.iter().map(|d| d.text).collect();
                 prop_assert_eq!(joined, text);

@@ -1,4 +1,4 @@
-//! Places in files: where in the text a value stands.
+//! Positions in files: the line and column of each value.
 
 use std::fmt;
 
@@ -24,16 +24,16 @@ impl fmt::Display for Position {
 }
 
 impl Position {
-    /// This line and column.
+    /// Creates a position.
     #[must_use]
     pub fn new(line: u64, column: u64) -> Self {
         Self { line, column }
     }
 
-    /// Where a text begins.
+    /// The beginning of a text.
     pub const START: Self = Self { line: 1, column: 1 };
 
-    /// The place behind `text`, which begins here.
+    /// Returns the position after `text`, which begins here.
     #[must_use]
     pub fn after(self, text: &str) -> Self {
         let lines = text.matches('\n').count();
@@ -41,7 +41,7 @@ impl Position {
         self.of(Self::new(lines as u64 + 1, last.chars().count() as u64 + 1))
     }
 
-    /// The place of `inner`, counted from here.
+    /// Returns the position `inner`, which counts from here, as one that counts like this one.
     #[must_use]
     pub fn of(self, inner: Self) -> Self {
         let column = if inner.line == 1 {
@@ -53,9 +53,9 @@ impl Position {
     }
 }
 
-/// A document's values by where they stand.
+/// The positions of a document's values, as a tree like the values.
 #[derive(Debug)]
-pub(crate) struct Location {
+pub(crate) struct PositionTree {
     position: Position,
     children: Children,
 }
@@ -63,31 +63,32 @@ pub(crate) struct Location {
 #[derive(Debug)]
 enum Children {
     None,
-    List(Vec<Location>),
-    Map(Vec<(Spanned<String>, Location)>),
+    List(Vec<PositionTree>),
+    Map(Vec<(Spanned<String>, PositionTree)>),
 }
 
-impl Location {
-    /// Reads YAML for its places; `None` when it is not YAML.
+impl PositionTree {
+    /// Reads the positions in YAML; `None` when it is not YAML.
     pub(crate) fn read(text: &str, options: serde_saphyr::Options) -> Option<Self> {
         serde_saphyr::from_str_with_options(text, options).ok()
     }
 
-    /// Where the value at a JSON pointer stands, or its nearest ancestor.
+    /// Returns the position of the value at a JSON pointer, or of its nearest ancestor.
     pub(crate) fn at(&self, pointer: &str) -> Position {
-        self.value_and_key_at(pointer).0
+        self.find(pointer).value
     }
 
-    /// Where the key of the value at a JSON pointer stands; for an item of a list, where the item does.
+    /// Returns the position of the key of the value at a JSON pointer. An item of a list has no key; its
+    /// own position is returned.
     pub(crate) fn key_at(&self, pointer: &str) -> Position {
-        self.value_and_key_at(pointer).1
+        self.find(pointer).key
     }
 
-    fn value_and_key_at(&self, pointer: &str) -> (Position, Position) {
-        let (mut here, mut key) = (self, self.position);
+    fn find(&self, pointer: &str) -> Found {
+        let (mut tree, mut key) = (self, self.position);
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
-            let child = match &here.children {
+            let child = match &tree.children {
                 Children::None => None,
                 Children::List(list) => {
                     let item = token.parse().ok().and_then(|i: usize| list.get(i));
@@ -99,17 +100,26 @@ impl Location {
                 }
             };
             let Some(child) = child else { break };
-            (key, here) = child;
+            (key, tree) = child;
         }
-        (here.position, key)
+        Found {
+            key,
+            value: tree.position,
+        }
     }
+}
+
+/// The positions of a key and its value.
+struct Found {
+    key: Position,
+    value: Position,
 }
 
 fn position_of<T>(spanned: &Spanned<T>) -> Position {
     Position::new(spanned.referenced.line(), spanned.referenced.column())
 }
 
-impl<'de> Deserialize<'de> for Location {
+impl<'de> Deserialize<'de> for PositionTree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Children>::deserialize(deserializer)?;
         Ok(Self {
@@ -208,16 +218,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_and_values_have_places_of_their_own() {
-        let location = Location::read("a:\n  b: [x, y]\n", serde_saphyr::options! {}).unwrap();
-        assert_eq!(location.key_at("/a/b"), Position::new(2, 3));
-        assert_eq!(location.at("/a/b"), Position::new(2, 6));
-        assert_eq!(location.key_at("/a/b/1"), Position::new(2, 10));
-        assert_eq!(location.key_at("/a/missing"), Position::new(1, 1));
+    fn keys_and_values_have_positions_of_their_own() {
+        let tree = PositionTree::read("a:\n  b: [x, y]\n", serde_saphyr::options! {}).unwrap();
+        assert_eq!(tree.key_at("/a/b"), Position::new(2, 3));
+        assert_eq!(tree.at("/a/b"), Position::new(2, 6));
+        assert_eq!(tree.key_at("/a/b/1"), Position::new(2, 10));
+        assert_eq!(tree.key_at("/a/missing"), Position::new(1, 1));
     }
 
     #[test]
-    fn places_are_counted_from_where_a_document_starts() {
+    fn positions_count_from_the_start_of_the_document() {
         let start = Position::START.after("a\nbc");
         assert_eq!(start, Position::new(2, 3));
         assert_eq!(start.of(Position::new(1, 4)), Position::new(2, 6));

@@ -1,8 +1,10 @@
-//! Which value of a document has a wrong type: serde names a column, people want the key.
+//! Names the value of a document that has the wrong type: serde only names a column, people need the key.
 
-use super::workload::{dotted, type_name};
+use serde_json::Value;
 
-/// Where in one-line JSON text a parser stopped, and what it expected there.
+use super::pointer::dotted;
+
+/// A value of the wrong type in JSON text of one line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TypeError {
     /// The JSON pointer of the value.
@@ -12,7 +14,7 @@ pub struct TypeError {
 }
 
 impl TypeError {
-    /// The error of parsing `json`, which has no line breaks outside of strings.
+    /// Explains an error of parsing `json`, which has no line breaks outside of strings.
     #[must_use]
     pub fn new(json: &str, error: &serde_json::Error) -> Self {
         let text = error.to_string();
@@ -21,15 +23,15 @@ impl TypeError {
             .map_or(text.as_str(), |(m, _)| m);
         let read = |bytes: usize| path_at(json.as_bytes().get(..bytes).unwrap_or_default());
         let path = if said.starts_with("missing field") {
-            // Noticed at the end of the mapping, where its last key is still open.
+            // serde notices this at the end of the mapping, when the path still has its last key.
             let mut path = read(error.column().saturating_sub(1));
             path.pop();
             path
         } else {
             read(error.column())
         };
-        let pointer: String = path.iter().flat_map(|step| ["/", step]).collect();
-        let found = serde_json::from_str::<serde_json::Value>(json)
+        let pointer: String = path.iter().flat_map(|token| ["/", token]).collect();
+        let found = serde_json::from_str::<Value>(json)
             .ok()
             .and_then(|value| value.pointer(&pointer).map(type_name));
         let message = match (said.split_once(", expected "), found) {
@@ -45,7 +47,19 @@ impl TypeError {
     }
 }
 
-/// serde's words for types as YAML's.
+/// Names a value's type as YAML does.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+/// Translates serde's words for types into those of YAML.
 pub(crate) fn in_words(expected: &str) -> String {
     match expected {
         "a sequence" => "a list".to_owned(),
@@ -63,20 +77,20 @@ pub(crate) fn in_words(expected: &str) -> String {
     }
 }
 
-/// The path to the value that is being read when `json` ends.
+/// Returns the path to the value that is being read when `json` ends.
 fn path_at(json: &[u8]) -> Vec<String> {
-    let mut path: Vec<Step> = Vec::new();
+    let mut path: Vec<Level> = Vec::new();
     let mut bytes = json.iter().copied().enumerate();
     while let Some((at, byte)) = bytes.next() {
         match byte {
-            b'{' => path.push(Step::Key(None)),
-            b'[' => path.push(Step::Index(0)),
+            b'{' => path.push(Level::Key(None)),
+            b'[' => path.push(Level::Index(0)),
             b'}' | b']' => {
                 path.pop();
             }
             b',' => match path.last_mut() {
-                Some(Step::Key(key)) => *key = None,
-                Some(Step::Index(index)) => *index += 1,
+                Some(Level::Key(key)) => *key = None,
+                Some(Level::Index(index)) => *index += 1,
                 None => {}
             },
             b'"' => {
@@ -86,7 +100,7 @@ fn path_at(json: &[u8]) -> Vec<String> {
                     escaped = *b == b'\\' && !escaped;
                     ends
                 });
-                if let (Some(Step::Key(key @ None)), Some((end, _))) = (path.last_mut(), end) {
+                if let (Some(Level::Key(key @ None)), Some((end, _))) = (path.last_mut(), end) {
                     let text = json.get(at..=end).unwrap_or_default();
                     *key = serde_json::from_slice(text).ok();
                 }
@@ -94,16 +108,17 @@ fn path_at(json: &[u8]) -> Vec<String> {
             _ => {}
         }
     }
-    path.into_iter().map_while(Step::token).collect()
+    path.into_iter().map_while(Level::token).collect()
 }
 
-enum Step {
+/// An object or a list that is being read, at its current key or index.
+enum Level {
     Key(Option<String>),
     Index(usize),
 }
 
-impl Step {
-    /// As a token of a JSON pointer; `None` in a mapping before its first key.
+impl Level {
+    /// Returns the token of a JSON pointer; `None` in a mapping before its first key.
     fn token(self) -> Option<String> {
         match self {
             Self::Key(key) => key.map(|key| key.replace('~', "~0").replace('/', "~1")),
@@ -120,7 +135,7 @@ mod tests {
     use crate::pod::Pod;
 
     #[test]
-    fn the_wrong_value_is_named() {
+    fn the_value_of_the_wrong_type_is_named() {
         for (pod, pointer, message) in [
             (
                 json!({"spec": {"containers": "x"}}),

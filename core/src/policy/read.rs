@@ -11,7 +11,7 @@ use super::{
     key_path::{KeyPath, Segment},
     suggest::{UNKNOWN_KEY, with_suggestion},
 };
-use crate::manifest::{Location, Position, type_error::in_words};
+use crate::manifest::{Position, PositionTree, type_error::in_words};
 
 /// More errors than anyone fixes in one go.
 const MAX_ERRORS: usize = 100;
@@ -23,7 +23,7 @@ pub(super) struct Reading {
     /// What could not be read.
     pub errors: Vec<PolicyError>,
     /// The places of all keys and values.
-    locations: Option<Location>,
+    locations: Option<PositionTree>,
     /// The paths of the errors.
     refused: Vec<KeyPath>,
     /// Items that were taken out of lists, in this order: the list, and the index that the item had.
@@ -53,8 +53,8 @@ pub(super) fn read(yaml: &str) -> Result<Reading, PolicyError> {
     Ok(reading)
 }
 
-fn locations(yaml: &str) -> Option<Location> {
-    Location::read(yaml, serde_saphyr::options! { with_snippet: false })
+fn locations(yaml: &str) -> Option<PositionTree> {
+    PositionTree::read(yaml, serde_saphyr::options! { with_snippet: false })
 }
 
 /// An empty text is more often an accident than intended, and the built-in policy may allow more than the
@@ -82,7 +82,7 @@ fn of_yaml(error: &serde_saphyr::Error) -> PolicyError {
 }
 
 impl Reading {
-    fn of(file: PolicyFile, locations: Option<Location>) -> Self {
+    fn of(file: PolicyFile, locations: Option<PositionTree>) -> Self {
         Self {
             file,
             errors: Vec::new(),

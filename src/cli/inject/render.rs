@@ -21,7 +21,7 @@ fn document_yaml(injected: &Injected<'_>) -> Yaml {
         .item
         .subjects
         .iter()
-        .filter(|subject| subject.place.rendered)
+        .filter(|subject| subject.location.rendered)
         .collect();
     let content = match &injected.content {
         Some(content) if !rendered.is_empty() || !injected.patches.is_empty() => content,
@@ -35,7 +35,7 @@ fn document_yaml(injected: &Injected<'_>) -> Yaml {
     let head = document.head();
     let mut text = head.to_owned();
     for subject in rendered {
-        let (kind, name) = (&subject.place.kind, &subject.place.name);
+        let (kind, name) = (&subject.location.kind, &subject.location.name);
         text.extend([
             "# The pod that the controller creates from ",
             kind,

@@ -206,7 +206,7 @@ async fn a_claim_with_two_pods_is_an_error_and_one_without_a_lease_a_warning() {
     let output = run(&server, &[]).await;
     assert_eq!(output.code, 1);
     for line in [
-        "error    claim ci/slipway-fast-0: pods a, b have it at once",
+        "error    claim ci/slipway-fast-0: pods a, b use it at once",
         "warning  claim ci/slipway-fast-1: pod c uses it without a lease",
     ] {
         assert!(output.out.contains(line), "{}", output.out);

@@ -2,14 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{Fields, Kind, has_named};
-use super::{ArcError, Dockerd, Owner, Settings};
+use super::{
+    ArcError, Dockerd, Owner, Settings,
+    fields::{Fields, Kind, has_named},
+};
 
 const DEFAULT_RUNNER_IMAGE: &str = "summerwind/actions-runner:latest";
 const DEFAULT_DOCKER_IMAGE: &str = "docker:dind";
 const USER_AGENT: &str = "actions-runner-controller/0.27.6";
 
-/// The order in which a container's fields are written; those that are not here follow as they came.
+/// The order in which a container's fields are written. All others follow in their own order.
 const CONTAINER_ORDER: [&str; 10] = [
     "name",
     "image",
@@ -23,7 +25,7 @@ const CONTAINER_ORDER: [&str; 10] = [
     "volumeMounts",
 ];
 
-/// The containers of the pod: those that the spec lists, and those that the controller adds.
+/// Returns the containers of the pod: those that the spec lists, and those that the controller adds.
 pub(super) fn containers(owner: &Owner, settings: &Settings) -> Result<Vec<Value>, ArcError> {
     let mut containers = listed_containers(&owner.spec, settings)?;
     let mut runner_image = None;
@@ -43,8 +45,8 @@ pub(super) fn containers(owner: &Owner, settings: &Settings) -> Result<Vec<Value
     Ok(containers.into_iter().map(in_order).collect())
 }
 
-/// The spec's list, each entry filled from the settings beside the list, with a runner and, where one is due, a docker
-/// container in it. One that a list of the user's lacks is added after the filling, and so has none of those settings.
+/// Returns the spec's list, with a runner and, if needed, a docker container. Listed containers get the settings
+/// beside the list. A container that the user's list lacks is added afterwards, so it does not get them.
 fn listed_containers(spec: &Fields, settings: &Settings) -> Result<Vec<Fields>, ArcError> {
     let with_docker = settings.dockerd == Dockerd::Sidecar;
     let mut containers = spec.objects("containers")?;
@@ -79,7 +81,7 @@ fn find<'a>(containers: &'a mut [Fields], name: &str) -> Option<&'a mut Fields> 
         .find(|container| container.has_name(name))
 }
 
-/// Gives a runner or docker container of the list what stands beside the list, where it has none of its own.
+/// Gives a listed runner or docker container the settings beside the list that it does not have itself.
 fn fill_from_spec(container: &mut Fields, spec: &Fields) -> Result<(), ArcError> {
     let (env, resources) = if container.has_name("runner") {
         container.fill_from("imagePullPolicy", spec, "imagePullPolicy", Kind::Text)?;
@@ -150,7 +152,7 @@ fn complete_runner(
     Ok(())
 }
 
-/// What the entrypoint of ARC's images reads.
+/// Returns the variables that the entrypoint of ARC's images reads.
 fn runner_env(spec: &Fields, settings: &Settings) -> Result<Vec<Value>, ArcError> {
     let flag = |value: bool| if value { "true" } else { "false" };
     let ephemeral = spec.flag("ephemeral")?.unwrap_or(true);
@@ -235,7 +237,7 @@ fn complete_docker(
     docker.set("args", Value::Array(args));
     docker.fill("image", Some(json!(DEFAULT_DOCKER_IMAGE)));
 
-    // The controller leaves a security context of the user's alone, even an empty one.
+    // The controller does not change a security context that the user set, even an empty one.
     if !docker.has("securityContext") {
         let mut security = docker.object("securityContext")?;
         security.set("privileged", json!(settings.privileged()));
@@ -254,7 +256,7 @@ fn complete_docker(
     docker.append_unless_named("volumeMounts", settings.work_mount())
 }
 
-/// The spec's own mounts go to the first container, whichever that is; a `work` among them replaces ARC's.
+/// Adds the spec's mounts to the first container, whichever it is. A `work` among them replaces ARC's.
 fn add_mounts(first: &mut Fields, spec: &Fields, settings: &Settings) -> Result<(), ArcError> {
     let mounts = spec.list("volumeMounts")?;
     if has_named(&mounts, "work") {
@@ -269,7 +271,7 @@ fn add_mounts(first: &mut Fields, spec: &Fields, settings: &Settings) -> Result<
     first.append("volumeMounts", mounts)
 }
 
-/// Whether the job pods must run beside the runner, because its work volume cannot be mounted on two nodes.
+/// Returns whether job pods must run on the runner's node, because its work volume cannot be mounted on two.
 fn requires_same_node(spec: &Fields) -> Result<bool, ArcError> {
     let template = spec.object("workVolumeClaimTemplate")?;
     for mode in template.texts("accessModes")? {
@@ -291,7 +293,7 @@ fn container(name: &str) -> Result<Fields, ArcError> {
     Fields::new(name, &json!({"name": name}))
 }
 
-/// An env var as the API server keeps it: an empty value is no value.
+/// Creates an env var as the API server stores it: without a value if that is empty.
 fn env(name: &str, value: &str) -> Value {
     if value.is_empty() {
         json!({"name": name})

@@ -1,10 +1,10 @@
-//! A JSON object that knows where it stands, so that whoever reads it can say which field is wrong.
+//! A JSON object that knows its path in the resource, so that errors can name the field.
 
 use serde_json::{Map, Value};
 
 use super::ArcError;
 
-/// What a field may hold.
+/// The type of a field.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Object,
@@ -41,7 +41,7 @@ impl Kind {
 
 /// A JSON object and its path from the top of the resource.
 ///
-/// A field that is null, or an empty string or list, reads as absent: the controller makes no difference either.
+/// A field that is null, or an empty string or list, reads as absent, as for the controller.
 pub(super) struct Fields {
     path: String,
     map: Map<String, Value>,
@@ -58,7 +58,7 @@ impl Fields {
         })
     }
 
-    /// The object's value, with the fields named in `order` first.
+    /// Returns the object's value, with the fields named in `order` first.
     pub(super) fn into_value(mut self, order: &[&str]) -> Value {
         let mut ordered = Map::new();
         for key in order {
@@ -182,7 +182,7 @@ impl Fields {
         self.map.insert(key.to_owned(), value);
     }
 
-    /// Sets a field that is absent or holds nothing; nothing in, nothing changed.
+    /// Sets a field that is absent or blank, unless the value is blank too.
     pub(super) fn fill(&mut self, key: &str, value: Option<Value>) {
         if let Some(value) = value
             && !is_blank(&value)
@@ -192,7 +192,7 @@ impl Fields {
         }
     }
 
-    /// [`Fields::fill`] with a field of another object.
+    /// Does what [`Fields::fill`] does, with a field of another object.
     pub(super) fn fill_from(
         &mut self,
         key: &str,
@@ -213,7 +213,7 @@ impl Fields {
         Ok(())
     }
 
-    /// Appends an item, unless the list has one of the same name.
+    /// Appends an item, unless the list has an item of the same name.
     pub(super) fn append_unless_named(&mut self, key: &str, item: Value) -> Result<(), ArcError> {
         let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
         if has_named(&self.list(key)?, name) {

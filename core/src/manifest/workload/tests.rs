@@ -1,10 +1,13 @@
+use json_patch::Patch;
+use serde_json::json;
+
 use super::*;
 
 fn workload(content: Value) -> Workload {
     Workload::new(content).unwrap()
 }
 
-fn only_pod(content: Value) -> (Value, PodPlace) {
+fn only_pod(content: Value) -> (Value, PodLocation) {
     let workload = workload(content);
     assert_eq!(workload.pods.len(), 1);
     (workload.content, workload.pods[0].clone())
@@ -56,19 +59,23 @@ fn pods_are_found_in_every_kind_of_workload() {
             "/spec/template",
         ),
     ] {
-        let (content, place) = only_pod(resource(version, kind, at));
+        let (content, location) = only_pod(resource(version, kind, at));
         assert_eq!(
-            (place.kind.as_str(), place.name.as_str(), place.pod.as_str()),
+            (
+                location.kind.as_str(),
+                location.name.as_str(),
+                location.pod.as_str()
+            ),
             (kind, "x", at)
         );
-        let pod = place.pod(&content);
+        let pod = location.pod(&content);
         assert_eq!(pod["metadata"]["labels"]["a"], "b", "{kind}");
         assert_eq!(pod["spec"]["containers"][0]["name"], "c", "{kind}");
     }
 }
 
 #[test]
-fn other_resources_and_namesakes_of_other_groups_have_no_pods() {
+fn other_resources_and_kinds_of_other_groups_have_no_pods() {
     for (version, kind) in [("v1", "Service"), ("batch.volcano.sh/v1alpha1", "Job")] {
         let content = json!({"apiVersion": version, "kind": kind});
         assert!(workload(content).pods.is_empty());
@@ -76,7 +83,7 @@ fn other_resources_and_namesakes_of_other_groups_have_no_pods() {
 }
 
 #[test]
-fn each_item_of_a_list_is_looked_at() {
+fn pods_are_found_in_each_item_of_a_list() {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Service"},
         resource("v1", "Pod", ""),
@@ -85,7 +92,7 @@ fn each_item_of_a_list_is_looked_at() {
     let pods: Vec<_> = workload(list)
         .pods
         .into_iter()
-        .map(|place| place.pod)
+        .map(|location| location.pod)
         .collect();
     assert_eq!(pods, ["/items/1", "/items/2/items/0/spec/template"]);
     let typed = json!({"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "a"}, "spec": {}}]});
@@ -100,9 +107,9 @@ fn labels_that_the_controller_adds_are_seen_and_never_written() {
         "/spec/template",
     );
     scale_set["spec"]["template"]["metadata"] = Value::Null;
-    let (content, place) = only_pod(scale_set.clone());
+    let (content, location) = only_pod(scale_set.clone());
     assert_eq!(
-        place.pod(&content)["metadata"]["labels"],
+        location.pod(&content)["metadata"]["labels"],
         json!({"actions-ephemeral-runner": "True", "actions.github.com/scale-set-name": "x", "app.kubernetes.io/component": "runner"})
     );
     assert_eq!(content, scale_set);
@@ -110,8 +117,8 @@ fn labels_that_the_controller_adds_are_seen_and_never_written() {
 
 #[test]
 fn a_patch_is_moved_to_where_the_pod_stands() {
-    let (content, place) = only_pod(resource("apps/v1", "Deployment", "/spec/template"));
-    let moved = place.rebase(
+    let (content, location) = only_pod(resource("apps/v1", "Deployment", "/spec/template"));
+    let moved = location.rebase(
         &content,
         &patch(json!([
             {"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}},
@@ -140,13 +147,13 @@ fn metadata_that_a_template_lacks_is_created_first() {
         if let Some(null) = absent {
             template.insert("metadata".to_owned(), null);
         }
-        let (mut content, place) = only_pod(scale_set);
-        let untouched = place.rebase(
+        let (mut content, location) = only_pod(scale_set);
+        let untouched = location.rebase(
             &content,
             &patch(json!([{"op": "add", "path": "/spec/x", "value": 1}])),
         );
         assert_eq!(untouched.0.len(), 1);
-        let moved = place.rebase(
+        let moved = location.rebase(
             &content,
             &patch(json!([
                 {"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}},
@@ -169,19 +176,19 @@ fn a_runner_deployment_becomes_the_pod_that_the_controller_makes() {
         "metadata": {"name": "builders", "namespace": "ci"},
         "spec": {"template": {"spec": {"organization": "acme"}}}
     });
-    let (content, place) =
+    let (content, location) =
         only_pod(json!({"apiVersion": "v1", "kind": "List", "items": [deployment]}));
-    assert!(place.rendered);
+    assert!(location.rendered);
     assert_eq!(
         (
-            place.kind.as_str(),
-            place.name.as_str(),
-            place.namespace.as_deref()
+            location.kind.as_str(),
+            location.name.as_str(),
+            location.namespace.as_deref()
         ),
         ("RunnerDeployment", "builders", Some("ci"))
     );
     assert_eq!(content["items"][0]["kind"], "Pod");
-    assert_eq!(place.pod(&content), content["items"][0]);
+    assert_eq!(location.pod(&content), content["items"][0]);
 }
 
 #[test]
@@ -216,30 +223,21 @@ fn errors_say_what_was_expected_and_where() {
 }
 
 #[test]
-fn paths_are_written_as_people_write_them() {
-    assert_eq!(dotted("/spec/containers/0/a~1b"), "spec.containers[0].a/b");
-    assert_eq!(
-        pointer_of("spec.containers[0].name"),
-        "/spec/containers/0/name"
-    );
-}
-
-#[test]
-fn a_pod_of_a_cluster_is_looked_at_as_if_no_node_had_been_chosen_yet() {
+fn the_node_of_a_scheduled_pod_is_ignored() {
     let mut pod = resource("v1", "Pod", "");
     pod["spec"]["nodeName"] = json!("n1");
-    let (content, place) = only_pod(pod.clone());
-    // A manifest that names a node means it.
-    assert_eq!(place.pod(&content)["spec"]["nodeName"], "n1");
+    let (content, location) = only_pod(pod.clone());
+    // In a manifest, the node was chosen by its author.
+    assert_eq!(location.pod(&content)["spec"]["nodeName"], "n1");
     pod["metadata"]["uid"] = json!("0b0e6ab1-8b5c-4dc4-9d2c-7c8e5b0d3f5e");
-    let (content, place) = only_pod(pod);
-    assert_eq!(place.pod(&content)["spec"].get("nodeName"), None);
+    let (content, location) = only_pod(pod);
+    assert_eq!(location.pod(&content)["spec"].get("nodeName"), None);
     assert_eq!(content["spec"]["nodeName"], "n1");
-    assert_eq!(place.caveat, None);
+    assert_eq!(location.caveat, None);
 }
 
 #[test]
-fn of_a_pod_that_was_changed_already_people_are_told() {
+fn a_pod_that_was_changed_already_has_a_caveat() {
     for (kind, at) in [("Pod", ""), ("Deployment", "/spec/template")] {
         let mut pod = resource("v1", kind, at);
         let annotations = json!({"annotations": {"slipway.io/status": "{}"}});
@@ -251,9 +249,9 @@ fn of_a_pod_that_was_changed_already_people_are_told() {
         if kind == "Deployment" {
             pod["apiVersion"] = json!("apps/v1");
         }
-        let (_, place) = only_pod(pod);
+        let (_, location) = only_pod(pod);
         assert!(
-            place.caveat.unwrap().contains("changed it already"),
+            location.caveat.unwrap().contains("changed it already"),
             "{kind}"
         );
     }

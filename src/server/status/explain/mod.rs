@@ -211,7 +211,7 @@ fn explain<'a>(
             let diff = diffs.iter_mut().find(|(of, _)| std::ptr::eq(*of, subject));
             views.push(PodView {
                 report: Report::new(item.file, subject, &looked, cluster),
-                caveat: subject.place.caveat,
+                caveat: subject.location.caveat,
                 diff: diff
                     .map(|(_, diff)| std::mem::take(diff))
                     .unwrap_or_default(),
