@@ -47,7 +47,7 @@ exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
         prepare,
         "sh",
         own,
-        StartScript::for_options(options).text(),
+        StartScript::for_options(options),
         program,
     ]);
     stdout(&mut command)

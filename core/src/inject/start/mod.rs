@@ -49,7 +49,7 @@ pub(super) fn wrapper<'c>(
     own: impl IntoIterator<Item = &'c str>,
 ) -> Option<StartWrapper<'static>> {
     let script = Script::for_options(options);
-    (!options.is_empty()).then(|| StartWrapper::new(script.text(), options, own))
+    (!options.is_empty()).then(|| StartWrapper::new(script, options, own))
 }
 
 /// Decides what the wrapper does for this dockerd. `mount_slots` mounts the directory of the slots
@@ -131,23 +131,4 @@ fn admits(builder: &mut Builder<'_, '_>, target: &Target<'_>, feature: Setting) 
         builder.note(obstacle(feature.into()));
     }
     obstacle.is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kubelet_leaves_the_script_as_it_is() {
-        // It replaces `$(NAME)` where NAME is a variable, and `$$` by `$`.
-        for script in Script::all().iter().map(Script::text) {
-            assert!(!script.contains("$$"));
-            for part in script.split("$(").skip(1) {
-                let name = part.split(')').next().unwrap_or_default();
-                // Any word can be a variable's name.
-                let of_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-                assert!(name.is_empty() || !name.chars().all(of_a_name), "{name}");
-            }
-        }
-    }
 }
