@@ -127,7 +127,7 @@ impl Case {
 fn shorten(value: &mut Value) {
     match value {
         Value::String(text) if StartScript::find(text).is_some() => {
-            "<start script>".clone_into(text)
+            "<start script>".clone_into(text);
         }
         Value::Array(values) => values.iter_mut().for_each(shorten),
         Value::Object(fields) => fields.values_mut().for_each(shorten),

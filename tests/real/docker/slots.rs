@@ -232,7 +232,7 @@ fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
 fn a_slot_that_cannot_be_used_costs_no_other_one() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
-    let mount = "#!/bin/sh\ncase $* in */slot-0/*) exit 1 ;; esac\nexec /usr/bin/mount \"$@\"\n";
+    let mount = "#!/bin/sh\ncase $PWD in */slot-0/*) exit 1 ;; esac\nexec /usr/bin/mount \"$@\"\n";
     write_program(&machine.tools(Tools::System).join("mount"), mount);
     for name in ["first", "second"] {
         let dockerd = Container::up(&machine, name, &pod, with(Tools::System));

@@ -1,0 +1,107 @@
+//! Whole scripts, as pods get them, before a `dockerd` that prints its arguments.
+
+use std::process::Output;
+
+use slipway_core::{
+    dockerd::{MtuScope, Slots, StartOptions, StartWrapper},
+    inject::StartScript,
+};
+
+use crate::{Sandbox, Test};
+
+pub const TESTS: &[Test] = &[
+    ("dockerd_is_started_as_it_was", dockerd_is_started_as_it_was),
+    ("dockerd_gets_a_slot", dockerd_gets_a_slot),
+    (
+        "without_flock_dockerd_gets_no_slot",
+        without_flock_dockerd_gets_no_slot,
+    ),
+    (
+        "a_containerd_that_fails_is_left_to_dockerd",
+        a_containerd_that_fails_is_left_to_dockerd,
+    ),
+];
+
+const SLOTS: StartOptions = StartOptions {
+    mtu: None,
+    slots: Some(Slots {
+        count: 2,
+        budget_mb: Some(100),
+    }),
+    containerd_first: false,
+};
+
+/// Runs the wrapper that these options make of a command.
+fn start(sandbox: &Sandbox, options: StartOptions, command: &[&str]) -> (String, String) {
+    sandbox.stub("dockerd", "echo dockerd \"$@\"");
+    for quick in ["mount", "umount", "sleep"] {
+        sandbox.stub(quick, "");
+    }
+    sandbox.stub("df", "echo; echo disk 100 50 50");
+    let script = StartScript::for_options(options);
+    let wrapper = StartWrapper::new(script, options, command.iter().copied());
+    let words = wrapper.words();
+    let arguments: Vec<&str> = words[3..].iter().map(AsRef::as_ref).collect();
+    let Output { stdout, stderr, .. } = sandbox.run(script, &arguments);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(stdout), text(stderr))
+}
+
+fn dockerd_is_started_as_it_was(sandbox: &Sandbox) {
+    let options = StartOptions {
+        mtu: Some(MtuScope::Bridge),
+        ..StartOptions::default()
+    };
+    // The machine may have an interface: then a flag follows.
+    for (command, started) in [
+        (&["dockerd", "-D", "a b"][..], "dockerd -D a b"),
+        (&["absent-entrypoint.sh", "-D"], "dockerd -D"),
+        (&[], "dockerd"),
+    ] {
+        let (out, log) = start(sandbox, options, command);
+        assert!(out.starts_with(started), "{command:?}: {out}{log}");
+    }
+}
+
+fn dockerd_gets_a_slot(sandbox: &Sandbox) {
+    sandbox.write("run/docker.pid", "7");
+    sandbox.write("slots/lock-1", "");
+    sandbox.write("slots/slot-1/size", "7");
+    sandbox.write("slots/slot-1/docker/volumes/of-a-job", "");
+    sandbox.write("slots/slot-1/docker/image/kept", "");
+    let (out, log) = start(sandbox, SLOTS, &["dockerd", "--host=tcp://127.0.0.1:1"]);
+    let slot = sandbox.path("slots/slot-1");
+    let root = slot.join("docker");
+    assert_eq!(
+        out,
+        format!(
+            "dockerd --host=tcp://127.0.0.1:1 --data-root={}\n",
+            root.display()
+        ),
+        "{log}"
+    );
+    assert!(log.contains("slipway-start: data-root "), "{log}");
+    assert!(!sandbox.path("run/docker.pid").exists());
+    // What runs beside dockerd has ended too: it holds the output.
+    assert!(root.join("image/kept").exists() && !root.join("volumes").exists());
+    assert!(!slot.join("starting").exists() && !sandbox.path("slots/trash").exists());
+    assert_ne!(std::fs::read_to_string(slot.join("size")).unwrap(), "7");
+}
+
+fn without_flock_dockerd_gets_no_slot(sandbox: &Sandbox) {
+    sandbox.remove_program("flock");
+    let (out, log) = start(sandbox, SLOTS, &["dockerd", "--host=tcp://127.0.0.1:1"]);
+    assert_eq!(out, "dockerd --host=tcp://127.0.0.1:1\n", "{log}");
+    assert!(log.contains("no flock in this image"), "{log}");
+}
+
+fn a_containerd_that_fails_is_left_to_dockerd(sandbox: &Sandbox) {
+    let options = StartOptions {
+        containerd_first: true,
+        ..StartOptions::default()
+    };
+    sandbox.stub("containerd", "exit 1");
+    let (out, log) = start(sandbox, options, &["dockerd"]);
+    assert_eq!(out, "dockerd\n", "{log}");
+    assert!(log.contains("left to dockerd"), "{log}");
+}
