@@ -414,6 +414,35 @@ fn a_policy_is_checked_with_suggestions_and_places() {
 }
 
 #[test]
+fn five_mistakes_in_a_policy_are_five_lines() {
+    let text = "\
+profiles:
+  fast:
+    strategy: fastest
+    dind:
+      mtuu: 1400
+      registryMirrors: ['https://mirror.gcr.io', mirror.ci]
+      daemonConfig: {mtu: 1400}
+namespaces:
+- {names: [ci-*], profile: fsat}
+";
+    let ran = run_with_stdin(&["policy", "check", "-"], text);
+    assert_eq!(ran.code, BAD_INPUT);
+    let lines: Vec<&str> = ran.err.lines().collect();
+    let places = [
+        "error: <stdin>: line 3, column 15: profiles.fast.strategy: ",
+        "<stdin>: line 5, column 7: unknown key `mtuu`; did you mean `mtu`?",
+        "<stdin>: line 6, column 50: profiles.fast.dind.registryMirrors[1]: ",
+        "<stdin>: line 7, column 27: profiles.fast.dind.daemonConfig.mtu: ",
+        "<stdin>: line 9, column 28: namespaces[0].profile: ",
+    ];
+    assert_eq!(lines.len(), places.len(), "{}", ran.err);
+    for (line, place) in lines.iter().zip(places) {
+        assert!(line.starts_with(place), "{line}\n{place}");
+    }
+}
+
+#[test]
 fn warnings_about_a_policy_are_printed_and_do_not_fail_it() {
     let path = file(
         "warned.yaml",

@@ -1,4 +1,4 @@
-//! Nodes and namespaces from a file: what `kubectl get … -o yaml` or `-o json` prints.
+//! Nodes and namespaces from files that `kubectl get … -o yaml` or `-o json` wrote.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use crate::{
     nodes::{NodeObject, Snapshot},
 };
 
-/// What messages call the built-in fleet.
+/// The name of the built-in example in messages.
 pub const EXAMPLE: &str = "built-in example";
 const EXAMPLE_NODES: &str = include_str!("../../../examples/nodes/aks.yaml");
 const EXAMPLE_NAMESPACES: &str = include_str!("../../../examples/namespaces/ci.yaml");
 
-/// Why a file of nodes or namespaces cannot be used.
+/// The error for a file of nodes or namespaces that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FleetError {
-    /// It is neither YAML nor JSON.
+pub enum ClusterFileError {
+    /// The text is neither YAML nor JSON.
     #[error("{source_name}: line {line}, column {column}: {message}")]
     Syntax {
         /// The file.
@@ -33,39 +33,39 @@ pub enum FleetError {
         /// What is wrong there.
         message: String,
     },
-    /// One of its objects cannot be used.
+    /// An object cannot be used.
     #[error("{source_name}: {object}: {message}")]
     Object {
         /// The file.
         source_name: String,
-        /// Such as "item 3 (Node `n3`)".
+        /// The object, such as "item 3 (Node `n3`)".
         object: String,
-        /// What is wrong with it.
+        /// What is wrong with the object.
         message: String,
     },
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("{source_name}: the file is empty; write it with `{command}`")]
     Empty {
         /// The file.
         source_name: String,
-        /// The command that prints what belongs there.
+        /// The command that writes such a file.
         command: &'static str,
     },
 }
 
-/// Reads nodes.
+/// Parses nodes into a snapshot.
 ///
 /// # Errors
-/// When the text is broken, or holds something that is not a node; `source` names it in the error.
-pub fn nodes(text: &str, source: &str) -> Result<Snapshot, FleetError> {
+/// When the text cannot be parsed, or holds something other than nodes; `source` is its name in the error.
+pub fn nodes(text: &str, source: &str) -> Result<Snapshot, ClusterFileError> {
     node_objects(text, source).map(Snapshot::new)
 }
 
-/// Reads nodes, and keeps them apart.
+/// Parses nodes.
 ///
 /// # Errors
 /// As [`nodes`].
-pub fn node_objects(text: &str, source: &str) -> Result<Vec<NodeObject>, FleetError> {
+pub fn node_objects(text: &str, source: &str) -> Result<Vec<NodeObject>, ClusterFileError> {
     let command = "kubectl get nodes -o yaml";
     let mut nodes = Vec::new();
     for object in objects(text, source, command)? {
@@ -76,11 +76,11 @@ pub fn node_objects(text: &str, source: &str) -> Result<Vec<NodeObject>, FleetEr
     Ok(nodes)
 }
 
-/// Reads namespaces, and the LimitRanges and ResourceQuotas in them.
+/// Parses namespaces, with their LimitRanges and ResourceQuotas.
 ///
 /// # Errors
-/// When the text is broken, or holds something else; `source` names it in the error.
-pub fn namespaces(text: &str, source: &str) -> Result<Namespaces, FleetError> {
+/// When the text cannot be parsed, or holds something else; `source` is its name in the error.
+pub fn namespaces(text: &str, source: &str) -> Result<Namespaces, ClusterFileError> {
     let command = "kubectl get namespaces,limitranges,resourcequotas --all-namespaces -o yaml";
     let objects = objects(text, source, command)?;
     let mut namespaces = BTreeMap::new();
@@ -117,19 +117,19 @@ pub fn namespaces(text: &str, source: &str) -> Result<Namespaces, FleetError> {
     Ok(Namespaces::new(namespaces.into_values()))
 }
 
-/// The nodes of an example cluster.
+/// Returns the nodes of an example cluster.
 ///
 /// # Errors
 /// Never: the file is part of the program, and a test reads it.
-pub fn example_nodes() -> Result<Snapshot, FleetError> {
+pub fn example_nodes() -> Result<Snapshot, ClusterFileError> {
     nodes(EXAMPLE_NODES, EXAMPLE)
 }
 
-/// The namespaces of an example cluster.
+/// Returns the namespaces of an example cluster.
 ///
 /// # Errors
 /// Never: the file is part of the program, and a test reads it.
-pub fn example_namespaces() -> Result<Namespaces, FleetError> {
+pub fn example_namespaces() -> Result<Namespaces, ClusterFileError> {
     namespaces(EXAMPLE_NAMESPACES, EXAMPLE)
 }
 
@@ -150,7 +150,7 @@ struct WithSpec<S> {
     spec: S,
 }
 
-/// An object of the file, and where it is.
+/// An object of the file, and its place there.
 struct Object<'s> {
     source: &'s str,
     place: String,
@@ -159,7 +159,7 @@ struct Object<'s> {
 }
 
 impl<'s> Object<'s> {
-    /// `list_kind` is the kind of a typed list's items, which need not repeat it.
+    /// Creates an object. `list_kind` is the kind of a typed list's items, which need not repeat it.
     fn new(source: &'s str, place: String, value: Value, list_kind: Option<&str>) -> Self {
         let kind = value.get("kind").and_then(Value::as_str).or(list_kind);
         Self {
@@ -175,12 +175,12 @@ impl<'s> Object<'s> {
         (!name.is_empty()).then_some(name)
     }
 
-    fn name(&self) -> Result<&str, FleetError> {
+    fn name(&self) -> Result<&str, ClusterFileError> {
         self.metadata_name()
             .ok_or_else(|| self.error("it has no metadata.name".to_owned()))
     }
 
-    fn expect_kind(&self, expected: &[&str], command: &str) -> Result<(), FleetError> {
+    fn expect_kind(&self, expected: &[&str], command: &str) -> Result<(), ClusterFileError> {
         if expected.contains(&self.kind.as_str()) {
             return Ok(());
         }
@@ -189,23 +189,23 @@ impl<'s> Object<'s> {
             kind => format!("this is a {kind}"),
         };
         Err(self.error(format!(
-            "expected a {}, as `{command}` prints it, and {found}",
+            "expected a {}, as `{command}` prints it, but {found}",
             expected.join(" or a ")
         )))
     }
 
-    fn read<T: DeserializeOwned>(&self) -> Result<T, FleetError> {
+    fn read<T: DeserializeOwned>(&self) -> Result<T, ClusterFileError> {
         T::deserialize(&self.value).map_err(|error| self.error(error.to_string()))
     }
 
-    fn error(&self, message: String) -> FleetError {
+    fn error(&self, message: String) -> ClusterFileError {
         let object = match (self.kind.as_str(), self.metadata_name()) {
             ("", None) => self.place.clone(),
             ("", Some(name)) => format!("{} (`{name}`)", self.place),
             (kind, None) => format!("{} ({kind})", self.place),
             (kind, Some(name)) => format!("{} ({kind} `{name}`)", self.place),
         };
-        FleetError::Object {
+        ClusterFileError::Object {
             source_name: self.source.to_owned(),
             object,
             message,
@@ -213,15 +213,15 @@ impl<'s> Object<'s> {
     }
 }
 
-/// The objects of all documents, lists taken apart.
+/// Parses the objects of all documents and lists.
 fn objects<'s>(
     text: &str,
     source: &'s str,
     command: &'static str,
-) -> Result<Vec<Object<'s>>, FleetError> {
+) -> Result<Vec<Object<'s>>, ClusterFileError> {
     let documents = documents(text, source)?;
     if documents.is_empty() {
-        return Err(FleetError::Empty {
+        return Err(ClusterFileError::Empty {
             source_name: source.to_owned(),
             command,
         });
@@ -252,15 +252,15 @@ fn objects<'s>(
     Ok(objects)
 }
 
-/// The documents of a YAML stream, or JSON texts one after another.
-fn documents(text: &str, source: &str) -> Result<Vec<Value>, FleetError> {
-    let syntax = |line, column, message: &str| FleetError::Syntax {
+/// Parses the documents of a YAML stream, or a sequence of JSON texts.
+fn documents(text: &str, source: &str) -> Result<Vec<Value>, ClusterFileError> {
+    let syntax = |line, column, message: &str| ClusterFileError::Syntax {
         source_name: source.to_owned(),
         line,
         column,
         message: message.to_owned(),
     };
-    // A fleet of thousands is megabytes: as JSON it is read by the faster parser.
+    // Thousands of nodes are megabytes, and the JSON parser is the faster one.
     if text.trim_start().starts_with('{') {
         let values = serde_json::Deserializer::from_str(text).into_iter();
         match values.collect::<Result<Vec<Value>, serde_json::Error>>() {
@@ -272,11 +272,11 @@ fn documents(text: &str, source: &str) -> Result<Vec<Value>, FleetError> {
                     .map_or(message.as_str(), |(m, _)| m);
                 return Err(syntax(error.line() as u64, error.column() as u64, message));
             }
-            // A flow mapping of YAML.
+            // It is a flow mapping of YAML.
             Err(_) => {}
         }
     }
-    // The parser's budget guards servers against strangers' texts; this is the user's own file.
+    // The parser's budget protects servers from hostile texts; this is the user's own file.
     let options = serde_saphyr::options! { budget: None };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let (line, column) = error
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_example_can_be_read() {
+    fn the_built_in_example_is_valid() {
         let nodes = example_nodes().unwrap();
         assert!(nodes.count_by_runtime()[&RuntimeKind::Containerd] > 0);
         let namespaces = example_namespaces().unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_that_kubectl_prints_can_be_read() {
+    fn every_form_that_kubectl_prints_is_parsed() {
         let json = r#"{"kind":"Node","metadata":{"name":"n1"}}"#;
         for (text, count) in [
             (NODE.to_owned(), 1),
@@ -334,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_nodes_are_not_too_many() {
+    fn ten_thousand_nodes_are_parsed() {
         let nth = |i: usize| format!("---\n{}", NODE.replace("n1", &format!("n{i}")));
         let text = (0..10_000).map(nth).collect::<Vec<_>>().concat();
         assert_eq!(nodes(&text, "f").unwrap().len(), 10_000);
     }
 
     #[test]
-    fn broken_text_is_named_with_its_place() {
+    fn a_syntax_error_has_its_place() {
         let error = nodes_error("kind: List\nitems:\n- a: [1\n- b\n");
         assert!(error.starts_with("nodes.yaml: line "), "{error}");
         let error = nodes_error("{\"kind\": \"List\",\n \"items\": [}");
@@ -353,13 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_object_is_named() {
+    fn an_error_names_the_bad_object() {
         let list = |item: &str| {
             format!("kind: List\nitems:\n- {{kind: Node, metadata: {{name: a}}}}\n- {item}\n")
         };
         assert_eq!(
             nodes_error(&list("{kind: Pod, metadata: {name: p}}")),
-            "nodes.yaml: item 2 (Pod `p`): expected a Node, as `kubectl get nodes -o yaml` prints it, and this is a Pod"
+            "nodes.yaml: item 2 (Pod `p`): expected a Node, as `kubectl get nodes -o yaml` prints it, but this is a Pod"
         );
         assert_eq!(
             nodes_error(&list("{kind: Node}")),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_range_with_an_unreadable_quantity_is_named() {
+    fn an_error_names_the_limit_range_with_a_bad_quantity() {
         let text = |namespace: &str, cpu: &str| {
             format!(
                 "kind: LimitRange\nmetadata: {{name: lr, namespace: {namespace}}}\nspec: {{limits: [{{type: Container, max: {{cpu: {cpu}}}}}]}}\n---\nkind: Namespace\nmetadata: {{name: ci}}\n"

@@ -18,17 +18,17 @@ pub struct Quantity {
     nano: i128,
 }
 
-/// Why a text is no quantity.
+/// The error for a text that is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no quantity: expected a non-negative number with an optional unit, such as `500m`, `2`, `512Mi` or `10G`"
+    "`{text}` is not a valid quantity: expected a non-negative number with an optional unit, such as `500m`, `2`, `512Mi` or `10G`"
 )]
 pub struct QuantityError {
     text: String,
 }
 
 impl Quantity {
-    /// So many gibibytes.
+    /// Returns a quantity of `count` gibibytes.
     #[must_use]
     pub fn gibibytes(count: u32) -> Self {
         Self {
@@ -37,13 +37,13 @@ impl Quantity {
         }
     }
 
-    /// The text as it was written.
+    /// Returns the text as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The value in billionths of the resource's unit (nano-cores, nano-bytes).
+    /// Returns the value in billionths of the resource's unit (nano-cores, nano-bytes).
     #[must_use]
     pub fn nano(&self) -> i128 {
         self.nano
@@ -65,7 +65,7 @@ impl FromStr for Quantity {
     }
 }
 
-/// Nano-units of `text`; `None` when it is malformed, negative or too large.
+/// Parses `text` into nano-units. Returns `None` if it is malformed, negative or too large.
 fn parse_nano(text: &str) -> Option<i128> {
     const NANO: i128 = 1_000_000_000;
     let digits_end = text
@@ -82,7 +82,7 @@ fn parse_nano(text: &str) -> Option<i128> {
     {
         return None;
     }
-    // Nine decimals are as fine as Kubernetes goes; it rounds finer ones up.
+    // Kubernetes keeps nine decimals and rounds finer ones up.
     let kept = fraction.get(..9).unwrap_or(fraction);
     let round_up = fraction.len() > kept.len();
     let units: i128 = if whole.is_empty() {
@@ -97,7 +97,7 @@ fn parse_nano(text: &str) -> Option<i128> {
     scale(nano, suffix)
 }
 
-/// `nano` times the unit that `suffix` names.
+/// Multiplies `nano` by the unit that `suffix` names.
 fn scale(nano: i128, suffix: &str) -> Option<i128> {
     let binary = |power: u32| nano.checked_mul(1_i128.checked_shl(10 * power)?);
     let decimal = |exponent: i32| {
@@ -105,7 +105,7 @@ fn scale(nano: i128, suffix: &str) -> Option<i128> {
         if exponent >= 0 {
             nano.checked_mul(factor)
         } else {
-            // Rounded up, as Kubernetes does, so that a tiny request is never none.
+            // Rounded up, as in Kubernetes: a tiny request never becomes zero.
             nano.checked_add(factor - 1)?.checked_div(factor)
         }
     };
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_quantities_are_refused() {
+    fn malformed_quantities_are_rejected() {
         for bad in [
             "",
             "m",

@@ -1,7 +1,7 @@
 //! The policy file: what the cluster's administrator allows and asks for.
 //!
-//! Strict: an unknown key or a value of the wrong form is an error that names its place. Types in
-//! [`values`] are valid by construction; [`check`] holds what spans several keys.
+//! It is read strictly: an unknown key or an invalid value is an error with its place, and all errors of a file are
+//! reported at once. Types in [`values`] are valid by construction; [`check`] validates what spans several keys.
 
 mod cache;
 mod check;
@@ -36,7 +36,7 @@ use crate::{
     nodes::{DeclaredPool, RuntimeKind, Taint},
 };
 
-/// The name of the profile that a namespace gets when nothing selects another.
+/// The name of the profile of namespaces that select no other.
 pub const DEFAULT_PROFILE: &str = "default";
 
 /// The policy file as it is written.
@@ -153,7 +153,7 @@ impl Policy {
         }
     }
 
-    /// The profile `name`, with the name as the policy holds it.
+    /// Returns the profile `name`, with its name as the policy holds it.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<(&str, &Profile)> {
         self.file
@@ -162,12 +162,12 @@ impl Policy {
             .map(|(name, profile)| (name.as_str(), profile))
     }
 
-    /// The names of all profiles.
+    /// Iterates over the names of all profiles.
     pub fn profile_names(&self) -> impl Iterator<Item = &str> {
         self.file.profiles.keys().map(String::as_str)
     }
 
-    /// The profile that the policy file gives to a namespace by its name.
+    /// Returns the profile that the policy file gives to a namespace by its name.
     #[must_use]
     pub fn profile_for_namespace(&self, namespace: &str) -> Option<&str> {
         self.file
@@ -184,13 +184,13 @@ impl Policy {
         profiles.any(|profile| profile.dind.cache.claim_pool().is_some())
     }
 
-    /// The CI systems to look for, in order.
+    /// Returns the CI systems to look for, in order.
     #[must_use]
     pub fn recognisers(&self) -> &[Recogniser] {
         &self.recognisers
     }
 
-    /// The registry mirrors of all profiles.
+    /// Returns the registry mirrors of all profiles.
     #[must_use]
     pub fn registry_mirrors(&self) -> BTreeSet<&MirrorUrl> {
         let profiles = self.file.profiles.values();
@@ -199,26 +199,26 @@ impl Policy {
             .collect()
     }
 
-    /// The declared node pools.
+    /// Returns the declared node pools.
     #[must_use]
     pub fn node_pools(&self) -> &[DeclaredPool] {
         &self.node_pools
     }
 
-    /// The Pod Security level of namespaces that name none.
+    /// Returns the Pod Security level of namespaces that name none.
     #[must_use]
     pub fn pod_security_default(&self) -> PodSecurity {
         self.file.pod_security_default
     }
 
-    /// Settings that are accepted and do nothing, or not what their names say; for the log at load
+    /// Returns warnings about settings that are accepted but do not do what their names say, for the log at load
     /// and for `slipway policy check`.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         check::warnings(&self.file)
     }
 
-    /// The JSON Schema of the policy file.
+    /// Returns the JSON Schema of the policy file.
     #[must_use]
     pub fn schema() -> schemars::Schema {
         schemars::schema_for!(PolicyFile)
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_map_is_the_built_in_policy_and_an_empty_file_an_accident() {
+    fn an_empty_mapping_is_the_built_in_policy_and_an_empty_file_an_error() {
         let policy = Policy::parse("{}\n").unwrap();
         let (_, profile) = policy.profile(DEFAULT_PROFILE).unwrap();
         assert_eq!(profile.strategy, StrategyChoice::Auto);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn built_in_values_would_be_accepted_from_a_file() {
+    fn a_file_could_hold_the_built_in_values() {
         let written = serde_json::to_string(&PolicyFile {
             profiles: [(DEFAULT_PROFILE.to_owned(), Profile::default())].into(),
             ..PolicyFile::default()
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_keeps_the_built_in_value_of_a_key_that_it_leaves_out() {
+    fn a_key_that_a_profile_leaves_out_has_its_built_in_value() {
         let policy = Policy::parse("profiles: {fast: {dind: {mtu: 1400}}}").unwrap();
         let (_, fast) = policy.profile("fast").unwrap();
         assert_eq!(fast.dind.mtu, Some(values::Mtu::Bytes(1400)));

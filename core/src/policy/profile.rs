@@ -229,7 +229,7 @@ impl Default for Dind {
 }
 
 impl Dind {
-    /// Whether it is known what the image holds: docker's programs and no daemon.json.
+    /// Returns whether the image is known to hold docker's programs and no daemon.json.
     #[must_use]
     pub fn is_stock(&self, image: &str) -> bool {
         let own = self.image.as_ref().is_some_and(|own| own.as_str() == image);
@@ -258,9 +258,9 @@ pub struct ResourceSettings {
 }
 
 impl ResourceSettings {
-    /// What a ResourceQuota demands of every container, and one with these settings would not say: with it, the API server
-    /// would refuse the pod. LimitRanges say what the settings do not; a limit is a request too. Quotas demand `cpu` and
-    /// `memory` only (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
+    /// Returns a resource that a ResourceQuota demands of every container and that a container with these settings would
+    /// lack, for which the API server would reject the pod. The defaults of LimitRanges count, and a limit is also a
+    /// request. Quotas demand only `cpu` and `memory` (<https://kubernetes.io/docs/concepts/policy/resource-quotas/>).
     pub(crate) fn missing_for_quota<'q>(
         &self,
         quotas: &'q BTreeSet<String>,
@@ -289,7 +289,7 @@ impl ResourceSettings {
         quotas.iter().find(is_missing).map(String::as_str)
     }
 
-    /// 100m CPU and 256Mi memory, requested and not limited.
+    /// Returns requests of 100m CPU and 256Mi memory, without limits.
     fn small_requests() -> Self {
         let requests = [("cpu", "100m"), ("memory", "256Mi")];
         Self {

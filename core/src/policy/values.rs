@@ -1,5 +1,4 @@
-//! Values of the policy file that are valid by construction, each refused with a reason where it
-//! stands in the file.
+//! Values of the policy file that are valid by construction.
 
 use std::{borrow::Cow, fmt};
 
@@ -30,13 +29,13 @@ macro_rules! checked_text {
         }
 
         impl $name {
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// A built-in value; a test checks that each one would be accepted from a file.
+            /// Creates a built-in value; a test checks that a file could hold each of them.
             #[allow(dead_code, reason = "not every type has a built-in value")]
             pub(super) fn built_in(text: &str) -> Self {
                 Self(text.to_owned())
@@ -94,18 +93,18 @@ checked_text! {
 }
 
 impl MirrorUrl {
-    /// `host[:port]`.
+    /// Returns `host[:port]`.
     #[must_use]
     pub fn host(&self) -> &str {
         let rest = self.0.split_once("://").map_or(self.as_str(), |(_, r)| r);
         rest.trim_end_matches('/')
     }
 
-    /// `host:port`, the port that of the scheme where none is written.
+    /// Returns `host:port`, with the scheme's port if the URL has none.
     #[must_use]
     pub fn address(&self) -> String {
         let host = self.host();
-        // An IPv6 address stands in brackets, and may hold the last colon.
+        // The last colon may be within the brackets of an IPv6 address.
         let has_port = host
             .rsplit_once(':')
             .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty());
@@ -116,7 +115,8 @@ impl MirrorUrl {
         }
     }
 
-    /// Whether it is plain HTTP, which BuildKit ignores unless the host is also an insecure registry.
+    /// Returns whether the mirror uses plain HTTP, which BuildKit ignores unless the host is also an insecure
+    /// registry.
     #[must_use]
     pub fn is_plain_http(&self) -> bool {
         self.0.starts_with("http://")
@@ -126,16 +126,16 @@ impl MirrorUrl {
 fn check_path(text: &str) -> Result<(), String> {
     let problem = if !text.starts_with('/') {
         "it must start with `/`"
-    } else if text.split('/').any(|step| step == "..") {
-        "it must not hold `..`"
+    } else if text.split('/').any(|part| part == "..") {
+        "it must not contain `..`"
     } else if text.contains(':') || text.chars().any(char::is_control) {
-        "it must not hold `:` or control characters"
+        "it must not contain `:` or control characters"
     } else if text.trim_matches('/').is_empty() {
         "it must not be the root"
     } else {
         return Ok(());
     };
-    Err(format!("`{text}` is no usable path: {problem}"))
+    Err(format!("`{text}` is not a valid path: {problem}"))
 }
 
 fn check_mirror(text: &str) -> Result<(), String> {
@@ -145,17 +145,19 @@ fn check_mirror(text: &str) -> Result<(), String> {
     {
         None => "it must start with `https://` or `http://` (dockerd refuses to start otherwise)",
         Some(host) if host.trim_end_matches('/').is_empty() => "it names no host",
-        Some(host) if host.contains('@') => "it must not hold credentials",
-        Some(host) if host.contains(['?', '#']) => "it must not hold a query or a fragment",
+        Some(host) if host.contains('@') => "it must not contain credentials",
+        Some(host) if host.contains(['?', '#']) => "it must not contain a query or a fragment",
         Some(host) if host.chars().any(|c| c.is_whitespace() || c.is_control()) => {
-            "it must not hold white space"
+            "it must not contain white space"
         }
         Some(host) if host.trim_end_matches('/').contains('/') => {
             "it must not have a path (dockerd before version 28 refuses to start)"
         }
         Some(_) => return Ok(()),
     };
-    Err(format!("`{text}` is no registry mirror: {problem}"))
+    Err(format!(
+        "`{text}` is not a valid registry mirror: {problem}"
+    ))
 }
 
 fn check_object_name(text: &str) -> Result<(), String> {
@@ -175,7 +177,7 @@ fn check_label_key(text: &str) -> Result<(), String> {
 fn check_image(text: &str) -> Result<(), String> {
     (!text.is_empty() && !text.chars().any(char::is_whitespace))
         .then_some(())
-        .ok_or_else(|| format!("`{text}` is no image reference"))
+        .ok_or_else(|| format!("`{text}` is not a valid image reference"))
 }
 
 /// A path that is found from the node's facts, or given.
@@ -215,7 +217,7 @@ impl From<SocketPath> for String {
 pub enum Mtu {
     /// That of the pod's interface, read when dockerd starts.
     Auto,
-    /// So many bytes.
+    /// This number of bytes.
     Bytes(u16),
 }
 
@@ -280,13 +282,13 @@ impl JsonSchema for Mtu {
 pub struct Glob(String);
 
 impl Glob {
-    /// The pattern `pattern`.
+    /// Creates a pattern.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.to_owned())
     }
 
-    /// Whether the whole of `text` matches.
+    /// Returns whether the whole of `text` matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -296,7 +298,7 @@ impl Glob {
         let Some(last) = parts.next_back() else {
             return rest.is_empty();
         };
-        // Leftmost matches of the middle parts leave the most room for the last one.
+        // Matching the middle parts as far left as possible leaves the most room for the last one.
         for part in parts {
             match rest.find(part).and_then(|at| rest.get(at + part.len()..)) {
                 Some(after) => rest = after,
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn mirrors_that_stop_dockerd_are_refused() {
+    fn mirrors_that_keep_dockerd_from_starting_are_refused() {
         for bad in [
             "mirror.gcr.io",
             "ftp://m",
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_and_climbing_paths_are_refused() {
+    fn relative_paths_and_paths_with_dot_dot_are_refused() {
         for bad in ["tmp", "", "/", "//", "/a/../b", "/a:b", "/a\nb"] {
             assert!(AbsolutePath::try_from(bad.to_owned()).is_err(), "{bad:?}");
         }

@@ -1,4 +1,4 @@
-//! One watch as a stream of changes that never ends: errors begin it anew, with a growing pause.
+//! One watch as an endless stream of changes: after an error it starts again, with growing pauses.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -13,29 +13,29 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, Watched};
 
-/// After this many seconds a watch is begun again.
+/// The seconds after which a watch is renewed.
 const WATCH_SECONDS: u32 = 120;
-/// An API server that says nothing for so long, in answer to a list or in a watch, is gone: a
-/// connection may die in silence. The client that watches has to end calls by it.
+/// How long an API server may stay silent, in a list or in a watch, before it counts as gone: a connection can
+/// die without a sign. The client that watches must be configured with it as its timeout.
 pub const MAX_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 
-/// What happened to the objects of a watch.
+/// A change of the objects of a watch.
 #[derive(Debug)]
 pub(crate) enum Change<K, L = Vec<K>> {
-    /// These are all there are: a list that is complete.
+    /// A complete list.
     All(L),
-    /// This one is new, or different.
+    /// A new or changed object.
     Applied(K),
-    /// This one is gone.
+    /// A deleted object.
     Deleted(K),
 }
 
-/// The changes of a resource: first all, then one by one, and after each interruption all again. The
-/// list is gathered in an `L`, page by page, so that one that keeps little of each object takes little.
+/// Streams the changes of a resource: first a list of all objects, then single changes, and after each interruption
+/// a list again. A list is collected into an `L` page by page, so an `L` that keeps little of each object needs
+/// little memory.
 ///
-/// `Metrics` are told whether the watch is connected. An error drops the watch and lists anew, also
-/// where a watch could have gone on: only a list tells that the API server is back when nothing
-/// changes.
+/// `metrics` record whether the watch is connected. Every error leads to a new list, even where the watch could have
+/// been resumed: if nothing changes, only a list shows that the API server is back.
 pub(super) fn changes<K, L>(
     api: Api<K>,
     watched: Watched,
@@ -48,7 +48,7 @@ where
     selected(api, Config::default(), watched, metrics)
 }
 
-/// The same, of the objects with this label.
+/// Streams the changes of the objects with this label, as [`changes`] does.
 pub(crate) fn changes_of_labelled<K>(
     api: Api<K>,
     label: &str,
@@ -91,12 +91,12 @@ where
 struct Watch<'m, L, S, B> {
     events: S,
     begin: B,
-    /// What the list under way has brought so far.
+    /// The objects of the list in progress.
     listed: L,
     backoff: DefaultBackoff,
     watched: Watched,
     metrics: &'m Metrics,
-    /// Whether the last thing heard was an error.
+    /// Whether the last event was an error.
     failing: bool,
 }
 
@@ -113,27 +113,27 @@ where
         loop {
             match self.events.next().await {
                 Some(Ok(event)) => {
-                    if let Some(change) = self.heard(event) {
+                    if let Some(change) = self.take(event) {
                         return change;
                     }
                 }
                 Some(Err(error)) => self.lost(&error).await,
-                // A watcher never ends by itself; if it did, it would be begun again all the same.
+                // A watcher does not end by itself; if it did, this would start it again.
                 None => self.events = (self.begin)(),
             }
         }
     }
 
-    fn heard<K>(&mut self, event: watcher::Event<K>) -> Option<Change<K, L>>
+    fn take<K>(&mut self, event: watcher::Event<K>) -> Option<Change<K, L>>
     where
         L: Extend<K>,
     {
-        // Parts of a list are no news yet: the list may still break off.
+        // Part of a list proves nothing yet: the list may still fail.
         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
             self.metrics.watches.heard(self.watched);
             if std::mem::take(&mut self.failing) {
-                // The pauses begin to be short again only after a while without errors: where lists
-                // work and watches do not, each round costs the API server a whole list.
+                // The backoff is not reset here but after a time without errors: where lists work and watches fail,
+                // each round costs the API server a whole list.
                 info!(resource = self.watched.into_str(), "listed again");
             }
         }
@@ -152,12 +152,12 @@ where
 
     async fn lost(&mut self, error: &watcher::Error) {
         self.metrics.watches.lost(self.watched);
-        // Once an outage is enough; the metric counts the rest.
+        // One line per outage; the metric counts the errors.
         if !std::mem::replace(&mut self.failing, true) {
             warn!(
                 resource = self.watched.into_str(),
                 %error,
-                "watch lost; what was known stays in force while it is begun again"
+                "watch lost; the last known state stays in use until it is back"
             );
         }
         self.listed = L::default();

@@ -1,8 +1,8 @@
-//! Probes of the registry mirrors, so that a dead one is left out of new pods: a mirror that
-//! swallows packets costs every pull of a job two minutes.
+//! Probes the registry mirrors, so that new pods are not given a dead one: a mirror that swallows packets costs each
+//! pull of a job two minutes.
 //!
-//! A probe is a TCP connection, nothing more: it tells apart what matters, and needs neither the
-//! mirror's CA nor its credentials.
+//! A probe only opens a TCP connection: that shows whether the mirror is there, and needs neither its CA nor
+//! credentials.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,19 +19,19 @@ use crate::cluster::state::LiveState;
 
 /// How often each mirror is probed.
 const EVERY: Duration = Duration::from_secs(15);
-/// How long a probe may take; a name that does not resolve in that time counts as dead, too.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// A mirror is dead after this many probes in a row have failed, and alive after one succeeds.
+/// How long a probe may take, name resolution included.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The number of failed probes in a row after which a mirror is dead. One success revives it.
 const DEAD_AFTER: u32 = 2;
 
-/// Probes the mirrors of the policy in force, for ever.
+/// Probes the mirrors of the current policy, for ever.
 pub async fn follow(state: &LiveState) {
     let mut probes = Probes::default();
     let mut ticks = time::interval(EVERY);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut policy = Arc::clone(&state.load().policy);
     loop {
-        // A changed policy may bring a mirror that was never probed.
+        // A changed policy may name a mirror that has never been probed.
         tokio::select! {
             _ = ticks.tick() => {}
             () = state.until(|state| !Arc::ptr_eq(&state.policy, &policy)) => {}
@@ -48,15 +48,15 @@ pub async fn follow(state: &LiveState) {
     }
 }
 
-/// How the last probes went.
+/// The results of the last probes.
 #[derive(Debug, Default)]
 struct Probes {
-    /// Failures in a row.
+    /// Failures in a row, by mirror.
     failures: BTreeMap<String, u32>,
 }
 
 impl Probes {
-    /// Probes each mirror once, all at the same time. Whether one of them died or came back.
+    /// Probes all mirrors once, at the same time. Returns whether one of them died or came back.
     async fn round(&mut self, mirrors: BTreeSet<&MirrorUrl>) -> bool {
         let before = self.dead();
         let probes = mirrors.iter().map(|mirror| answers(mirror));
@@ -68,7 +68,7 @@ impl Probes {
                 .copied()
                 .unwrap_or_default();
             let failures = if answers { 0 } else { before.saturating_add(1) };
-            tell(mirror.as_str(), before, failures);
+            log_change(mirror.as_str(), before, failures);
             (mirror.to_string(), failures)
         });
         self.failures = failures.collect();
@@ -81,11 +81,11 @@ impl Probes {
     }
 }
 
-fn tell(mirror: &str, before: u32, failures: u32) {
+fn log_change(mirror: &str, before: u32, failures: u32) {
     if failures == DEAD_AFTER {
         warn!(
             mirror,
-            "mirror does not answer; new pods get none of it until it does"
+            "mirror does not answer; new pods are not given it until it does"
         );
     } else if failures == 0 && before >= DEAD_AFTER {
         info!(mirror, "mirror answers again");
@@ -94,7 +94,7 @@ fn tell(mirror: &str, before: u32, failures: u32) {
 
 async fn answers(mirror: &MirrorUrl) -> bool {
     let connect = TcpStream::connect(mirror.address());
-    matches!(time::timeout(PATIENCE, connect).await, Ok(Ok(_)))
+    matches!(time::timeout(PROBE_TIMEOUT, connect).await, Ok(Ok(_)))
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
         drop(listener);
         assert!(
             !probes.round(policy.registry_mirrors()).await,
-            "once is no proof"
+            "one failure is not enough"
         );
         assert!(probes.round(policy.registry_mirrors()).await);
         assert_eq!(probes.dead(), [url]);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mirror_that_left_the_policy_is_forgotten() {
+    async fn a_mirror_that_left_the_policy_is_dropped() {
         let mut probes = Probes {
             failures: [("http://127.0.0.1:1".to_owned(), DEAD_AFTER)].into(),
         };

@@ -1,7 +1,7 @@
-//! What keeps the [facts](crate::cluster::state) up to date: watches on the cluster's nodes, namespaces,
-//! LimitRanges and ResourceQuotas; the policy file; probes of the registry mirrors.
+//! Keeps the [cluster state](crate::cluster::state) up to date: watches nodes, namespaces, LimitRanges and
+//! ResourceQuotas, follows the policy file, and probes the registry mirrors.
 //!
-//! Each of them runs for ever, survives every error, and replaces its own part of the facts whole.
+//! Each of these runs for ever, survives every error, and replaces its own part of the state as a whole.
 
 pub(crate) mod changes;
 pub mod mirrors;
@@ -20,9 +20,9 @@ use slipway_core::{k8s::namespace::Namespaces, nodes::NodeObject};
 
 use crate::{cluster::state::LiveState, metrics::Metrics};
 
-/// Changes that come within this time are taken together.
+/// How long changes are gathered before they are published together.
 const GATHER: Duration = Duration::from_millis(200);
-/// Objects of one page of a list.
+/// The size of a page of a list, in objects.
 const PAGE: u32 = 500;
 
 /// Watches nodes, namespaces, LimitRanges and ResourceQuotas, for ever.
@@ -33,19 +33,19 @@ pub async fn cluster(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics
     );
 }
 
-/// Lists the nodes, once.
+/// Lists the nodes once.
 ///
 /// # Errors
-/// When the API server cannot be asked, or does not allow it.
+/// When the API server cannot be reached, or denies the list.
 pub async fn list_nodes(client: Client) -> kube::Result<Vec<NodeObject>> {
     let nodes = list::<objects::Node>(client).await?;
-    Ok(nodes.into_iter().map(objects::Node::into_facts).collect())
+    Ok(nodes.into_iter().map(objects::Node::into_object).collect())
 }
 
-/// Lists the namespaces with their LimitRanges and ResourceQuotas, once.
+/// Lists the namespaces once, with their LimitRanges and ResourceQuotas.
 ///
 /// # Errors
-/// When the API server cannot be asked, or does not allow it.
+/// When the API server cannot be reached, or denies the list.
 pub async fn list_namespaces(client: Client) -> kube::Result<Namespaces> {
     let namespaces = list(client.clone()).await?;
     let limits = list(client.clone()).await?;
@@ -53,7 +53,7 @@ pub async fn list_namespaces(client: Client) -> kube::Result<Namespaces> {
     Ok(namespaces::known(namespaces, limits, quotas))
 }
 
-/// All objects of a kind.
+/// Lists all objects of a kind.
 async fn list<K>(client: Client) -> kube::Result<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
@@ -61,11 +61,10 @@ where
     list_pages(&Api::all(client), ListParams::default()).await
 }
 
-/// All objects that `wanted` selects, page by page, as they are at one moment that is not before
-/// the call.
+/// Lists the objects that `wanted` selects, page by page, all as of one moment after the call.
 ///
 /// # Errors
-/// When the API server cannot be asked, or does not allow it.
+/// When the API server cannot be reached, or denies the list.
 pub(crate) async fn list_pages<K>(api: &Api<K>, wanted: ListParams) -> kube::Result<Vec<K>>
 where
     K: Clone + DeserializeOwned + Debug,

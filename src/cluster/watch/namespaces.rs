@@ -1,4 +1,4 @@
-//! The namespaces, their LimitRanges and their ResourceQuotas: three watches that become one map.
+//! Watches the namespaces, their LimitRanges and their ResourceQuotas, and joins the three into one map.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,8 +25,8 @@ use crate::{
     metrics::{Metrics, Watched},
 };
 
-/// Follows all three, for ever. Nothing is published before each was listed: a namespace whose
-/// limits are unknown could get more than it admits.
+/// Follows all three, for ever. Nothing is published before each has been listed: a pod in a namespace with
+/// unknown limits could be given more than the namespace admits.
 pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     let namespaces = Api::<objects::Namespace>::all(client.clone());
     let limits = Api::<objects::LimitRange>::all(client.clone());
@@ -37,16 +37,16 @@ pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics)
     let mut known = Known::default();
     let mut first = true;
     loop {
-        let meant = tokio::select! {
+        let changed = tokio::select! {
             Some(change) = namespaces.next() => known.labels.apply(change, labels),
             Some(change) = limits.next() => known.limits.apply(change, items),
             Some(change) = quotas.next() => known.quotas.apply(change, counted),
             else => return,
         };
-        if !meant {
+        if !changed {
             continue;
         }
-        // Whoever labels them all changes them one by one.
+        // `kubectl label --all` changes namespaces one by one.
         let end = Instant::now() + GATHER;
         loop {
             tokio::select! {
@@ -66,7 +66,7 @@ pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics)
     }
 }
 
-/// The namespaces of three complete lists.
+/// Joins three complete lists into namespaces.
 pub(super) fn known(
     namespaces: Vec<objects::Namespace>,
     limits: Vec<objects::LimitRange>,
@@ -79,7 +79,7 @@ pub(super) fn known(
     known.namespaces().unwrap_or_default()
 }
 
-/// What the three watches have brought.
+/// What the three watches have reported so far.
 #[derive(Default)]
 struct Known {
     labels: Listed<BTreeMap<String, String>>,
@@ -88,7 +88,7 @@ struct Known {
 }
 
 impl Known {
-    /// What there is, once all were listed.
+    /// Returns the namespaces once all three have been listed.
     fn namespaces(&self) -> Option<Namespaces> {
         let labels = self.labels.0.as_ref()?;
         let (limits, quotas) = (self.limits.0.as_ref()?, self.quotas.0.as_ref()?);
@@ -103,10 +103,10 @@ impl Known {
     }
 }
 
-/// A namespace, empty for objects that are in none, and a name.
+/// A namespace, empty for objects outside of namespaces, and a name.
 type Key = (String, String);
 
-/// What matters of the objects of a watch; `None` before its first list.
+/// What matters of the objects of one watch; `None` before its first list.
 struct Listed<T>(Option<BTreeMap<Key, T>>);
 
 impl<T> Default for Listed<T> {
@@ -116,24 +116,26 @@ impl<T> Default for Listed<T> {
 }
 
 impl<T: PartialEq> Listed<T> {
-    /// Takes a change; `matter` says what matters of an object. Whether the change means anything.
+    /// Applies a change; `relevant` extracts what matters of an object. Returns whether any of that changed.
     fn apply<K: Resource<DynamicType = ()>>(
         &mut self,
         change: Change<K>,
-        matter: fn(K) -> T,
+        relevant: fn(K) -> T,
     ) -> bool {
         let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
         match change {
             Change::All(all) => {
-                let all = all.into_iter().map(|object| (key(&object), matter(object)));
+                let all = all
+                    .into_iter()
+                    .map(|object| (key(&object), relevant(object)));
                 let all = Some(all.collect());
-                let meant = self.0 != all;
+                let changed = self.0 != all;
                 self.0 = all;
-                meant
+                changed
             }
             Change::Applied(object) => {
                 let known = self.0.get_or_insert_default();
-                let (key, new) = (key(&object), matter(object));
+                let (key, new) = (key(&object), relevant(object));
                 if known.get(&key) == Some(&new) {
                     return false;
                 }
@@ -148,7 +150,7 @@ impl<T: PartialEq> Listed<T> {
     }
 }
 
-/// What is in a namespace.
+/// Iterates over what is in a namespace.
 fn within<'k, T>(all: &'k BTreeMap<Key, T>, namespace: &'k str) -> impl Iterator<Item = &'k T> {
     let start = (namespace.to_owned(), String::new());
     all.range(start..)
@@ -164,13 +166,13 @@ fn counted(quota: objects::ResourceQuota) -> BTreeSet<String> {
     quota.spec.counted()
 }
 
-/// The items that can be read. The API server has checked them; one of a form that is newer than
-/// this version is left out, with a warning.
+/// Returns the items that can be read. The API server has validated all of them, but one may have a form that is
+/// newer than this version; that one is skipped with a warning.
 fn items(range: objects::LimitRange) -> Vec<LimitRangeItem> {
     let (namespace, name) = (range.namespace(), range.name_any());
     let understood = |item: Result<LimitRangeItem, serde_json::Error>| {
         item.inspect_err(|error| {
-            warn!(namespace, name, %error, "an item of this LimitRange is not understood, and not respected");
+            warn!(namespace, name, %error, "this LimitRange has an item in an unknown form, which is ignored");
         })
         .ok()
     };
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_before_all_lists_are_there() {
+    fn nothing_is_published_before_all_three_have_been_listed() {
         let mut known = Known::default();
         let all = Change::All(vec![namespace("ci", "a")]);
         assert!(known.labels.apply(all, labels));
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_quotas_belong_to_their_namespace_alone() {
+    fn limits_and_quotas_apply_to_their_namespace_only() {
         let container = json!([{"type": "Container"}]);
         let ranges = vec![
             range("ci", "one", container.clone()),
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_without_meaning_is_none() {
+    fn a_change_of_nothing_relevant_is_not_reported() {
         let mut known = Listed::default();
         let mut apply = |change| known.apply(change, labels);
         assert!(apply(Change::All(vec![namespace("ci", "a")])));
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_of_a_newer_form_is_left_out_alone() {
+    fn an_item_in_an_unknown_form_does_not_hide_the_others() {
         let limits = json!([{"type": "Container", "max": {"cpu": "2"}}, {"type": "Pod", "max": {"cpu": "?"}}]);
         assert_eq!(items(range("ci", "a", limits)).len(), 1);
     }

@@ -1,4 +1,4 @@
-//! The nodes: a watch that becomes snapshots.
+//! Watches the nodes and turns them into snapshots.
 
 use std::{pin::pin, sync::Arc};
 
@@ -18,15 +18,15 @@ use crate::{
     metrics::{Metrics, Watched},
 };
 
-/// A list of nodes, of which each is kept as little as in the inventory that it becomes: whole, the
-/// nodes of a large cluster would not fit into memory.
+/// A list of nodes on its way to an inventory. Each node is reduced as it arrives: in full, the nodes of a large
+/// cluster would not fit into memory.
 #[derive(Default)]
 struct Listing(Inventory);
 
 impl Extend<Node> for Listing {
     fn extend<I: IntoIterator<Item = Node>>(&mut self, nodes: I) {
         for node in nodes {
-            self.0.apply(node.into_facts());
+            self.0.apply(node.into_object());
         }
     }
 }
@@ -38,15 +38,15 @@ pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics)
     let mut first = true;
     while let Some(change) = changes.next().await {
         let listed = matches!(change, Change::All(_));
-        let mut meant = apply(&mut inventory, change);
-        if meant && !listed {
-            // An upgrade of a node pool changes many nodes at once.
+        let mut matters = apply(&mut inventory, change);
+        if matters && !listed {
+            // Upgrading a node pool changes many nodes at once.
             let end = Instant::now() + GATHER;
             while let Ok(Some(change)) = timeout_at(end, changes.next()).await {
-                meant |= apply(&mut inventory, change);
+                matters |= apply(&mut inventory, change);
             }
         }
-        if meant || first {
+        if matters || first {
             let snapshot = Arc::new(inventory.snapshot());
             if std::mem::take(&mut first) {
                 info!(nodes = snapshot.len(), "nodes known");
@@ -58,11 +58,11 @@ pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics)
     }
 }
 
-/// Whether the change means anything: heartbeats do not.
+/// Applies a change. Returns whether it matters to decisions: heartbeats do not.
 fn apply(inventory: &mut Inventory, change: Change<Node, Listing>) -> bool {
     match change {
         Change::All(Listing(all)) => inventory.replace_with(all),
-        Change::Applied(node) => inventory.apply(node.into_facts()),
+        Change::Applied(node) => inventory.apply(node.into_object()),
         Change::Deleted(node) => {
             inventory.remove(node.metadata.name.as_deref().unwrap_or_default())
         }

@@ -1,10 +1,10 @@
-//! What is kept of the objects that are watched. Everything else, `managedFields` and the images of
-//! nodes above all, is skipped as it is read, and takes no memory.
+//! The parts of watched objects that are kept. The rest, `managedFields` and the images of nodes above all, is
+//! skipped while it is read and takes no memory.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource, core::ClusterResourceScope, core::NamespaceResourceScope};
+use k8s_openapi::{api::core::v1, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::Resource;
 use serde::{Deserialize, Deserializer};
 
 use slipway_core::{
@@ -13,7 +13,8 @@ use slipway_core::{
 };
 
 /// A Node.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = "v1::Node")]
 pub(super) struct Node {
     #[serde(deserialize_with = "lean")]
     pub metadata: ObjectMeta,
@@ -24,8 +25,8 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// As the core takes it.
-    pub(super) fn into_facts(self) -> NodeObject {
+    /// Converts the node into the form that the core takes.
+    pub(super) fn into_object(self) -> NodeObject {
         let mut node = NodeObject {
             spec: self.spec,
             status: self.status,
@@ -39,14 +40,16 @@ impl Node {
 }
 
 /// A Namespace.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = "v1::Namespace")]
 pub(super) struct Namespace {
     #[serde(deserialize_with = "lean")]
     pub metadata: ObjectMeta,
 }
 
 /// A LimitRange.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = "v1::LimitRange")]
 pub(super) struct LimitRange {
     #[serde(deserialize_with = "lean")]
     pub metadata: ObjectMeta,
@@ -55,7 +58,8 @@ pub(super) struct LimitRange {
 }
 
 /// A ResourceQuota.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = "v1::ResourceQuota")]
 pub(super) struct ResourceQuota {
     #[serde(deserialize_with = "lean")]
     pub metadata: ObjectMeta,
@@ -63,7 +67,7 @@ pub(super) struct ResourceQuota {
     pub spec: ResourceQuotaSpec,
 }
 
-/// The metadata that a watch needs, and what decisions look at.
+/// Reads the metadata that a watch and decisions need.
 fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -85,54 +89,6 @@ fn lean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Err
     })
 }
 
-macro_rules! core_v1 {
-    ($type:ty, $kind:literal, $plural:literal, $scope:ty) => {
-        impl Resource for $type {
-            type DynamicType = ();
-            type Scope = $scope;
-
-            fn kind((): &()) -> Cow<'_, str> {
-                $kind.into()
-            }
-
-            fn group((): &()) -> Cow<'_, str> {
-                "".into()
-            }
-
-            fn version((): &()) -> Cow<'_, str> {
-                "v1".into()
-            }
-
-            fn plural((): &()) -> Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
-}
-
-core_v1!(Node, "Node", "nodes", ClusterResourceScope);
-core_v1!(Namespace, "Namespace", "namespaces", ClusterResourceScope);
-core_v1!(
-    ResourceQuota,
-    "ResourceQuota",
-    "resourcequotas",
-    NamespaceResourceScope
-);
-core_v1!(
-    LimitRange,
-    "LimitRange",
-    "limitranges",
-    NamespaceResourceScope
-);
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -140,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bulk_is_dropped_and_what_decides_is_kept() {
+    fn only_what_decisions_and_watches_need_is_kept() {
         let node: Node = serde_json::from_value(json!({
             "metadata": {"name": "n1", "labels": {"a": "b"}, "annotations": null, "resourceVersion": "7",
                 "managedFields": [{"manager": "kubelet"}], "ownerReferences": [{"kind": "X"}]},
@@ -150,11 +106,11 @@ mod tests {
         .unwrap();
         assert_eq!(node.metadata.managed_fields, None);
         assert_eq!(node.metadata.resource_version.as_deref(), Some("7"));
-        let facts = node.into_facts();
-        assert_eq!(facts.metadata.labels["a"], "b");
-        assert_eq!(facts.spec.taints.len(), 1);
+        let node = node.into_object();
+        assert_eq!(node.metadata.labels["a"], "b");
+        assert_eq!(node.spec.taints.len(), 1);
         assert_eq!(
-            facts.status.node_info.container_runtime_version,
+            node.status.node_info.container_runtime_version,
             "containerd://2.1.4"
         );
     }

@@ -1,7 +1,7 @@
-//! The policy file, read again and again.
+//! Reloads the policy file when it changes.
 //!
-//! Polled, not watched by inotify: a kubelet replaces a mounted ConfigMap by swapping a symbolic
-//! link, which file events tell badly, and a poll cannot be lost.
+//! The file is polled: a kubelet updates a mounted ConfigMap by swapping a symbolic link, which file events do not
+//! report reliably.
 
 use std::{
     path::Path,
@@ -15,14 +15,14 @@ use tracing::{error, info, warn};
 
 use crate::{cluster::state::LiveState, metrics::Metrics};
 
-/// How often the file is read. A kubelet takes up to a minute to bring a changed ConfigMap anyway.
+/// How often the file is read. A kubelet takes up to a minute to deliver a changed ConfigMap anyway.
 pub const EVERY: Duration = Duration::from_secs(2);
 
-/// Follows the policy file at `path`, for ever, reading it each time that `every` has passed;
-/// `in_force` is the text of the policy in force.
+/// Follows the policy file at `path`, for ever: reads it at the interval `every`. `in_force` is the text of the
+/// policy in force.
 ///
-/// A file that cannot be read or used leaves the last good policy in force: the log, a metric and
-/// the readiness probe's answer say so until it is mended.
+/// If the file cannot be used, the last good policy stays in force; the log, a metric and the readiness probe's
+/// answer say so until the file is fixed.
 pub async fn follow(
     path: &Path,
     in_force: String,
@@ -73,35 +73,35 @@ fn publish(path: &Path, news: Result<Policy, String>, state: &LiveState) {
     }
 }
 
-/// What was last read, and what of it has been told.
+/// What was last read from the file, and what of that has been reported.
 struct PolicyFile {
-    /// The last text, or why there was none.
+    /// The last text, or why it could not be read.
     last: Result<String, String>,
-    /// What is told already.
-    told: Result<String, String>,
+    /// What was last reported.
+    reported: Result<String, String>,
 }
 
 impl PolicyFile {
     fn new(in_force: String) -> Self {
         Self {
             last: Ok(in_force.clone()),
-            told: Ok(in_force),
+            reported: Ok(in_force),
         }
     }
 
-    /// Takes the result of one more read. What is new counts when the next read sees it again: a
-    /// file that is being written in place is seen half.
+    /// Takes the result of a read, and returns what is new. A change counts only once the next read has seen it
+    /// again: a file that is being written may be read half.
     fn read(&mut self, text: Result<String, String>) -> Option<Result<Policy, String>> {
         let settled = text == self.last;
         self.last = text;
-        if !settled || self.last == self.told {
+        if !settled || self.last == self.reported {
             return None;
         }
-        self.told.clone_from(&self.last);
+        self.reported.clone_from(&self.last);
         Some(
-            self.told
+            self.reported
                 .clone()
-                .and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())),
+                .and_then(|text| Policy::parse(&text).map_err(|errors| errors.to_string())),
         )
     }
 }
@@ -113,12 +113,15 @@ mod tests {
     const FAST: &str = "profiles: {fast: {}}";
 
     fn twice(file: &mut PolicyFile, text: &str) -> Option<Result<Policy, String>> {
-        assert!(file.read(Ok(text.to_owned())).is_none(), "not settled yet");
+        assert!(
+            file.read(Ok(text.to_owned())).is_none(),
+            "a change must be seen twice"
+        );
         file.read(Ok(text.to_owned()))
     }
 
     #[test]
-    fn a_change_is_told_once_and_only_when_it_has_settled() {
+    fn a_change_is_reported_once_and_only_after_it_was_seen_twice() {
         let mut file = PolicyFile::new("{}".to_owned());
         assert!(file.read(Ok("{}".to_owned())).is_none());
         let policy = twice(&mut file, FAST).unwrap().unwrap();
@@ -127,7 +130,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_policy_is_told_once_and_the_good_one_that_follows_too() {
+    fn a_policy_with_several_errors_is_reported_with_their_number_and_the_first() {
+        let mut file = PolicyFile::new(FAST.to_owned());
+        let error = twice(&mut file, "profiles: {fast: {mtuu: 1, strategy: best}}").unwrap();
+        let error = error.unwrap_err();
+        assert!(
+            error.starts_with("2 errors, the first: line 1, column 19: unknown key `mtuu`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_policy_and_the_good_one_after_it_are_reported_once_each() {
         let mut file = PolicyFile::new(FAST.to_owned());
         let error = twice(&mut file, "profiles: {fast: {mtuu: 1}}").unwrap();
         assert!(error.unwrap_err().contains("mtuu"));
@@ -139,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_missing_file_does_not_bring_the_built_in_policy() {
+    fn an_empty_or_missing_file_does_not_mean_the_built_in_policy() {
         let mut file = PolicyFile::new(FAST.to_owned());
         assert!(
             twice(&mut file, " \n")

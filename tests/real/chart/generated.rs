@@ -37,7 +37,7 @@ fn the_built_in_recognisers_are_those_of_the_source() {
         })
         .collect();
     assert!(marks.len() >= 8);
-    let head = "# How runner pods look, from core/src/policy/recogniser.rs. Written by\n\
+    let head = "# How runner pods look, from core/src/policy/recogniser/built_in.rs. Written by\n\
                 # SLIPWAY_BLESS=1 cargo test --test real chart\n";
     is_fresh(
         RECOGNISERS,

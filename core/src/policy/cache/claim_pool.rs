@@ -22,8 +22,8 @@ pub struct ClaimPool {
     /// How many claims there may be in one namespace.
     #[schemars(range(min = 1, max = 1000))]
     pub claims: u16,
-    /// How many claims without a pod and without layers of any key are kept ready, while there are
-    /// fewer than `claims`.
+    /// How many claims without a pod and without layers are kept ready, while there are fewer than
+    /// `claims`.
     #[schemars(range(min = 1, max = 1000))]
     pub min_free: u16,
     /// The storage class of the claims; the cluster's default when left out.
@@ -32,7 +32,7 @@ pub struct ClaimPool {
     pub size: Quantity,
     /// The access mode of the claims.
     pub access_mode: AccessMode,
-    /// More labels of the claims.
+    /// Additional labels of the claims.
     pub labels: BTreeMap<LabelKey, String>,
     /// Which pods of a namespace share layers.
     pub key: CacheKeySource,
@@ -40,10 +40,10 @@ pub struct ClaimPool {
     pub key_label: Option<LabelKey>,
     /// Whether a claim that served one key is never given to a pod of another.
     pub strict_keys: bool,
-    /// A free claim that was not used for so many hours is deleted; `null` for never.
+    /// The hours without use after which a free claim is deleted; `null` for never.
     #[schemars(range(min = 1))]
     pub expire_after_hours: Option<u32>,
-    /// What a pod gets that gets no claim.
+    /// What a pod without a claim gets.
     pub fallback: Fallback,
 }
 
@@ -65,7 +65,7 @@ impl Default for ClaimPool {
     }
 }
 
-/// What a pod gets that gets no claim.
+/// What a pod without a claim gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Fallback {
