@@ -26,7 +26,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 use slipway::cache_claims::claim_of;
-use slipway_core::{admission::admit, cache::claims::Claim};
+use slipway_core::{
+    admission::{Admission, admit},
+    cache::claims::{Claim, LeaseResult},
+};
 use slipway_testkit::{
     api_server::ApiServer,
     claims::{Replica, policy, review},
@@ -129,21 +132,19 @@ async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool)
     let body = review.to_string();
     let begin = Instant::now();
     let state = replica.state.load().clone();
-    let wish = admit(body.as_bytes(), state.cluster())
-        .unwrap()
-        .wish
-        .unwrap();
+    let admission = admit(body.as_bytes(), state.cluster()).unwrap();
+    let Admission::NeedsClaim(pending) = admission else {
+        panic!("the pod asks for no claim");
+    };
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     let before = Instant::now();
-    let grant = replica.leaser.lease(&wish, deadline).await;
+    let result = replica
+        .leaser
+        .lease(pending.claim_request(), deadline)
+        .await;
     let lease = before.elapsed();
-    let mut cluster = state.cluster();
-    cluster.pools.grant = Some(&grant);
-    admit(body.as_bytes(), cluster).unwrap();
-    let has_claim = matches!(
-        grant,
-        slipway_core::cache::claims::LeaseResult::Leased { .. }
-    );
+    let has_claim = matches!(result, LeaseResult::Leased { .. });
+    drop(pending.with_lease(result));
     (lease, begin.elapsed(), has_claim)
 }
 

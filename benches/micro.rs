@@ -82,7 +82,11 @@ fn by_size(criterion: &mut Criterion) {
             b.iter(|| serde_json::from_slice::<Value>(black_box(&bytes)).unwrap());
         });
         group.bench_function("whole way", |b| {
-            b.iter(|| admit(black_box(&bytes), state.cluster()).unwrap());
+            b.iter(|| {
+                admit(black_box(&bytes), state.cluster())
+                    .unwrap()
+                    .without_lease()
+            });
         });
         group.finish();
     }
@@ -155,7 +159,11 @@ fn by_fleet(criterion: &mut Criterion) {
                 b.iter(|| nodes.candidates(black_box(pod), &[]));
             });
             group.bench_function("whole way", |b| {
-                b.iter(|| admit(black_box(&bytes), state.cluster()).unwrap());
+                b.iter(|| {
+                    admit(black_box(&bytes), state.cluster())
+                        .unwrap()
+                        .without_lease()
+                });
             });
             group.finish();
         }
@@ -196,7 +204,9 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
         group.bench_function("whole way under churn", |b| {
             b.iter(|| {
                 let state = live.load();
-                admit(black_box(&bytes), state.cluster()).unwrap()
+                admit(black_box(&bytes), state.cluster())
+                    .unwrap()
+                    .without_lease()
             });
         });
         group.finish();

@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// A reason for or against something.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Reason {
     // Why a pod is left alone.
     /// The namespace is not labelled.
@@ -162,65 +163,7 @@ impl Reason {
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::NamespaceNotEnabled => "namespace-not-enabled",
-            Self::NamespaceProtected => "namespace-protected",
-            Self::PodOptedOut => "pod-opted-out",
-            Self::NotARunner => "not-a-runner",
-            Self::WindowsPod => "windows-pod",
-            Self::KubernetesMode => "kubernetes-mode",
-            Self::NothingAsked => "nothing-asked",
-            Self::ProfileUnknown(_) => "profile-unknown",
-            Self::ProfileNotSelectable(_) => "profile-not-selectable",
-            Self::LeftBecauseMixed => "left-because-mixed",
-            Self::LeftBecauseNoNodes => "left-because-no-nodes",
-            Self::NoStrategyLeft => "no-strategy-left",
-            Self::PodTooLarge => "pod-too-large",
-            Self::PodBringsDockerd => "pod-brings-dockerd",
-            Self::DockerdInRunner => "dockerd-in-runner",
-            Self::DockerdReplaced => "dockerd-replaced",
-            Self::DockerdAdded => "dockerd-added",
-            Self::NoDockerd => "no-dockerd",
-            Self::QuotaDemands { .. } => "quota-demands",
-            Self::ProfileAsks => "profile-asks",
-            Self::PodAsks => "pod-asks",
-            Self::PodAskRefused(_) => "pod-ask-refused",
-            Self::HostAccessOff => "host-access-off",
-            Self::PodSecurity(_) => "pod-security",
-            Self::NamespaceUnknown => "namespace-unknown",
-            Self::RuntimeClass(_) => "runtime-class",
-            Self::UserNamespace => "user-namespace",
-            Self::NodeRestricted(_) => "node-restricted",
-            Self::NodesAgree { .. } => "nodes-agree",
-            Self::NodesDiffer(_) => "nodes-differ",
-            Self::NoCandidates => "no-candidates",
-            Self::NodesNotSynced => "nodes-not-synced",
-            Self::OtherRuntime(_) => "other-runtime",
-            Self::Pinned { .. } => "pinned",
-            Self::PodSets(_) => "pod-sets",
-            Self::CommandUnreadable(_) => "command-unreadable",
-            Self::StartedByScript(_) => "started-by-script",
-            Self::OwnDaemonConfig(_) => "own-daemon-config",
-            Self::ImageNotStock(_) => "image-not-stock",
-            Self::DockerTooOld(_) => "docker-too-old",
-            Self::SidecarOnly(_) => "sidecar-only",
-            Self::OneMirrorOnly => "one-mirror-only",
-            Self::Rootless(_) => "rootless",
-            Self::MountTaken(_) => "mount-taken",
-            Self::NoHostPath(_) => "no-host-path",
-            Self::ClaimMayBeShared(_) => "claim-may-be-shared",
-            Self::MadeWritable(_) => "made-writable",
-            Self::MayBeReadOnly(_) => "may-be-read-only",
-            Self::PodLevelResources => "pod-level-resources",
-            Self::Clamped(_) => "clamped",
-            Self::MirrorDead(_) => "mirror-dead",
-            Self::AnnotationsFull(_) => "annotations-full",
-            Self::ClaimLeased { .. } => "claim-leased",
-            Self::ClaimAtAdmission => "claim-at-admission",
-            Self::PoolExhausted => "pool-exhausted",
-            Self::PoolUnavailable(_) => "pool-unavailable",
-            Self::NothingToShare => "nothing-to-share",
-        }
+        self.into()
     }
 
     /// Whether the pod's or namespace's owner could mend it: such reasons become API warnings.

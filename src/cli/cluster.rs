@@ -8,7 +8,6 @@ use std::{
 use anyhow::anyhow;
 use clap::Args;
 use slipway_core::{
-    cache::claims::Pools,
     decide::Cluster,
     explain::Item,
     k8s::{
@@ -79,7 +78,7 @@ impl KnownCluster {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &[],
-            pools: Pools::default(),
+            claims: None,
         }
     }
 }

@@ -70,11 +70,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<()> {
     let mut reports = Vec::new();
     for item in &items {
         for subject in &item.subjects {
-            let looked = subject.look(cluster.as_cluster())?;
+            let evaluated = subject.evaluate(cluster.as_cluster())?;
             reports.push(Report::new(
                 item.file,
                 subject,
-                &looked,
+                &evaluated,
                 cluster.as_cluster(),
             ));
         }

@@ -12,10 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use slipway_core::{
-    cache::claims::{Claims, Pools},
-    decide::Cluster,
-    k8s::namespace::Namespaces,
-    nodes::Snapshot,
+    cache::claims::Claims, decide::Cluster, k8s::namespace::Namespaces, nodes::Snapshot,
     policy::Policy,
 };
 
@@ -63,10 +60,7 @@ impl ClusterState {
             namespaces: self.namespaces.as_deref().unwrap_or(&NO_NAMESPACES),
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
-            pools: Pools {
-                claims: self.claims.as_deref(),
-                grant: None,
-            },
+            claims: self.claims.as_deref(),
         }
     }
 

@@ -20,7 +20,7 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use slipway_core::{
-    admission::{Answer, review::ReviewError},
+    admission::{Admission, review::ReviewError},
     decide::Cluster,
 };
 use tokio::{
@@ -61,7 +61,7 @@ const METRICS_CONNECTIONS: usize = 64;
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
 /// What answers a request body: [`admit`](slipway_core::admission::admit), or what a test puts in its place.
-pub type Evaluate = fn(&[u8], Cluster<'_>) -> Result<Answer, ReviewError>;
+pub type Evaluate = for<'a> fn(&'a [u8], Cluster<'a>) -> Result<Admission<'a>, ReviewError>;
 
 /// How a server is to run.
 #[derive(Debug)]

@@ -19,14 +19,13 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use slipway_core::{
-    admission::{
-        Answer, Record,
-        review::{self, ReviewError},
-    },
-    cache::claims::LeaseResult,
+use slipway_core::admission::{
+    Admission, Answer, Record,
+    review::{self, ReviewError},
 };
 use tokio::{
+    runtime::Handle,
+    sync::OwnedSemaphorePermit,
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
@@ -158,8 +157,7 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-/// Decides. A pod that should have a claim of a pool is decided on once more, when it is known what
-/// came of that; everything else is answered from what is known already.
+/// Admits a pod, and reports what was decided.
 async fn answer(
     app: &Arc<App>,
     body: Bytes,
@@ -167,15 +165,13 @@ async fn answer(
     deadline: Instant,
 ) -> Result<Response, NotTaken> {
     let state = app.state.load().clone();
-    let mut evaluated = evaluate(app, &body, &state, None, deadline).await?;
-    if let (Evaluated::Answer(answer), Some(leaser)) = (&evaluated, &app.leaser)
-        && let Some(wish) = &answer.wish
-    {
-        let grant = leaser.lease(wish, deadline).await;
-        evaluated = evaluate(app, &body, &state, Some(grant), deadline).await?;
-    }
-    match evaluated {
-        Evaluated::Answer(answer) => {
+    let admitted = if body.len() <= LARGE {
+        admit(app, &body, &state, None, deadline).await
+    } else {
+        admit_large(app, &body, &state, deadline).await?
+    };
+    match admitted {
+        Admitted::Answer(answer) => {
             app.metrics.server.count_decision(&answer.record);
             if answer.record.problem.is_some() {
                 app.metrics.server.count_problem(Problem::BadRequest);
@@ -187,59 +183,71 @@ async fn answer(
             app.status.decisions.put(answer.record, start.elapsed());
             Ok(json(answer.body))
         }
-        Evaluated::Refused(error) => {
+        Admitted::Refused(error) => {
             app.metrics.server.count_problem(Problem::BadRequest);
             // The sentence may quote the body, which is not for the log.
             warn!(problem = Problem::BadRequest.into_str(), "request refused");
             Ok(plain(StatusCode::BAD_REQUEST, &error.to_string()))
         }
-        Evaluated::Panicked => Ok(answer_after_panic(app, &body)),
+        Admitted::Panicked => Ok(answer_after_panic(app, &body)),
     }
 }
 
-/// What came of a request.
-enum Evaluated {
+/// The result of an admission.
+enum Admitted {
     Answer(Box<Answer>),
     Refused(ReviewError),
     Panicked,
 }
 
-/// Looks at a usual body here and now. A large one would keep everything else on this thread waiting
-/// for milliseconds: it is looked at on a thread of its own, one at a time.
-async fn evaluate(
-    app: &Arc<App>,
-    body: &Bytes,
-    state: &Arc<ClusterState>,
-    grant: Option<LeaseResult>,
-    deadline: Instant,
-) -> Result<Evaluated, NotTaken> {
-    if body.len() <= LARGE {
-        return Ok(evaluate_now(app, body, state, grant.as_ref()));
-    }
-    let crowded = |_| NotTaken::Crowded;
-    let turn = Arc::clone(&app.large).acquire_owned();
-    let turn = timeout_at(deadline, turn).await.map_err(crowded)?;
-    let (app, body, state) = (Arc::clone(app), body.clone(), Arc::clone(state));
-    let looking = spawn_blocking(move || {
-        let _turn = turn;
-        evaluate_now(&app, &body, &state, grant.as_ref())
-    });
-    Ok(looking.await.unwrap_or(Evaluated::Panicked))
-}
-
-fn evaluate_now(
+/// Admits a pod. If it should get a claim of a pool, leases one before the admission is finished.
+/// `turn` is given back before the lease, which waits for the API server.
+async fn admit(
     app: &App,
     body: &[u8],
     state: &ClusterState,
-    grant: Option<&LeaseResult>,
-) -> Evaluated {
-    let mut cluster = state.cluster();
-    cluster.pools.grant = grant;
-    match catch_unwind(AssertUnwindSafe(|| (app.evaluate)(body, cluster))) {
-        Ok(Ok(answer)) => Evaluated::Answer(Box::new(answer)),
-        Ok(Err(error)) => Evaluated::Refused(error),
-        Err(_) => Evaluated::Panicked,
-    }
+    turn: Option<OwnedSemaphorePermit>,
+    deadline: Instant,
+) -> Admitted {
+    let pending = match guarded(|| (app.evaluate)(body, state.cluster())) {
+        Some(Ok(Admission::Done(answer))) => return Admitted::Answer(answer),
+        Some(Ok(Admission::NeedsClaim(pending))) => pending,
+        Some(Err(error)) => return Admitted::Refused(error),
+        None => return Admitted::Panicked,
+    };
+    drop(turn);
+    let answer = match &app.leaser {
+        Some(leaser) => {
+            let lease = leaser.lease(pending.claim_request(), deadline).await;
+            guarded(|| pending.with_lease(lease))
+        }
+        None => guarded(|| pending.without_lease()),
+    };
+    answer.map_or(Admitted::Panicked, |answer| {
+        Admitted::Answer(Box::new(answer))
+    })
+}
+
+/// Admits a pod with a large body on a thread of its own, one at a time: it would block other requests
+/// on this thread for milliseconds.
+async fn admit_large(
+    app: &Arc<App>,
+    body: &Bytes,
+    state: &Arc<ClusterState>,
+    deadline: Instant,
+) -> Result<Admitted, NotTaken> {
+    let turn = timeout_at(deadline, Arc::clone(&app.large).acquire_owned()).await;
+    let turn = turn.map_err(|_| NotTaken::Crowded)?.ok();
+    let (app, body, state) = (Arc::clone(app), body.clone(), Arc::clone(state));
+    let runtime = Handle::current();
+    let admitting =
+        spawn_blocking(move || runtime.block_on(admit(&app, &body, &state, turn, deadline)));
+    Ok(admitting.await.unwrap_or(Admitted::Panicked))
+}
+
+/// Runs a computation of the core; `None` if it panics.
+fn guarded<T>(compute: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(compute)).ok()
 }
 
 /// One line a decision. What it says is worked out only when the level is on.

@@ -11,9 +11,8 @@ use slipway::{
     metrics::Metrics,
 };
 use slipway_core::{
-    admission::admit,
+    admission::{Admission, admit},
     cache::claims::{Claim, Claims},
-    decide::Cluster,
     k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     policy::Policy,
@@ -135,13 +134,14 @@ impl Replica {
     pub async fn admit(&self, review: &Value) -> Admitted {
         let state = self.state.load().clone();
         let body = review.to_string();
-        let mut answer = admit(body.as_bytes(), state.cluster()).unwrap();
-        if let Some(wish) = &answer.wish {
-            let grant = self.leaser.lease(wish, Instant::now() + PATIENCE).await;
-            let mut cluster: Cluster<'_> = state.cluster();
-            cluster.pools.grant = Some(&grant);
-            answer = admit(body.as_bytes(), cluster).unwrap();
-        }
+        let answer = match admit(body.as_bytes(), state.cluster()).unwrap() {
+            Admission::Done(answer) => *answer,
+            Admission::NeedsClaim(pending) => {
+                let deadline = Instant::now() + PATIENCE;
+                let lease = self.leaser.lease(pending.claim_request(), deadline).await;
+                pending.with_lease(lease)
+            }
+        };
         Admitted::read(review, &answer.body)
     }
 

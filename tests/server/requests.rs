@@ -26,7 +26,7 @@ use slipway::{
     tls::{ClientCheck, Identity, ServingCertificate},
 };
 use slipway_core::{
-    admission::{Answer, admit, review::ReviewError},
+    admission::{Admission, admit, review::ReviewError},
     decide::Cluster,
     k8s::cluster_file,
 };
@@ -235,7 +235,7 @@ fn review(change: impl FnOnce(&mut Value)) -> String {
     review.to_string()
 }
 
-fn panics(_: &[u8], _: Cluster<'_>) -> Result<Answer, ReviewError> {
+fn panics<'a>(_: &'a [u8], _: Cluster<'a>) -> Result<Admission<'a>, ReviewError> {
     panic!("a value of the pod: hunter2")
 }
 

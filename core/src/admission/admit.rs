@@ -1,27 +1,54 @@
-//! The whole way of a request, pure: AdmissionReview bytes in, AdmissionReview bytes out.
-
-use std::collections::BTreeMap;
+//! The pipeline: from the bytes of a request to an evaluation, and on to its answer.
 
 use serde::Serialize;
 
+use super::{
+    answer::Answer,
+    review::{Request, ReviewError, Subject},
+};
 use crate::{
-    admission::review::{Request, Response, ReviewError, Subject},
-    cache::{
-        claims::{ClaimPoolKey, ClaimRequest, Lease, LeaseResult, choose::rank, is_lease_id},
-        key::CacheKey,
-    },
-    decide::{Cluster, Decision, Outcome, Strategy, decide},
+    cache::claims::{ClaimPoolKey, ClaimRequest, Lease, LeaseResult, choose::rank, is_lease_id},
+    decide::{Cluster, Decision, Outcome, decide},
     inject::{Injections, STATUS, inject},
     patch::{Operations, PodChanges, operations},
-    pod::{OwnerReference, Pod, Str},
-    policy::values::LabelKey,
+    pod::{Pod, Str},
     reason::Reason,
 };
 
-/// No name in Kubernetes is longer, in bytes. A pod says who owns it before anybody checks that.
-const MAX_OWNER_PART: usize = 253;
+/// The result of [`admit`].
+#[derive(Debug)]
+pub enum Admission<'a> {
+    /// The answer is complete.
+    Done(Box<Answer>),
+    /// The pod should lease a claim of its pool first.
+    NeedsClaim(Box<Pending<'a>>),
+}
 
-/// A pod looked at: the decision, and what follows from it.
+/// An admission that waits for the result of a claim request.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    pod: PodAdmission<'a>,
+    claim_request: ClaimRequest,
+}
+
+/// The admission of one pod: what was parsed of its request, and what is to be done.
+#[derive(Debug)]
+pub(super) struct PodAdmission<'a> {
+    pub uid: Str<'a>,
+    pub namespace: Str<'a>,
+    pub dry_run: bool,
+    pub pod: Box<Pod<'a>>,
+    draft: Draft<'a>,
+}
+
+/// A decision with its injections, before they become a patch.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    decision: Decision<'a>,
+    injections: Injections<'a>,
+}
+
+/// A decision about a pod, with everything that follows from it.
 #[derive(Debug)]
 pub struct Evaluation<'a> {
     /// What is done, and why.
@@ -30,118 +57,185 @@ pub struct Evaluation<'a> {
     pub changes: PodChanges<'a>,
     /// What was left out or changed on the way.
     pub notes: Vec<Reason>,
-    /// The operations; empty when there is nothing to do.
+    /// The patch; empty if there is nothing to change.
     pub patch: Operations,
-    /// Whether a claim of the pool would have been injected, had anybody asked for one.
-    pub wants_claim: bool,
-    /// The paths of the host and the privileged containers that are granted.
-    host_access: Vec<String>,
+    /// The host paths and the privileged containers that are granted.
+    pub(super) host_access: Vec<String>,
 }
 
-/// What the log and the metrics say of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The request's uid.
-    pub uid: String,
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name, or its `generateName` with a star.
-    pub pod: String,
-    /// Whether nothing was to be stored.
-    pub dry_run: bool,
-    /// The CI system, when one was recognised.
-    pub system: Option<String>,
-    /// The profile, when one was selected.
-    pub profile: Option<String>,
-    /// The strategy.
-    pub strategy: Strategy,
-    /// The code of the reason that says most.
-    pub reason: &'static str,
-    /// The codes of what speaks for the chosen strategy and against better ones, each once.
-    pub reasons: Vec<&'static str>,
-    /// How many operations the patch has.
-    pub operations: usize,
-    /// What was wrong with the request, if something was.
-    pub problem: Option<String>,
-}
-
-/// A runner pod that was left alone for a reason that its owner can mend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftAlone {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name, or its `generateName` with a star.
-    pub pod: String,
-    /// The reason's code.
-    pub reason: &'static str,
-    /// What could be mended, in words.
-    pub why: String,
-    /// The object that manages the pod.
-    pub owner: Option<Owner>,
-}
-
-/// A reference to the object that manages a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// Such as `actions.github.com/v1alpha1`.
-    pub api_version: String,
-    /// Such as `EphemeralRunner`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-}
-
-/// An answer for the API server.
-#[derive(Debug)]
-pub struct Answer {
-    /// The AdmissionReview as JSON.
-    pub body: Vec<u8>,
-    /// For the log and the metrics.
-    pub record: Record,
-    /// For an Event; never of a dry run.
-    pub left_alone: Option<LeftAlone>,
-    /// The claim that the pod should have: whoever can lease it does, and asks again with the
-    /// [`LeaseResult`](crate::cache::claims::LeaseResult). The answer holds without that too. Never of a dry run.
-    pub wish: Option<ClaimRequest>,
-}
-
-/// Decides on a pod of the namespace `namespace` and works out the patch.
-#[must_use]
-pub fn evaluate<'a>(pod: &Pod<'a>, namespace: &'a str, cluster: Cluster<'a>) -> Evaluation<'a> {
-    let decision = decide(pod, namespace, cluster);
-    let Injections {
-        mut changes,
-        notes,
-        wants_claim,
-    } = match &decision.outcome {
-        Outcome::Leave(_) => Injections::default(),
-        Outcome::Apply(plan) => inject(pod, plan),
+/// Admits a new pod: parses the request, decides, and answers. A pod that should lease a claim is
+/// answered by its [`Pending`] admission.
+///
+/// # Errors
+/// Returns an error if the body holds no request that could be answered. The API server never sends
+/// such a body.
+pub fn admit<'a>(body: &'a [u8], cluster: Cluster<'a>) -> Result<Admission<'a>, ReviewError> {
+    let Request {
+        uid,
+        namespace,
+        dry_run,
+        subject,
+    } = Request::parse(body)?;
+    let pod = match subject {
+        Subject::NewPod(pod) => pod,
+        Subject::NotForUs(why) | Subject::Unreadable(why) => {
+            let answer = Answer::unchanged(&uid, &namespace, dry_run, why);
+            return Ok(Admission::Done(Box::new(answer)));
+        }
     };
-    // A pod that has everything already gets no patch: that is what reinvocation needs, and what
-    // spares the API server the work.
-    if !changes.is_empty() {
-        changes.annotate(pod, STATUS, status(&decision).into());
-    }
-    let patch = operations(pod, &changes);
-    Evaluation {
-        host_access: changes.host_access(pod),
-        decision,
-        changes,
-        notes,
-        patch,
-        wants_claim,
+    let draft = Draft::new(&pod, &namespace, cluster);
+    let pod = PodAdmission {
+        uid,
+        namespace,
+        dry_run,
+        pod,
+        draft,
+    };
+    Ok(match pod.claim_request(cluster) {
+        Some(claim_request) => Admission::NeedsClaim(Box::new(Pending { pod, claim_request })),
+        None => Admission::Done(Box::new(pod.answer())),
+    })
+}
+
+/// Evaluates a pod of the namespace `namespace` without leasing a claim.
+#[must_use]
+pub fn evaluate<'a>(pod: &Pod<'a>, namespace: &str, cluster: Cluster<'a>) -> Evaluation<'a> {
+    Draft::new(pod, namespace, cluster).finish(pod)
+}
+
+impl Admission<'_> {
+    /// Returns the answer without leasing a claim: a pod that should have one gets its pool's
+    /// fallback.
+    #[must_use]
+    pub fn without_lease(self) -> Answer {
+        match self {
+            Self::Done(answer) => *answer,
+            Self::NeedsClaim(pending) => pending.without_lease(),
+        }
     }
 }
 
-/// The value of the status annotation, compact JSON.
+impl Pending<'_> {
+    /// Returns the request for a claim.
+    #[must_use]
+    pub fn claim_request(&self) -> &ClaimRequest {
+        &self.claim_request
+    }
+
+    /// Finishes the admission with the result of the claim request.
+    #[must_use]
+    pub fn with_lease(mut self, lease: LeaseResult) -> Answer {
+        self.pod.draft = self.pod.draft.with_lease(&self.pod.pod, lease);
+        self.pod.answer()
+    }
+
+    /// Finishes the admission with the pool's fallback.
+    #[must_use]
+    pub fn without_lease(self) -> Answer {
+        self.pod.answer()
+    }
+}
+
+impl PodAdmission<'_> {
+    /// Returns the request for a claim, if the pod should have one. A dry run leases nothing.
+    fn claim_request(&self, cluster: Cluster<'_>) -> Option<ClaimRequest> {
+        let Draft {
+            decision,
+            injections,
+        } = &self.draft;
+        let Outcome::Apply(plan) = &decision.outcome else {
+            return None;
+        };
+        if !injections.wants_claim || self.dry_run || !is_lease_id(&self.uid) {
+            return None;
+        }
+        let profile = decision.profile?;
+        let pool = plan.profile.dind.cache.claim_pool()?;
+        let key = plan.cache_key.as_ref()?;
+        let candidates = cluster.claims.map(|claims| {
+            let claims = claims.of_pool(&ClaimPoolKey::new(&self.namespace, profile));
+            let nodes = decision.candidates.as_ref();
+            rank(claims, key.as_str(), pool.strict_keys, nodes)
+        });
+        Some(ClaimRequest {
+            namespace: self.namespace.to_string(),
+            lease: Lease {
+                id: self.uid.to_string(),
+                pod: self.pod.display_name(),
+            },
+            key: key.to_string(),
+            candidates,
+        })
+    }
+
+    fn answer(self) -> Answer {
+        let evaluation = self.draft.finish(&self.pod);
+        Answer::new(
+            &self.uid,
+            &self.namespace,
+            self.dry_run,
+            &self.pod,
+            evaluation,
+        )
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// Decides about a pod of the namespace `namespace`, and works out its injections.
+    #[must_use]
+    pub fn new(pod: &Pod<'a>, namespace: &str, cluster: Cluster<'a>) -> Self {
+        Self::from_decision(pod, decide(pod, namespace, cluster))
+    }
+
+    /// Adds the result of the pod's claim request. The decision stays as it is.
+    #[must_use]
+    pub fn with_lease(self, pod: &Pod<'a>, lease: LeaseResult) -> Self {
+        let mut decision = self.decision;
+        if let Outcome::Apply(plan) = &mut decision.outcome {
+            plan.lease = Some(lease);
+        }
+        Self::from_decision(pod, decision)
+    }
+
+    fn from_decision(pod: &Pod<'a>, decision: Decision<'a>) -> Self {
+        let injections = match &decision.outcome {
+            Outcome::Leave(_) => Injections::default(),
+            Outcome::Apply(plan) => inject(pod, plan),
+        };
+        Self {
+            decision,
+            injections,
+        }
+    }
+
+    /// Turns the injections into a patch.
+    #[must_use]
+    pub fn finish(self, pod: &Pod<'_>) -> Evaluation<'a> {
+        let Injections {
+            mut changes, notes, ..
+        } = self.injections;
+        // A pod that has everything already gets no patch: reinvocation relies on that, and it saves
+        // the API server work.
+        if !changes.is_empty() {
+            changes.annotate(pod, STATUS, status(&self.decision).into());
+        }
+        Evaluation {
+            host_access: changes.host_access(pod),
+            patch: operations(pod, &changes),
+            decision: self.decision,
+            changes,
+            notes,
+        }
+    }
+}
+
+/// Returns the value of the status annotation, as compact JSON.
 fn status(decision: &Decision<'_>) -> String {
     let status = Status {
         strategy: decision.strategy().as_str(),
         profile: decision.profile,
         version: env!("CARGO_PKG_VERSION"),
-        reasons: codes(decision),
+        reasons: decision.codes(),
     };
     serde_json::to_string(&status).unwrap_or_default()
 }
@@ -154,213 +248,14 @@ struct Status<'s> {
     reasons: Vec<&'static str>,
 }
 
-/// The codes of what speaks for the chosen strategy and against better ones, each once.
-fn codes(decision: &Decision<'_>) -> Vec<&'static str> {
-    let mut codes: Vec<&'static str> = Vec::new();
-    let left = match &decision.outcome {
-        Outcome::Leave(reason) => Some(reason.code()),
-        Outcome::Apply(_) => None,
-    };
-    let found = decision
-        .findings
-        .iter()
-        .map(|finding| finding.reason.code());
-    for code in left.into_iter().chain(found) {
-        if !codes.contains(&code) {
-            codes.push(code);
-        }
-    }
-    codes
-}
-
-impl Evaluation<'_> {
-    /// What the owner of the pod or of its namespace could mend.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let left = match &self.decision.outcome {
-            Outcome::Leave(reason) => Some(reason),
-            Outcome::Apply(_) => None,
-        };
-        let findings = self.decision.findings.iter().map(|finding| &finding.reason);
-        left.into_iter()
-            .chain(findings)
-            .chain(&self.notes)
-            .filter(|reason| reason.is_actionable())
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    /// For the API server's audit log: what was decided, and each path of the host and each
-    /// privileged container that was granted.
-    #[must_use]
-    pub fn audit_annotations(&self) -> BTreeMap<&'static str, String> {
-        let mut audit = BTreeMap::new();
-        let decision = &self.decision;
-        if decision.system.is_none() {
-            return audit;
-        }
-        audit.insert("strategy", decision.strategy().as_str().to_owned());
-        audit.insert("reasons", codes(decision).join(","));
-        if let Some(profile) = decision.profile {
-            audit.insert("profile", profile.to_owned());
-        }
-        if let Outcome::Apply(plan) = &decision.outcome
-            && let Some(LeaseResult::Leased { claim, .. }) = plan.grant
-        {
-            audit.insert("claim", claim.clone());
-        }
-        if !self.host_access.is_empty() {
-            audit.insert("host-access", self.host_access.join(","));
-        }
-        audit
-    }
-}
-
-/// Answers an AdmissionReview.
-///
-/// # Errors
-/// When the body holds no request that could be answered; the API server never sends such a body.
-pub fn admit(body: &[u8], cluster: Cluster<'_>) -> Result<Answer, ReviewError> {
-    let request = Request::parse(body)?;
-    Ok(match &request.subject {
-        Subject::NewPod(pod) => answer_pod(&request, pod, cluster),
-        Subject::NotForUs(why) | Subject::Unreadable(why) => answer_problem(&request, why),
-    })
-}
-
-fn answer_pod<'a>(request: &'a Request<'a>, pod: &Pod<'a>, cluster: Cluster<'a>) -> Answer {
-    let evaluation = evaluate(pod, &request.namespace, cluster);
-    let decision = &evaluation.decision;
-    let operations = evaluation.patch.len();
-    let left_alone = left_alone(request, pod, &evaluation);
-    let wish = wish(request, pod, &evaluation, cluster);
-    let response = Response {
-        warnings: evaluation.warnings(),
-        audit_annotations: evaluation.audit_annotations(),
-        patch: evaluation.patch,
-    };
-    Answer {
-        body: response.to_json(&request.uid),
-        record: Record {
-            uid: request.uid.to_string(),
-            namespace: request.namespace.to_string(),
-            pod: pod.display_name(),
-            dry_run: request.dry_run,
-            system: decision.system.map(str::to_owned),
-            profile: decision.profile.map(str::to_owned),
-            strategy: decision.strategy(),
-            reason: decision.main_reason().map_or("none", Reason::code),
-            reasons: codes(decision),
-            operations,
-            problem: None,
-        },
-        left_alone,
-        wish,
-    }
-}
-
-/// What to ask the pool for, with the claims that the pod could have.
-fn wish(
-    request: &Request<'_>,
-    pod: &Pod<'_>,
-    evaluation: &Evaluation<'_>,
-    cluster: Cluster<'_>,
-) -> Option<ClaimRequest> {
-    let Outcome::Apply(plan) = &evaluation.decision.outcome else {
-        return None;
-    };
-    if !evaluation.wants_claim || request.dry_run || !is_lease_id(&request.uid) {
-        return None;
-    }
-    let (profile, pool) = (
-        evaluation.decision.profile?,
-        plan.profile.dind.cache.claim_pool()?,
-    );
-    let key = CacheKey::of(pod, pool.key, pool.key_label.as_ref().map(LabelKey::as_str));
-    let nodes = cluster
-        .nodes
-        .map(|nodes| nodes.candidates(pod, cluster.policy.node_pools()));
-    let candidates = cluster.pools.claims.map(|claims| {
-        let claims = claims.of_pool(&ClaimPoolKey::new(&request.namespace, profile));
-        rank(claims, key.as_str(), pool.strict_keys, nodes.as_ref())
-    });
-    Some(ClaimRequest {
-        namespace: request.namespace.to_string(),
-        lease: Lease {
-            id: request.uid.to_string(),
-            pod: pod.display_name(),
-        },
-        key: key.to_string(),
-        candidates,
-    })
-}
-
-fn left_alone(
-    request: &Request<'_>,
-    pod: &Pod<'_>,
-    evaluation: &Evaluation<'_>,
-) -> Option<LeftAlone> {
-    let decision = &evaluation.decision;
-    let Outcome::Leave(reason) = &decision.outcome else {
-        return None;
-    };
-    let why = evaluation.warnings().join("; ");
-    if request.dry_run || decision.system.is_none() || why.is_empty() {
-        return None;
-    }
-    Some(LeftAlone {
-        namespace: request.namespace.to_string(),
-        pod: pod.display_name(),
-        reason: reason.code(),
-        why,
-        owner: pod.metadata.controller().and_then(owner),
-    })
-}
-
-/// The owner, as the pod says it; `None` when no object could have such a name.
-fn owner(owner: &OwnerReference<'_>) -> Option<Owner> {
-    let parts = [&owner.api_version, &owner.kind, &owner.name, &owner.uid];
-    let fits = |part: &&Str<'_>| part.len() <= MAX_OWNER_PART;
-    parts.iter().all(fits).then(|| Owner {
-        api_version: owner.api_version.to_string(),
-        kind: owner.kind.to_string(),
-        name: owner.name.to_string(),
-        uid: owner.uid.to_string(),
-    })
-}
-
-fn answer_problem(request: &Request<'_>, why: &str) -> Answer {
-    let response = Response {
-        warnings: vec![why.to_owned()],
-        ..Response::default()
-    };
-    Answer {
-        body: response.to_json(&request.uid),
-        record: Record {
-            uid: request.uid.to_string(),
-            namespace: request.namespace.to_string(),
-            pod: String::new(),
-            dry_run: request.dry_run,
-            system: None,
-            profile: None,
-            strategy: Strategy::None,
-            reason: "bad-request",
-            reasons: vec!["bad-request"],
-            operations: 0,
-            problem: Some(why.to_owned()),
-        },
-        left_alone: None,
-        wish: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        cache::claims::Pools,
+        admission::Record,
+        decide::Strategy,
         k8s::namespace::{INJECT, Namespace, Namespaces},
         nodes::Snapshot,
         policy::Policy,
@@ -381,9 +276,10 @@ mod tests {
             policy: &Policy::parse("profiles: {default: {buildkit: {gc: {keepStorage: 20GB}}}}")
                 .unwrap(),
             dead_mirrors: &[],
-            pools: Pools::default(),
+            claims: None,
         };
-        let answer = admit(review.to_string().as_bytes(), cluster).unwrap();
+        let review = review.to_string();
+        let answer = admit(review.as_bytes(), cluster).unwrap().without_lease();
         (serde_json::from_slice(&answer.body).unwrap(), answer.record)
     }
 
@@ -409,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_annotation_and_the_audit_log_say_what_was_done() {
+    fn the_status_annotation_and_the_audit_log_tell_what_was_done() {
         let pod = runner_pod(&json!(null), 0);
         let (answer, record) = answer(&pod);
         assert_eq!(record.strategy, Strategy::Dind);
@@ -467,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicate_volume_names_are_not_our_business() {
+    fn duplicate_volume_names_are_left_to_the_api_server() {
         let mut pod = runner_pod(&json!(null), 0);
         pod["spec"]["volumes"] =
             json!([{"name": "a", "emptyDir": {}}, {"name": "a", "emptyDir": {}}]);

@@ -1,20 +1,31 @@
-//! `decide(pod, cluster) -> Decision`: which build path a pod gets, and why. Pure.
+//! Decides which build path a pod gets, and why.
+//!
+//! Opt-outs come first ([`opt_out`]), then the namespace's profile ([`profile`]), then the decision
+//! table ([`choice`]) with one strategy per file: [`host_socket`] and [`dind`].
 
 mod choice;
+mod dind;
+mod host_access;
+mod host_socket;
+mod opt_out;
+mod profile;
 
-use std::{collections::BTreeSet, fmt};
+use std::collections::BTreeSet;
 
 use choice::Choice;
+use opt_out::{builds_nothing, opted_out};
+use profile::select_profile;
+pub use profile::{profile_of, profile_or_reason};
 
 use crate::{
-    cache::claims::{LeaseResult, Pools},
-    k8s::{
-        limits::LimitRangeItem,
-        namespace::{INJECT, Namespace, Namespaces},
+    cache::{
+        claims::{Claims, LeaseResult},
+        key::CacheKey,
     },
-    nodes::{Pin, Snapshot},
+    k8s::{limits::LimitRangeItem, names::is_dns_label, namespace::Namespaces},
+    nodes::{Candidates, Pin, Snapshot},
     pod::{ContainerRef, Pod},
-    policy::{DEFAULT_PROFILE, Policy, Profile},
+    policy::{Policy, Profile},
     reason::Reason,
     recognise::{RunnerPod, recognise},
 };
@@ -22,8 +33,22 @@ use crate::{
 /// Annotation by which a pod asks for a strategy that its profile allows.
 pub const STRATEGY: &str = "slipway.io/strategy";
 
-/// A build path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A build path. Its name is the one in the policy file.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Strategy {
     /// The node's containerd socket.
     Containerd,
@@ -31,39 +56,22 @@ pub enum Strategy {
     DockerSocket,
     /// Docker-in-Docker.
     Dind,
-    /// Nothing.
+    /// No change.
     None,
 }
 
 impl Strategy {
-    /// Its name, as in the policy file.
+    /// Returns its name, as in the policy file.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Containerd => "containerd",
-            Self::DockerSocket => "docker-socket",
-            Self::Dind => "dind",
-            Self::None => "none",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        [Self::Containerd, Self::DockerSocket, Self::Dind, Self::None]
-            .into_iter()
-            .find(|strategy| strategy.as_str() == name)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What is known of the cluster, all of it immutable.
+/// What is known of the cluster; immutable.
 #[derive(Debug, Clone, Copy)]
 pub struct Cluster<'c> {
-    /// The nodes; `None` before the first list arrived.
+    /// The nodes; `None` until the first list has arrived.
     pub nodes: Option<&'c Snapshot>,
     /// The namespaces.
     pub namespaces: &'c Namespaces,
@@ -71,20 +79,31 @@ pub struct Cluster<'c> {
     pub policy: &'c Policy,
     /// Registry mirrors that did not answer when they were last probed.
     pub dead_mirrors: &'c [String],
-    /// The pools of claims, and what came of asking one of them.
-    pub pools: Pools<'c>,
+    /// The claims of all claim pools; `None` until the first list has arrived, and without a cluster.
+    pub claims: Option<&'c Claims>,
 }
 
-/// A decision: what is done with a pod, and the reasons.
+impl<'c> Cluster<'c> {
+    /// Returns the nodes that could run a pod; `None` while the nodes are not known.
+    #[must_use]
+    pub fn candidates(&self, pod: &Pod<'_>) -> Option<Candidates<'c>> {
+        let pools = self.policy.node_pools();
+        Some(self.nodes?.candidates(pod, pools))
+    }
+}
+
+/// A decision about a pod, with its reasons and with what was found out on the way.
 #[derive(Debug, Clone)]
 pub struct Decision<'a> {
-    /// The CI system, when one was recognised.
-    pub system: Option<&'a str>,
-    /// The profile's name, when one was selected.
+    /// The roles of the pod's containers, if it was recognised as a runner.
+    pub runner: Option<RunnerPod<'a>>,
+    /// The profile's name, if one was selected.
     pub profile: Option<&'a str>,
-    /// For the chosen strategy and against each better one, in the order of consideration.
+    /// The nodes that could run the pod, if strategies were considered and the nodes are known.
+    pub candidates: Option<Candidates<'a>>,
+    /// What speaks for the chosen strategy and against each better one, in the order considered.
     pub findings: Vec<Finding>,
-    /// What is done.
+    /// What is done with the pod.
     pub outcome: Outcome<'a>,
 }
 
@@ -102,16 +121,16 @@ pub struct Finding {
 /// What is done with a pod.
 #[derive(Debug, Clone)]
 pub enum Outcome<'a> {
-    /// Nothing.
+    /// It is left alone, for this reason.
     Leave(Reason),
-    /// This is injected.
+    /// It is changed according to this plan.
     Apply(Box<Plan<'a>>),
 }
 
-/// What to inject: everything that the injections need to know beside the pod.
+/// A plan for a pod: everything that the injections need to know besides the pod itself.
 #[derive(Debug, Clone)]
 pub struct Plan<'a> {
-    /// The chosen strategy: never `None`.
+    /// The chosen strategy; never [`Strategy::None`].
     pub strategy: Strategy,
     /// The CI system.
     pub system: &'a str,
@@ -121,43 +140,61 @@ pub struct Plan<'a> {
     pub clients: Vec<ContainerRef>,
     /// What becomes of dockerd.
     pub dockerd: DockerdPlan,
-    /// The host socket to mount, for the strategies that use one.
+    /// The host socket to mount, for strategies that use one.
     pub socket: Option<String>,
-    /// The label to tie the pod to.
+    /// The node label that the pod is pinned to.
     pub pin: Option<Pin>,
     /// Whether host paths and privileged containers are admissible.
     pub host_access: bool,
-    /// Whether added sidecars can be native ones.
+    /// Whether added sidecars can be native sidecars.
     pub native_sidecars: bool,
-    /// The namespace's name.
-    pub namespace: &'a str,
+    /// The namespace's name, if the namespace is known.
+    namespace: Option<&'a str>,
     /// The limits of the namespace's LimitRanges.
     pub limits: &'a [LimitRangeItem],
     /// What the namespace's ResourceQuotas count, such as `requests.memory`.
     pub quotas: &'a BTreeSet<String>,
     /// Mirrors to leave out.
     pub dead_mirrors: &'a [String],
-    /// What came of asking the pool for a claim; `None` before anybody asked.
-    pub grant: Option<&'a LeaseResult>,
+    /// The cache key of the pod, if its dockerd's cache is shared by key.
+    pub cache_key: Option<CacheKey>,
+    /// The result of the pod's claim request; `None` before the request was made.
+    pub lease: Option<LeaseResult>,
 }
 
-/// What becomes of dockerd.
+/// What becomes of the pod's dockerd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DockerdPlan {
-    /// There is none, and none comes.
+    /// There is none, and none is added.
     Absent,
-    /// The sidecar stays and is optimised.
+    /// The sidecar is kept and optimised.
     Sidecar(ContainerRef),
-    /// It stays inside the runner container and is optimised.
+    /// It is kept inside the runner container and optimised.
     InRunner(ContainerRef),
     /// A sidecar is added.
     Add,
-    /// The sidecar is taken out.
+    /// The sidecar is removed.
     Remove(ContainerRef),
 }
 
-impl Decision<'_> {
-    /// The strategy; [`Strategy::None`] for a pod that is left alone.
+impl<'a> Plan<'a> {
+    /// Returns the name of the namespace's own directory below a host path; `None` if host paths are
+    /// not admissible.
+    #[must_use]
+    pub fn host_directory(&self) -> Option<&'a str> {
+        let admissible = |name: &&str| self.host_access && is_dns_label(name);
+        self.namespace.filter(admissible)
+    }
+}
+
+impl<'a> Decision<'a> {
+    /// Returns the CI system, if one was recognised.
+    #[must_use]
+    pub fn system(&self) -> Option<&'a str> {
+        self.runner.as_ref().map(|runner| runner.system)
+    }
+
+    /// Returns the strategy; [`Strategy::None`] for a pod that is left alone.
     #[must_use]
     pub fn strategy(&self) -> Strategy {
         match &self.outcome {
@@ -166,7 +203,7 @@ impl Decision<'_> {
         }
     }
 
-    /// The one reason that says most: why the pod is left alone, or what speaks for its strategy.
+    /// Returns the most telling reason: why the pod is left alone, or what supports its strategy.
     #[must_use]
     pub fn main_reason(&self) -> Option<&Reason> {
         match &self.outcome {
@@ -178,15 +215,38 @@ impl Decision<'_> {
                 .map(|f| &f.reason),
         }
     }
+
+    /// Returns all reasons: why the pod is left alone, then the findings.
+    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
+        let left = match &self.outcome {
+            Outcome::Leave(reason) => Some(reason),
+            Outcome::Apply(_) => None,
+        };
+        let findings = self.findings.iter().map(|finding| &finding.reason);
+        left.into_iter().chain(findings)
+    }
+
+    /// Returns the codes of all reasons, each once.
+    #[must_use]
+    pub fn codes(&self) -> Vec<&'static str> {
+        let mut codes = Vec::new();
+        for code in self.reasons().map(Reason::code) {
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+        }
+        codes
+    }
 }
 
 /// Decides what a pod of the namespace `namespace` gets.
 #[must_use]
-pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> Decision<'a> {
+pub fn decide<'a>(pod: &Pod<'_>, namespace: &str, cluster: Cluster<'a>) -> Decision<'a> {
     let known = cluster.namespaces.get(namespace);
     let mut decision = Decision {
-        system: None,
+        runner: None,
         profile: None,
+        candidates: None,
         findings: Vec::new(),
         outcome: Outcome::Leave(Reason::NotARunner),
     };
@@ -194,121 +254,40 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &'a str, cluster: Cluster<'a>) -> De
         decision.outcome = Outcome::Leave(reason);
         return decision;
     }
-    if pod.is_too_large() {
-        decision.outcome = Outcome::Leave(Reason::PodTooLarge);
-        return decision;
-    }
     let Some(runner) = recognise(pod, cluster.policy.recognisers()) else {
         return decision;
     };
-    decision.system = Some(runner.system);
-    let (name, profile) = match select_profile(namespace, known, cluster.policy) {
-        Ok(selected) => selected,
+    let runner = decision.runner.insert(runner);
+    let profile = match select_profile(namespace, known, cluster.policy) {
+        Ok((name, profile)) => {
+            decision.profile = Some(name);
+            profile
+        }
         Err(reason) => {
             decision.outcome = Outcome::Leave(reason);
             return decision;
         }
     };
-    decision.profile = Some(name);
-    if let Some(reason) = builds_nothing(pod, &runner) {
+    if let Some(reason) = builds_nothing(pod, runner) {
         decision.outcome = Outcome::Leave(reason);
         return decision;
     }
     let mut choice = Choice {
         pod,
-        runner: &runner,
+        runner,
         profile,
         cluster,
-        namespace,
         known,
-        candidates: cluster
-            .nodes
-            .map(|nodes| nodes.candidates(pod, cluster.policy.node_pools())),
+        candidates: cluster.candidates(pod),
         findings: Vec::new(),
     };
     decision.outcome = choice.make();
     decision.findings = choice.findings;
+    decision.candidates = choice.candidates;
     decision
 }
 
-/// The profile of a namespace, with its name; `None` where nothing is done at all.
-#[must_use]
-pub fn profile_of<'a>(namespace: &Namespace, policy: &'a Policy) -> Option<(&'a str, &'a Profile)> {
-    profile_or_reason(namespace, policy).ok()
-}
-
-/// The profile of a namespace, with its name.
-///
-/// # Errors
-/// Why nothing is done there at all.
-pub fn profile_or_reason<'a>(
-    namespace: &Namespace,
-    policy: &'a Policy,
-) -> Result<(&'a str, &'a Profile), Reason> {
-    if namespace.is_protected() {
-        Err(Reason::NamespaceProtected)
-    } else if namespace.is_enabled() {
-        select_profile(&namespace.name, Some(namespace), policy)
-    } else {
-        Err(Reason::NamespaceNotEnabled)
-    }
-}
-
-/// Whether the pod or its namespace is out, before anything is looked at. The pod's word is last.
-fn opted_out(pod: &Pod<'_>, name: &str, known: Option<&Namespace>) -> Option<Reason> {
-    let says_false = |value: Option<&str>| value.is_some_and(|v| v == "false" || v == "disabled");
-    let protected = Namespace {
-        name: name.to_owned(),
-        ..Namespace::default()
-    };
-    if known.unwrap_or(&protected).is_protected() {
-        Some(Reason::NamespaceProtected)
-    } else if known.is_some_and(|namespace| !namespace.is_enabled()) {
-        Some(Reason::NamespaceNotEnabled)
-    } else if says_false(pod.metadata.label(INJECT)) || says_false(pod.metadata.annotation(INJECT))
-    {
-        Some(Reason::PodOptedOut)
-    } else {
-        None
-    }
-}
-
-fn builds_nothing(pod: &Pod<'_>, runner: &RunnerPod<'_>) -> Option<Reason> {
-    if pod.is_windows() {
-        Some(Reason::WindowsPod)
-    } else if runner.kubernetes_mode {
-        Some(Reason::KubernetesMode)
-    } else {
-        None
-    }
-}
-
-/// The policy's rule for the namespace, then the namespace's label, then `default`.
-fn select_profile<'a>(
-    namespace: &str,
-    known: Option<&Namespace>,
-    policy: &'a Policy,
-) -> Result<(&'a str, &'a Profile), Reason> {
-    let find = |name: &str| {
-        policy
-            .profile(name)
-            .ok_or_else(|| Reason::ProfileUnknown(bounded(name)))
-    };
-    if let Some(name) = policy.profile_for_namespace(namespace) {
-        return find(name);
-    }
-    let Some(name) = known.and_then(Namespace::profile) else {
-        return find(DEFAULT_PROFILE);
-    };
-    let (name, profile) = find(name)?;
-    if profile.selectable {
-        Ok((name, profile))
-    } else {
-        Err(Reason::ProfileNotSelectable(bounded(name)))
-    }
-}
-
-/// Text from strangers, cut to what a message can bear.
+/// Returns text from a stranger, cut to a length that a message can hold.
 fn bounded(text: &str) -> String {
     text.chars().take(63).filter(|c| !c.is_control()).collect()
 }

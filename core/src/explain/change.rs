@@ -1,4 +1,4 @@
-//! The change itself: documents with the patches of their pods, and the difference.
+//! Documents with the patches of their pods applied, and the diff of each.
 
 use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use json_patch::Patch;
@@ -7,18 +7,18 @@ use serde_json::Value;
 use super::{Item, Subject};
 use crate::{admission::Evaluation, decide::Cluster, manifest::documents::to_yaml};
 
-/// A document after its pods were looked at.
+/// A document whose pods are being patched.
 #[derive(Debug)]
 pub struct Injected<'i> {
     /// The document.
     pub item: &'i Item<'i>,
-    /// The content with all patches; `None` when there is none.
+    /// The content with all patches applied; `None` for an empty document.
     pub content: Option<Value>,
-    /// The pods that change, with the patch for the document.
+    /// The pods that change, each with its patch as one of the document.
     pub patches: Vec<(&'i Subject, Patch)>,
 }
 
-/// A pod that could not be changed, which only a defect can cause.
+/// A patch that failed to apply, which only a defect can cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{title}: failed to apply the patch, which should never happen; please report it: {cause}")]
 pub struct ChangeError {
@@ -27,7 +27,7 @@ pub struct ChangeError {
 }
 
 impl<'i> Injected<'i> {
-    /// A document, no pod of which was looked at yet.
+    /// Begins with a document whose pods are unchanged.
     #[must_use]
     pub fn new(item: &'i Item<'i>) -> Self {
         Self {
@@ -37,10 +37,10 @@ impl<'i> Injected<'i> {
         }
     }
 
-    /// Changes a pod of the document by its patch.
+    /// Applies the patch of one of the document's pods.
     ///
     /// # Errors
-    /// When the patch is not for this pod.
+    /// Returns an error if the patch does not fit the pod.
     pub fn apply(
         &mut self,
         subject: &'i Subject,
@@ -55,7 +55,7 @@ impl<'i> Injected<'i> {
         Ok(())
     }
 
-    /// The pods that change, in order, each with a unified diff of its resource as YAML.
+    /// Returns the pods that change, in order, each with a unified diff of its resource as YAML.
     pub fn diffs(&self) -> impl Iterator<Item = (&'i Subject, String)> {
         let part = |content: &Option<Value>, pointer: &str| {
             let part = content
@@ -73,7 +73,7 @@ impl<'i> Injected<'i> {
     }
 }
 
-/// The change of a text, with three lines around each part; nothing where nothing changes.
+/// Returns a unified diff with three lines of context; empty if nothing changes.
 fn unified_diff(title: &str, before: &str, after: &str) -> String {
     let input = InternedInput::new(before, after);
     let mut diff = Diff::compute(Algorithm::Histogram, &input);
@@ -86,14 +86,14 @@ fn unified_diff(title: &str, before: &str, after: &str) -> String {
     }
 }
 
-/// Patches the pods of all documents; `looked` is told of each, with a title for people.
+/// Patches the pods of all documents. Calls `evaluated` for each pod, with a title for display.
 ///
 /// # Errors
-/// When a patch does not fit its pod, which only a defect can cause.
+/// Returns an error if a patch does not fit its pod, which only a defect can cause.
 pub fn inject_all<'i>(
     items: &'i [Item<'i>],
     cluster: Cluster<'_>,
-    looked: impl Fn(&str, &Evaluation<'_>),
+    evaluated: impl Fn(&str, &Evaluation<'_>),
 ) -> Result<Vec<Injected<'i>>, ChangeError> {
     let mut documents = Vec::with_capacity(items.len());
     for item in items {
@@ -105,7 +105,7 @@ pub fn inject_all<'i>(
                 cause,
             };
             let evaluation = subject
-                .look(cluster)
+                .evaluate(cluster)
                 .map_err(|error| failed(error.into()))?
                 .evaluation;
             let patch = evaluation
@@ -115,7 +115,7 @@ pub fn inject_all<'i>(
             injected
                 .apply(subject, &patch)
                 .map_err(|error| failed(error.into()))?;
-            looked(&title, &evaluation);
+            evaluated(&title, &evaluation);
         }
         documents.push(injected);
     }

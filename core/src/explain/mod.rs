@@ -1,5 +1,5 @@
-//! What would be done with the pods of a manifest, and why: what `slipway inject`, `slipway explain`
-//! and the status page have in common.
+//! Evaluates the pods of a manifest: what `slipway inject`, `slipway explain` and the status page
+//! have in common.
 
 pub mod change;
 pub mod report;
@@ -18,7 +18,7 @@ use crate::{
     pod::Pod,
 };
 
-/// The namespace of objects that name none, as kubectl has it.
+/// The namespace of objects that name none, as in kubectl.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A document of a manifest, with its pods.
@@ -26,40 +26,40 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 pub struct Item<'s> {
     /// The file's name.
     pub file: &'s str,
-    /// The document.
+    /// The document itself.
     pub document: Document<'s>,
-    /// Its content with pods in place; `None` for a document without content.
+    /// Its content, with rendered pods in place; `None` for an empty document.
     pub content: Option<Value>,
-    /// The pods.
+    /// Its pods.
     pub subjects: Vec<Subject>,
 }
 
-/// A pod to decide about.
+/// A pod of a document.
 #[derive(Debug)]
 pub struct Subject {
-    /// Where it stands.
+    /// Where in the document it is.
     pub location: PodLocation,
-    /// The namespace to decide for.
+    /// The namespace that it is evaluated for.
     pub namespace: String,
     /// The pod as JSON.
     json: String,
 }
 
-/// A pod, looked at.
+/// A pod with its evaluation.
 #[derive(Debug)]
-pub struct Looked<'a> {
+pub struct EvaluatedPod<'a> {
     /// The pod.
     pub pod: Pod<'a>,
-    /// What is done with it.
+    /// The decision about it, with what follows.
     pub evaluation: Evaluation<'a>,
 }
 
 impl<'s> Item<'s> {
-    /// The documents of a manifest, YAML or JSON. The pods are looked at in `namespace`, else in
-    /// the one that they name, else in `default`.
+    /// Reads the documents of a manifest, YAML or JSON. Pods belong to `namespace`, else to the
+    /// namespace that they name, else to `default`.
     ///
     /// # Errors
-    /// When a document is neither, or holds a pod that cannot be one; the error says where.
+    /// Returns an error, with its position, if a document or a pod in it is not valid.
     pub fn read_all(
         file: &'s str,
         text: &'s str,
@@ -111,17 +111,20 @@ impl<'s> Item<'s> {
 }
 
 impl Subject {
-    /// Decides about the pod.
+    /// Evaluates the pod.
     ///
     /// # Errors
-    /// Never: it was read once already.
-    pub fn look<'a>(&'a self, cluster: Cluster<'a>) -> Result<Looked<'a>, serde_json::Error> {
+    /// Never in practice: the pod was parsed before.
+    pub fn evaluate<'a>(
+        &'a self,
+        cluster: Cluster<'a>,
+    ) -> Result<EvaluatedPod<'a>, serde_json::Error> {
         let pod = Pod::parse(self.json.as_bytes())?;
         let evaluation = evaluate(&pod, &self.namespace, cluster);
-        Ok(Looked { pod, evaluation })
+        Ok(EvaluatedPod { pod, evaluation })
     }
 
-    /// `Pod ci/abc`.
+    /// Returns a title such as `Pod ci/abc`.
     #[must_use]
     pub fn title(&self) -> String {
         format!(

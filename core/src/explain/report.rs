@@ -1,49 +1,50 @@
-//! What there is to say of a pod: the JSON output, and the matter of the text.
+//! The report on one pod: the JSON output, and the content of the text output.
 
 use serde::Serialize;
 
-use super::{Looked, Subject};
+use super::{EvaluatedPod, Subject};
 use crate::{
     decide::{Cluster, Finding, Outcome},
+    nodes::Candidates,
     pod::{Container, ContainerRef, Pod},
     reason::Reason,
     recognise::{Dockerd, RunnerPod, recognise},
 };
 
-/// All that is said of a pod.
+/// A report on one pod.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
-    /// The file that it stands in.
+    /// The file that holds it.
     pub file: &'a str,
     /// The kind of the resource that holds it.
     pub kind: &'a str,
     /// That resource's name.
     pub name: &'a str,
-    /// The namespace that was decided for.
+    /// The namespace that the decision is for.
     pub namespace: &'a str,
-    /// Whether it is what a controller would make of that resource.
+    /// Whether the pod is rendered from a resource as a controller would create it.
     pub rendered: bool,
-    /// The CI system; `None` for a pod that is no runner.
+    /// The CI system; `None` if the pod is not a runner.
     pub system: Option<&'a str>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
     /// The nodes that could run it.
     pub nodes: NodesReport,
-    /// The policy's profile, when one was selected.
+    /// The profile, if one was selected.
     pub profile: Option<&'a str>,
     /// The strategy.
     pub strategy: &'static str,
-    /// The host socket that is mounted.
+    /// The mounted host socket.
     pub socket: Option<String>,
-    /// The reason that says most.
+    /// The most telling reason.
     pub reason: Option<ReasonReport>,
-    /// For and against each strategy, in order.
+    /// The reasons for and against each strategy, in the order considered.
     pub findings: Vec<FindingReport>,
-    /// What is put into the pod, in words.
+    /// What is put into the pod, one line each.
     pub injections: Vec<String>,
     /// What was left out or changed on the way.
     pub notes: Vec<ReasonReport>,
-    /// How many operations the patch for the pod has.
+    /// The number of operations in the patch.
     pub operations: usize,
 }
 
@@ -64,11 +65,11 @@ pub struct ContainerReport {
 /// The nodes that could run the pod.
 #[derive(Debug, Default, Serialize)]
 pub struct NodesReport {
-    /// How many they are.
+    /// How many candidates there are.
     pub candidates: usize,
     /// How many nodes are known.
     pub known: usize,
-    /// What they run, in words.
+    /// What the candidates run, as text.
     pub summary: String,
 }
 
@@ -86,7 +87,7 @@ pub struct ReasonReport {
 pub struct FindingReport {
     /// The strategy.
     pub strategy: &'static str,
-    /// Whether it speaks for the strategy.
+    /// Whether the reason supports the strategy.
     pub supports: bool,
     /// The reason.
     #[serde(flatten)]
@@ -94,25 +95,30 @@ pub struct FindingReport {
 }
 
 impl<'a> Report<'a> {
-    /// What there is to say of a pod that was looked at in this cluster.
+    /// Reports on a pod that was evaluated in this cluster.
     #[must_use]
     pub fn new(
         file: &'a str,
         subject: &'a Subject,
-        looked: &Looked<'a>,
+        evaluated: &EvaluatedPod<'a>,
         cluster: Cluster<'a>,
     ) -> Self {
-        let Looked { pod, evaluation } = looked;
+        let EvaluatedPod { pod, evaluation } = evaluated;
         let decision = &evaluation.decision;
+        // A pod that is left alone early is decided without these; people want to see them anyway.
+        let runner = decision.runner.clone();
+        let runner = runner.or_else(|| recognise(pod, cluster.policy.recognisers()));
+        let candidates = decision.candidates.clone();
+        let candidates = candidates.or_else(|| cluster.candidates(pod));
         Self {
             file,
             kind: &subject.location.kind,
             name: &subject.location.name,
             namespace: &subject.namespace,
             rendered: subject.location.rendered,
-            system: decision.system,
-            containers: containers(pod, recognise(pod, cluster.policy.recognisers()).as_ref()),
-            nodes: NodesReport::new(pod, cluster),
+            system: decision.system(),
+            containers: containers(pod, runner.as_ref()),
+            nodes: NodesReport::new(candidates.as_ref()),
             profile: decision.profile,
             strategy: decision.strategy().as_str(),
             socket: match &decision.outcome {
@@ -129,16 +135,12 @@ impl<'a> Report<'a> {
 }
 
 impl NodesReport {
-    fn new(pod: &Pod<'_>, cluster: Cluster<'_>) -> Self {
-        let Some(nodes) = cluster.nodes else {
-            return Self::default();
-        };
-        let candidates = nodes.candidates(pod, cluster.policy.node_pools());
-        Self {
+    fn new(candidates: Option<&Candidates<'_>>) -> Self {
+        candidates.map_or_else(Self::default, |candidates| Self {
             candidates: candidates.nodes(),
             known: candidates.known_nodes(),
             summary: candidates.summary(),
-        }
+        })
     }
 }
 

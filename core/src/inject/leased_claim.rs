@@ -17,7 +17,8 @@ pub(super) fn source<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeSource<'
         builder.note(Reason::PodSets(Setting::Label(LEASE)));
         return None;
     }
-    match builder.plan.grant {
+    let plan = builder.plan;
+    match &plan.lease {
         None => {
             builder.want_claim();
             builder.note(Reason::ClaimAtAdmission);
@@ -28,12 +29,12 @@ pub(super) fn source<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeSource<'
             None
         }
         Some(LeaseResult::Leased { claim, lease, warm }) => {
-            builder.label(LEASE, lease);
+            builder.label(LEASE, lease.clone());
             builder.note(Reason::ClaimLeased {
                 claim: claim.clone(),
                 warm: *warm,
             });
-            Some(VolumeSource::claim(claim))
+            Some(VolumeSource::claim(claim.clone()))
         }
     }
 }

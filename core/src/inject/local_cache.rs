@@ -4,7 +4,6 @@ use super::{builder::Builder, resources};
 use crate::{
     decide::DockerdPlan,
     dockerd::{Image, Setting},
-    k8s::names::is_dns_label,
     patch::{EmptyDir, NewContainer, SecurityContext, VolumeMount, VolumeSource, Words},
     pod::{Container, ContainerRef},
     policy::{LocalCache, values::AbsolutePath},
@@ -42,14 +41,14 @@ fn volume<'a>(builder: &mut Builder<'_, 'a>) -> Option<(&'a AbsolutePath, Volume
             Some((path, VolumeSource::EmptyDir(EmptyDir { size_limit })))
         }
         LocalCache::HostPath { path } => {
-            if !plan.host_access || !is_dns_label(plan.namespace) {
+            let Some(directory) = plan.host_directory() else {
                 let cache = Setting::BuildkitCache(path.to_string());
                 builder.note(Reason::NoHostPath(cache));
                 return None;
-            }
+            };
             // One directory per namespace: no team writes what another one builds from.
             let root = path.as_str().trim_end_matches('/');
-            let own = format!("{root}/{}", plan.namespace);
+            let own = format!("{root}/{directory}");
             Some((path, VolumeSource::host_directory(own)))
         }
     }

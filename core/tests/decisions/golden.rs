@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use serde_json::{Value, json};
 use slipway_core::{
-    admission::{Evaluation, evaluate},
-    cache::claims::{LeaseResult, Pools},
+    admission::{Draft, Evaluation},
+    cache::claims::LeaseResult,
     decide::Cluster,
     inject::StartScript,
     k8s::namespace::{Namespace, Namespaces},
@@ -28,7 +28,7 @@ struct Case {
     namespaces: Namespaces,
     pod: Value,
     dead_mirrors: Vec<String>,
-    grant: Option<LeaseResult>,
+    lease: Option<LeaseResult>,
 }
 
 fn yaml(path: &Path) -> Value {
@@ -91,7 +91,7 @@ impl Case {
             namespaces: Namespaces::new(known),
             pod: resolve(&case["pod"]),
             dead_mirrors: serde_json::from_value(case["deadMirrors"].clone()).unwrap_or_default(),
-            grant: match &case["claim"] {
+            lease: match &case["claim"] {
                 Value::Null => None,
                 Value::String(name) => Some(LeaseResult::Leased {
                     claim: name.clone(),
@@ -110,16 +110,15 @@ impl Case {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
-            pools: Pools {
-                claims: None,
-                grant: self.grant.as_ref(),
-            },
+            claims: None,
         };
-        look(&evaluate(
-            &Pod::parse(text.as_bytes()).unwrap(),
-            &self.namespace,
-            cluster,
-        ))
+        let pod = Pod::parse(text.as_bytes()).unwrap();
+        let draft = Draft::new(&pod, &self.namespace, cluster);
+        let draft = match &self.lease {
+            Some(lease) => draft.with_lease(&pod, lease.clone()),
+            None => draft,
+        };
+        look(&draft.finish(&pod))
     }
 }
 

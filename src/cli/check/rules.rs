@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use kube::{ResourceExt, api::DynamicObject};
 use slipway_core::{
     admission::evaluate,
-    cache::claims::Pools,
     decide::Cluster,
     inject::STATUS,
     k8s::namespace::{INJECT, Namespace, Namespaces},
@@ -247,7 +246,7 @@ fn pods(survey: &Survey, problems: &mut Vec<Problem>) {
         namespaces,
         policy,
         dead_mirrors: &[],
-        pools: Pools::default(),
+        claims: None,
     };
     for (namespace, pods) in read(&survey.pods) {
         let missed: Vec<String> = pods

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 use slipway_core::decide::Strategy;
+use strum::VariantNames;
 
 use super::{
     drawing::{Share, Tick, bar, grid, strip},
@@ -13,14 +14,6 @@ use super::{
     style::STYLE,
     words::duration,
 };
-
-/// The names of all strategies.
-const STRATEGIES: [&str; 4] = [
-    Strategy::Containerd.as_str(),
-    Strategy::DockerSocket.as_str(),
-    Strategy::Dind.as_str(),
-    Strategy::None.as_str(),
-];
 
 /// The page.
 #[derive(Template)]
@@ -32,7 +25,7 @@ pub(super) struct Overview<'s> {
     decisions: Vec<&'s DecisionStatus>,
     strip: Vec<Tick>,
     grid: [f64; 4],
-    strategies: [&'static str; 4],
+    strategies: Vec<&'static str>,
     /// The namespaces of all decisions.
     decided_in: BTreeSet<&'s str>,
     summary: Summary,
@@ -68,7 +61,7 @@ impl<'s> Overview<'s> {
             decisions: all.filter(|decision| filter.admits(decision)).collect(),
             strip: strip(&status.decisions),
             grid: grid(),
-            strategies: STRATEGIES,
+            strategies: Strategy::VARIANTS.to_vec(),
             summary: Summary::of(status),
             form: Form::default(),
             namespaces: opted_in.map(|namespace| namespace.name.as_str()).collect(),
@@ -108,9 +101,9 @@ impl Summary {
         let durations = decisions.clone().map(|d| d.duration_microseconds);
         let mut durations: Vec<u64> = durations.collect();
         durations.sort_unstable();
-        let strategies = STRATEGIES.map(|name| {
-            let count = decisions.clone().filter(|d| d.strategy == name).count();
-            (name, count)
+        let strategies = Strategy::VARIANTS.iter().map(|name| {
+            let count = decisions.clone().filter(|d| d.strategy == *name).count();
+            (*name, count)
         });
         let runtimes = status.nodes.iter().flat_map(|nodes| &nodes.runtimes);
         let median = durations.get(durations.len() / 2);

@@ -86,7 +86,7 @@ pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
         namespaces: &namespaces,
         policy: &policy,
         dead_mirrors: &[],
-        pools: slipway_core::cache::claims::Pools::default(),
+        claims: None,
     };
     let text = pod.to_string();
     let patch = evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch;

@@ -1,6 +1,7 @@
 //! When the API server is slow, refuses or is not there, a pod gets its fallback.
 
 use serde_json::json;
+use slipway_core::admission::{Admission, admit};
 use slipway_testkit::api_server::{ApiServer, Verb};
 
 use super::cluster::{CLAIMS, Replica, policy, review, set_claim};
@@ -66,9 +67,10 @@ async fn without_the_right_to_list_claims_pods_get_the_fallback() {
     let state = super::cluster::cluster_state(policy("claims: 5"));
     assert!(state.claims.is_none());
     let body = review("r1", "set").to_string();
-    let answer = slipway_core::admission::admit(body.as_bytes(), state.cluster()).unwrap();
-    let wish = answer.wish.unwrap();
-    assert!(wish.candidates.is_none());
+    let Admission::NeedsClaim(pending) = admit(body.as_bytes(), state.cluster()).unwrap() else {
+        panic!("the pod asks for no claim");
+    };
+    assert!(pending.claim_request().candidates.is_none());
     drop(server);
 }
 

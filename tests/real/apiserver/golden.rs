@@ -103,7 +103,7 @@ impl Case {
             namespaces: &self.namespaces,
             policy: &self.policy,
             dead_mirrors: &self.dead_mirrors,
-            pools: slipway_core::cache::claims::Pools::default(),
+            claims: None,
         }
     }
 
@@ -115,6 +115,7 @@ impl Case {
         let mut pod = request["object"].clone();
         let body = admit(review.to_string().as_bytes(), self.known())
             .unwrap()
+            .without_lease()
             .body;
         let answer: Value = serde_json::from_slice(&body).unwrap();
         if let Some(patch) = answer["response"]["patch"].as_str() {

@@ -10,8 +10,12 @@ use std::{
 };
 
 use serde_json::Value;
-use slipway_core::policy::{Policy, Profile};
+use slipway_core::{
+    policy::{Policy, Profile},
+    reason::Reason,
+};
 use slipway_testkit::{harness::Test, tests};
+use strum::VariantNames;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -237,18 +241,17 @@ fn function_of_reason(head: &str) -> String {
 
 /// The codes of all reasons, by the name of the variant.
 fn reason_codes() -> BTreeMap<String, String> {
-    let body = function_of_reason("fn code(&self)");
-    let arms = body.lines().filter_map(|line| line.split_once("=> \""));
-    let codes: BTreeMap<_, _> = arms
-        .map(|(variant, code)| {
-            (
-                variant_name(variant),
-                code.split('"').next().unwrap().to_owned(),
-            )
-        })
-        .collect();
-    assert!(codes.len() > 40, "only {} codes found", codes.len());
+    let pascal_case = |code: &str| -> String {
+        let words = code.split('-').map(|word| {
+            let (first, rest) = word.split_at(1);
+            first.to_uppercase() + rest
+        });
+        words.collect()
+    };
+    let codes = Reason::VARIANTS.iter();
     codes
+        .map(|code| (pascal_case(code), (*code).to_owned()))
+        .collect()
 }
 
 /// `Name` of `Self::Name(_)` and the like.

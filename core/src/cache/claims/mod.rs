@@ -105,15 +105,6 @@ impl Claims {
     }
 }
 
-/// What a decision knows of pools.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Pools<'c> {
-    /// The claims; `None` before the first list arrived, or where there is no cluster.
-    pub claims: Option<&'c Claims>,
-    /// The result of the pod's claim request; `None` before it was made.
-    pub grant: Option<&'c LeaseResult>,
-}
-
 /// A request for a claim: the lease to write, and the claims to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {

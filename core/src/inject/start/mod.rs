@@ -7,15 +7,10 @@ pub use script::Script;
 
 use super::{builder::Builder, settings, target::Target};
 use crate::{
-    cache::key::CacheKey,
     dockerd::{MtuScope, Setting, Slots, StartOptions, StartWrapper},
-    k8s::names::is_dns_label,
     patch::VolumeSource,
     pod::Str,
-    policy::{
-        NodeSlots,
-        values::{LabelKey, Mtu},
-    },
+    policy::{NodeSlots, values::Mtu},
     reason::Reason,
 };
 
@@ -104,14 +99,13 @@ fn mtu_scope(builder: &mut Builder<'_, '_>, target: &Target<'_>) -> MtuScope {
 /// Returns the directory of the node that holds this pod's slots, and no other pod's.
 fn slots_source<'a>(builder: &mut Builder<'_, 'a>, slots: &NodeSlots) -> Option<VolumeSource<'a>> {
     let plan = builder.plan;
-    if !plan.host_access || !is_dns_label(plan.namespace) {
+    let Some(directory) = plan.host_directory() else {
         builder.note(Reason::NoHostPath(Setting::NodeSlots));
         return None;
-    }
-    let label = slots.key_label.as_ref().map(LabelKey::as_str);
-    let key = CacheKey::of(builder.pod, slots.key, label);
+    };
+    let key = plan.cache_key.as_ref()?;
     let root = slots.root.as_str().trim_end_matches('/');
-    let path = format!("{root}/{}/{key}", plan.namespace);
+    let path = format!("{root}/{directory}/{key}");
     Some(VolumeSource::host_directory(path))
 }
 

@@ -13,7 +13,7 @@ pub use key_source::CacheKeySource;
 pub use node_slots::NodeSlots;
 pub use volumes::{AccessMode, CacheVolume, EmptyDir, EphemeralClaim, NamedClaim, NoVolume};
 
-use super::values::{AbsolutePath, ObjectName};
+use super::values::{AbsolutePath, LabelKey, ObjectName};
 use crate::k8s::quantity::Quantity;
 
 /// What is on dockerd's data-root. A data-root belongs to one dockerd at a time.
@@ -47,6 +47,18 @@ impl DockerdCache {
             Self::EmptyDir(dir) => CacheVolume::EmptyDir(dir.clone()),
             Self::None(none) => CacheVolume::None(none.clone()),
         }
+    }
+
+    /// Returns what the cache is shared by, and the label to read the key from; `None` for caches that
+    /// are not shared by key.
+    #[must_use]
+    pub fn key(&self) -> Option<(CacheKeySource, Option<&str>)> {
+        let (source, label) = match self {
+            Self::NodeSlots(slots) => (slots.key, &slots.key_label),
+            Self::Pool(pool) => (pool.key, &pool.key_label),
+            Self::Pvc(_) | Self::Ephemeral(_) | Self::EmptyDir(_) | Self::None(_) => return None,
+        };
+        Some((source, label.as_ref().map(LabelKey::as_str)))
     }
 
     /// Returns the pool of claims, if that is the type.

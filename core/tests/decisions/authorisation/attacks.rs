@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use slipway_core::{
     admission::{Evaluation, evaluate},
-    cache::claims::Pools,
     decide::Cluster,
     k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
@@ -35,7 +34,7 @@ fn admitted(pod: &Value, policy: &str, nodes: usize) -> (Value, Value) {
         namespaces: &namespaces,
         policy: &Policy::parse(policy).unwrap(),
         dead_mirrors: &[],
-        pools: Pools::default(),
+        claims: None,
     };
     looked(&evaluate(
         &Pod::parse(text.as_bytes()).unwrap(),

@@ -6,9 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use slipway_core::{
-    admission::{Answer, admit},
-    cache::claims::{LeaseResult, Pools},
-    decide::Cluster,
+    admission::{Admission, Answer, admit},
+    cache::claims::{ClaimRequest, LeaseResult},
     pod::{ContainerRef, Pod, is_within},
     policy::Policy,
     recognise::{Dockerd, recognise},
@@ -25,17 +24,30 @@ const MAX_WARNING: usize = 256;
 /// `metadata.name` has at most 253 bytes; a `generateName` is shown with a star.
 const MAX_NAME: usize = 254;
 
-fn answer(world: &World, grant: Option<&LeaseResult>) -> Answer {
+fn review(world: &World) -> String {
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": UID, "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
         "namespace": world.namespace, "object": world.pod}});
-    world.with(|cluster| {
-        let pools = Pools {
-            claims: cluster.pools.claims,
-            grant,
-        };
-        let cluster = Cluster { pools, ..cluster };
-        admit(review.to_string().as_bytes(), cluster).unwrap()
+    review.to_string()
+}
+
+/// Admits the world's pod; a claim that it asks for has this result.
+fn answer(world: &World, lease: Option<LeaseResult>) -> Answer {
+    let review = review(world);
+    world.with(
+        |cluster| match (admit(review.as_bytes(), cluster).unwrap(), lease) {
+            (Admission::NeedsClaim(pending), Some(lease)) => pending.with_lease(lease),
+            (admission, _) => admission.without_lease(),
+        },
+    )
+}
+
+/// Returns what the world's pod asks its pool for.
+fn claim_request(world: &World) -> Option<ClaimRequest> {
+    let review = review(world);
+    world.with(|cluster| match admit(review.as_bytes(), cluster).unwrap() {
+        Admission::NeedsClaim(pending) => Some(pending.claim_request().clone()),
+        Admission::Done(_) => None,
     })
 }
 
@@ -156,18 +168,18 @@ fn with_every_claim(
 ) -> Result<(), TestCaseError> {
     let first = answer(world, None);
     check(&Outcome::of(world, &first, None))?;
-    let wish = first.wish.as_ref();
-    for claim in wish
-        .and_then(|wish| wish.candidates.as_ref())
+    let request = claim_request(world);
+    for claim in request
+        .and_then(|request| request.candidates)
         .into_iter()
         .flatten()
     {
-        let grant = LeaseResult::Leased {
+        let lease = LeaseResult::Leased {
             claim: claim.name.clone(),
             lease: UID.to_owned(),
             warm: false,
         };
-        let answer = answer(world, Some(&grant));
+        let answer = answer(world, Some(lease));
         check(&Outcome::of(world, &answer, Some(&claim.name)))?;
     }
     Ok(())
@@ -299,8 +311,8 @@ proptest! {
     #[test]
     fn every_claim_is_the_policys_own_or_one_of_the_namespaces_pool_and_key(world in world()) {
         let cache = &world.settings()["dind"]["cache"];
-        let answer = answer(&world, None);
-        for claim in answer.wish.iter().flat_map(|wish| wish.candidates.iter().flatten()) {
+        let request = claim_request(&world);
+        for claim in request.iter().flat_map(|request| request.candidates.iter().flatten()) {
             prop_assert_eq!(&claim.namespace, world.namespace);
             prop_assert_eq!(Some(claim.profile.as_str()), world.profile());
             prop_assert!(claim.is_free());
@@ -355,9 +367,10 @@ proptest! {
         let annotations = response.after["metadata"]["annotations"].as_object().unwrap();
         let size: usize = annotations.iter().map(|(k, v)| k.len() + v.as_str().unwrap().len()).sum();
         prop_assert!(size <= MAX_ANNOTATIONS);
-        let wished = answer.wish.iter().map(|wish| &wish.lease.pod);
+        let request = claim_request(&world);
+        let requested = request.iter().map(|request| &request.lease.pod);
         let left = answer.left_alone.iter().map(|left| &left.pod);
-        for name in [&answer.record.pod].into_iter().chain(wished).chain(left) {
+        for name in [&answer.record.pod].into_iter().chain(requested).chain(left) {
             prop_assert!(name.len() <= MAX_NAME && !name.chars().any(char::is_control), "{name:?}");
         }
         for owner in answer.left_alone.iter().filter_map(|left| left.owner.as_ref()) {

@@ -9,7 +9,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use slipway_core::{
-    cache::claims::{Claim, Claims, Pools, claim::Annotations},
+    cache::claims::{Claim, Claims, claim::Annotations},
     decide::Cluster,
     k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
@@ -53,10 +53,7 @@ impl World {
             namespaces: &namespaces,
             policy: &policy,
             dead_mirrors: &[],
-            pools: Pools {
-                claims: Some(&claims),
-                grant: None,
-            },
+            claims: Some(&claims),
         })
     }
 }

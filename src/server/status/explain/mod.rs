@@ -207,7 +207,7 @@ fn explain<'a>(
     for (item, changed) in items.iter().zip(&changed) {
         let mut diffs: Vec<_> = changed.diffs().collect();
         for subject in &item.subjects {
-            let looked = subject.look(cluster).map_err(|error| defect(&error))?;
+            let looked = subject.evaluate(cluster).map_err(|error| defect(&error))?;
             let diff = diffs.iter_mut().find(|(of, _)| std::ptr::eq(*of, subject));
             views.push(PodView {
                 report: Report::new(item.file, subject, &looked, cluster),

@@ -1,0 +1,176 @@
+//! The strategies `containerd` and `docker-socket`: the socket of the node's own runtime.
+
+use super::{
+    DockerdPlan, Plan, Strategy,
+    choice::{Choice, Refusal},
+};
+use crate::{
+    dockerd::{Setting, runs_dockerd},
+    nodes::{Agreement, Pin, Restriction, RuntimeFacts, RuntimeKind},
+    pod::{Container, ContainerRef},
+    policy::{StrategyChoice, WhenMixed, WhenNoNodes, values::SocketPath},
+    reason::Reason,
+    recognise::Dockerd,
+};
+
+/// A container runtime whose socket can be mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostRuntime {
+    Containerd,
+    DockerEngine,
+}
+
+impl HostRuntime {
+    /// Returns the strategy that mounts this runtime's socket.
+    fn strategy(self) -> Strategy {
+        match self {
+            Self::Containerd => Strategy::Containerd,
+            Self::DockerEngine => Strategy::DockerSocket,
+        }
+    }
+
+    /// Returns the kind of runtime that a node must have.
+    fn kind(self) -> RuntimeKind {
+        match self {
+            Self::Containerd => RuntimeKind::Containerd,
+            Self::DockerEngine => RuntimeKind::Docker,
+        }
+    }
+}
+
+/// A socket that every candidate node has, or every node that the pod is pinned to.
+struct HostSocket {
+    path: String,
+    pin: Option<Pin>,
+    reason: Reason,
+}
+
+impl<'a> Choice<'a, '_> {
+    /// Plans to mount the socket of a host runtime.
+    pub(super) fn host_socket(
+        &mut self,
+        runtime: HostRuntime,
+        wanted: StrategyChoice,
+    ) -> Result<Plan<'a>, Refusal> {
+        let strategy = runtime.strategy();
+        let dockerd = self.dockerd_beside(runtime, wanted)?;
+        self.host_access()?;
+        if runtime == HostRuntime::DockerEngine && self.uses_remote_docker() {
+            return Err(Reason::PodSets(Setting::Variable("DOCKER_HOST".to_owned())).into());
+        }
+        let socket = self.socket(runtime)?;
+        self.supports(strategy, socket.reason);
+        if let Some(pin) = &socket.pin {
+            let reason = Reason::Pinned {
+                key: pin.key.clone(),
+                values: pin.values.join(", "),
+            };
+            self.supports(strategy, reason);
+        }
+        if matches!(dockerd, DockerdPlan::Remove(_)) {
+            self.supports(strategy, Reason::DockerdReplaced);
+        }
+        Ok(Plan {
+            socket: Some(socket.path),
+            pin: socket.pin,
+            ..self.plan(strategy, dockerd, true)
+        })
+    }
+
+    /// Returns what becomes of the pod's dockerd when the host socket is mounted.
+    fn dockerd_beside(
+        &self,
+        runtime: HostRuntime,
+        wanted: StrategyChoice,
+    ) -> Result<DockerdPlan, Reason> {
+        // A containerd socket can be mounted beside a dockerd; a second docker.sock cannot.
+        let keeps_dockerd = wanted == StrategyChoice::Containerd;
+        match self.runner.dockerd {
+            Dockerd::Absent => Ok(DockerdPlan::Absent),
+            Dockerd::Sidecar(place) if self.profile.replace_dockerd && self.is_alone(place) => {
+                Ok(DockerdPlan::Remove(place))
+            }
+            Dockerd::Sidecar(place) if keeps_dockerd => Ok(DockerdPlan::Sidecar(place)),
+            Dockerd::InRunner(place) if keeps_dockerd => Ok(DockerdPlan::InRunner(place)),
+            Dockerd::InRunner(_) if runtime == HostRuntime::DockerEngine => {
+                Err(Reason::DockerdInRunner)
+            }
+            Dockerd::Sidecar(_) | Dockerd::InRunner(_) => Err(Reason::PodBringsDockerd),
+        }
+    }
+
+    /// Returns whether no other container runs dockerd: the socket could disturb one that stays.
+    fn is_alone(&self, dockerd: ContainerRef) -> bool {
+        let mut others = self.pod.long_lived().filter(|(place, _)| *place != dockerd);
+        !self.runner.has_more_dockerds && !others.any(|(_, container)| runs_dockerd(container))
+    }
+
+    /// Returns whether a client uses a dockerd in the network, and none in the pod.
+    fn uses_remote_docker(&self) -> bool {
+        let is_remote = |client: &Container<'_>| {
+            let host = client.env_value("DOCKER_HOST");
+            host.is_some_and(|host| !host.starts_with("unix://"))
+        };
+        self.runner.dockerd == Dockerd::Absent && self.clients().any(is_remote)
+    }
+
+    /// Finds the socket that all candidate nodes share, or those that the pod can be pinned to.
+    fn socket(&self, runtime: HostRuntime) -> Result<HostSocket, Refusal> {
+        let kind = runtime.kind();
+        let configured = match runtime {
+            HostRuntime::Containerd => &self.profile.containerd.socket_path,
+            HostRuntime::DockerEngine => &self.profile.docker_socket.socket_path,
+        };
+        let sockets_matter = *configured == SocketPath::Auto;
+        let candidates = self.candidates.as_ref().ok_or(Reason::NodesNotSynced)?;
+        let (facts, pin) = match candidates.agreement(sockets_matter) {
+            Agreement::On(facts) => (facts.clone(), None),
+            Agreement::None => {
+                return Err(match self.profile.when_no_nodes {
+                    WhenNoNodes::Dind => Refusal::Next(Reason::NoCandidates),
+                    WhenNoNodes::None => Refusal::Leave(Reason::LeftBecauseNoNodes),
+                });
+            }
+            Agreement::Mixed => {
+                let differ = || Reason::NodesDiffer(candidates.summary());
+                match self.profile.when_mixed {
+                    WhenMixed::Dind => return Err(differ().into()),
+                    WhenMixed::None => return Err(Refusal::Leave(Reason::LeftBecauseMixed)),
+                    WhenMixed::Pin => {
+                        let pin = candidates.pin_to(kind, sockets_matter).ok_or_else(differ)?;
+                        (pin.facts.clone(), Some(pin))
+                    }
+                }
+            }
+        };
+        if facts.kind != kind {
+            return Err(Reason::OtherRuntime(facts.kind).into());
+        }
+        self.restriction_admits_socket(&facts)?;
+        let path = match configured {
+            SocketPath::At(path) => path.to_string(),
+            SocketPath::Auto => facts.socket.ok_or(Reason::OtherRuntime(facts.kind))?,
+        };
+        let reason = match &pin {
+            Some(_) => Reason::NodesDiffer(candidates.summary()),
+            None => Reason::NodesAgree {
+                kind,
+                socket: path.clone(),
+                nodes: candidates.nodes(),
+            },
+        };
+        Ok(HostSocket { path, pin, reason })
+    }
+
+    /// Checks a node restriction. Bottlerocket denies its socket to unprivileged containers; other
+    /// restricted nodes deny it to all.
+    fn restriction_admits_socket(&self, facts: &RuntimeFacts) -> Result<(), Reason> {
+        match facts.restriction {
+            None => Ok(()),
+            Some(Restriction::Bottlerocket) if self.clients().all(Container::is_privileged) => {
+                Ok(())
+            }
+            Some(restriction) => Err(Reason::NodeRestricted(restriction)),
+        }
+    }
+}
