@@ -43,13 +43,14 @@ const CALLS_ALONE: usize = 200;
 const CALLS_BESIDE: usize = 400;
 
 /// The attacks, and how many of each go on at once.
-const ATTACKS: [(&str, usize); 14] = [
+const ATTACKS: [(&str, usize); 15] = [
     ("crowd of 10,000 connections", 1),
     ("complete handshakes", 1),
     ("handshakes that stop half way", 1),
     ("not TLS", 8),
     ("heads without end", 8),
     ("heads and bodies that drip", 1),
+    ("16 largest bodies that drip", 1),
     ("largest bodies", 1),
     ("HTTP/2 rapid resets", 8),
     ("HTTP/2 endless continuations", 8),
@@ -69,6 +70,7 @@ async fn attack(name: &str, served: &Served) {
         "not TLS" => drop(attacks::tls::not_tls(served).await),
         "heads without end" => attacks::http1::endless_heads(served).await,
         "heads and bodies that drip" => attacks::http1::dripping(served).await,
+        "16 largest bodies that drip" => attacks::http1::dripping_largest_bodies(served).await,
         "largest bodies" => attacks::requests::largest_bodies(served).await,
         "HTTP/2 rapid resets" => drop(attacks::http2::rapid_resets(served).await),
         "HTTP/2 endless continuations" => drop(attacks::http2::endless_continuations(served).await),

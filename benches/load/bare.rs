@@ -16,26 +16,26 @@ use axum_server::{
     accept::NoDelayAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use serde_json::{Value, json};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::json;
 use slipway::tls::Identity;
-
-use slipway_testkit::process::{Server, free_port};
+use slipway_testkit::{
+    process::{Server, free_port},
+    yardstick::Review,
+};
 
 /// The first argument of a process that is a bare server.
 pub const SERVE: &str = "--serve";
 
 const ALLOWED: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"9d3b7a52-4c1e-4f86-8e0d-2a5c6b7d8e9f","allowed":true}}"#;
-/// `[{"op":"add","path":"/metadata/annotations/a","value":"b"}]`
-const PATCH: &str =
-    "W3sib3AiOiJhZGQiLCJwYXRoIjoiL21ldGFkYXRhL2Fubm90YXRpb25zL2EiLCJ2YWx1ZSI6ImIifV0=";
 
 /// What a bare server does.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Reads the body and answers a constant.
     Constant,
-    /// Parses the body into a `Value` and answers a constant patch.
-    Value,
+    /// Parses the body into borrowed types and answers a small patch made of what it read.
+    Borrowed,
 }
 
 impl Kind {
@@ -43,7 +43,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Constant => "constant",
-            Self::Value => "value",
+            Self::Borrowed => "borrowed",
         }
     }
 }
@@ -52,7 +52,7 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let kinds = [Self::Constant, Self::Value];
+        let kinds = [Self::Constant, Self::Borrowed];
         let found = kinds.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| format!("no bare server is called `{text}`"))
     }
@@ -72,7 +72,7 @@ pub fn start(kind: Kind) -> Server {
 pub fn serve(kind: Kind, port: u16) {
     let router = match kind {
         Kind::Constant => Router::new().route("/mutate", routing::post(constant)),
-        Kind::Value => Router::new().route("/mutate", routing::post(value)),
+        Kind::Borrowed => Router::new().route("/mutate", routing::post(borrowed)),
     };
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let identity = Identity::generate(&[], address.ip()).unwrap();
@@ -92,16 +92,21 @@ async fn constant(_body: Bytes) -> Json<&'static str> {
     (JSON, ALLOWED)
 }
 
-async fn value(body: Bytes) -> Json<Vec<u8>> {
-    let review: Value = serde_json::from_slice(&body).unwrap();
+async fn borrowed(body: Bytes) -> Json<Vec<u8>> {
+    let review: Review<'_> = serde_json::from_slice(&body).unwrap();
+    let patch = json!([{
+        "op": "add",
+        "path": "/metadata/annotations",
+        "value": {"example.com/containers": review.request.object.spec.containers.len().to_string()},
+    }]);
     let answer = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
         "response": {
-            "uid": review["request"]["uid"],
+            "uid": review.request.uid,
             "allowed": true,
             "patchType": "JSONPatch",
-            "patch": PATCH,
+            "patch": STANDARD.encode(patch.to_string()),
         },
     });
     (JSON, serde_json::to_vec(&answer).unwrap())

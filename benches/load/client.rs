@@ -1,12 +1,11 @@
 //! The client: h2load, on a processor of its own.
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt, fs, path::PathBuf, process::Command};
 
-use slipway_testkit::process::{CLIENT_CPU, Server};
+use slipway_testkit::{
+    process::{CLIENT_CPU, Server},
+    workspace::scratch,
+};
 
 /// How many connections ask at once. An API server keeps fewer.
 pub const CONNECTIONS: u32 = 16;
@@ -33,27 +32,21 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A request body, ready to be sent.
+/// A request body that can be sent many times.
 #[derive(Debug)]
 pub struct Load {
-    dir: PathBuf,
     body: PathBuf,
 }
 
 impl Load {
     /// Writes the body where the client finds it.
-    pub fn new(dir: PathBuf, body: &[u8]) -> Self {
-        let file = dir.join("review.json");
+    pub fn new(name: &str, body: &[u8]) -> Self {
+        let file = scratch().join(format!("{name}.json"));
         fs::write(&file, body).unwrap();
-        Self { dir, body: file }
+        Self { body: file }
     }
 
-    /// Where else files can be written.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Sends the body so many times. Requests a second.
+    /// Sends the body `requests` times, and returns how many were answered in a second.
     ///
     /// # Panics
     /// When one of them is not answered with 200.

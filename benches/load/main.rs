@@ -19,16 +19,18 @@ mod watched;
 use std::{env, process::Command, time::Duration};
 
 use client::{Load, Protocol};
+use serde_json::{Value, json};
 use slipway_testkit::{
-    process::Server,
+    process::{CLIENT_CPU, SERVER_CPU, Server},
     reviews::{Size, review},
     table::Table,
-    workspace::scratch,
 };
 
 /// Each server is asked so often in each protocol; the median counts.
 const ROUNDS: usize = 5;
 const REQUESTS_A_ROUND: u64 = 20_000;
+/// The same, of the large review.
+const LARGE_REQUESTS_A_ROUND: u64 = 3_000;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -43,9 +45,24 @@ fn main() {
             return;
         }
     }
-    let load = Load::new(scratch(), &review(Size::Usual));
-    beside_bare_servers(&load);
-    watched::with_nodes(&load);
+    let patched = Load::new("review", &review(Size::Usual));
+    beside_bare_servers(&patched, &Load::new("opted-out", &opted_out()));
+    on_two_processors(&Load::new("large-review", &review(Size::Large)));
+    watched::with_nodes(&patched);
+}
+
+/// The usual review, of a pod that opts out.
+fn opted_out() -> Vec<u8> {
+    let mut review: Value = serde_json::from_slice(&review(Size::Usual)).unwrap();
+    review["request"]["object"]["metadata"]["annotations"]["slipway.io/inject"] = json!("false");
+    review.to_string().into_bytes()
+}
+
+/// A row of the tables: a server, and what it is asked.
+struct Row<'a> {
+    name: &'static str,
+    server: Server,
+    load: &'a Load,
 }
 
 /// What one server did, round by round.
@@ -56,75 +73,93 @@ struct Measured {
     kernel_micros: Vec<f64>,
 }
 
+impl Measured {
+    /// Asks once more. Returns how many processors were busy with it.
+    fn round(&mut self, server: &Server, load: &Load, protocol: Protocol, requests: u64) -> f64 {
+        let (cpu, kernel) = (server.cpu_time(), server.kernel_time());
+        let per_second = load.run(server, protocol, requests);
+        let a_request = |spent: Duration| spent.as_secs_f64() * 1e6 / requests as f64;
+        let cpu = a_request(server.cpu_time().saturating_sub(cpu));
+        let kernel = a_request(server.kernel_time().saturating_sub(kernel));
+        self.per_second.push(per_second);
+        self.cpu_micros.push(cpu);
+        self.kernel_micros.push(kernel);
+        cpu * per_second / 1e6
+    }
+}
+
 fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-fn beside_bare_servers(load: &Load) {
-    let servers = [
-        ("constant answer", bare::start(bare::Kind::Constant)),
-        ("Value, constant patch", bare::start(bare::Kind::Value)),
-        ("slipway", Server::slipway(&[])),
-        (
-            "slipway, log level warn",
-            Server::slipway(&["--log-level=warn"]),
+fn beside_bare_servers(patched: &Load, opted_out: &Load) {
+    let row = |name, server, load| Row { name, server, load };
+    let warn = ["--log-level=warn"];
+    let rows = [
+        row(
+            "constant answer",
+            bare::start(bare::Kind::Constant),
+            patched,
+        ),
+        row(
+            "borrowed parse, small patch",
+            bare::start(bare::Kind::Borrowed),
+            patched,
+        ),
+        row("slipway, no patch", Server::slipway(&[]), opted_out),
+        row(
+            "slipway, no patch, log level warn",
+            Server::slipway(&warn),
+            opted_out,
+        ),
+        row("slipway, patch", Server::slipway(&[]), patched),
+        row(
+            "slipway, patch, log level warn",
+            Server::slipway(&warn),
+            patched,
         ),
     ];
-    let idle: Vec<u64> = servers
-        .iter()
-        .map(|(_, server)| server.resident_kb())
-        .collect();
+    let idle: Vec<u64> = rows.iter().map(|row| row.server.resident_kb()).collect();
     let mut asked = 0;
     for protocol in Protocol::ALL {
-        let mut measured: Vec<Measured> = servers.iter().map(|_| Measured::default()).collect();
+        let mut measured: Vec<Measured> = rows.iter().map(|_| Measured::default()).collect();
         for _ in 0..ROUNDS {
-            for ((_, server), measured) in servers.iter().zip(&mut measured) {
-                let before = (server.cpu_time(), server.kernel_time());
-                let per_second = load.run(server, protocol, REQUESTS_A_ROUND);
-                let a_request = |spent: Duration| micros(spent) / REQUESTS_A_ROUND as f64;
-                measured.per_second.push(per_second);
-                measured
-                    .cpu_micros
-                    .push(a_request(server.cpu_time().saturating_sub(before.0)));
-                measured
-                    .kernel_micros
-                    .push(a_request(server.kernel_time().saturating_sub(before.1)));
+            for (row, measured) in rows.iter().zip(&mut measured) {
+                measured.round(&row.server, row.load, protocol, REQUESTS_A_ROUND);
             }
             asked += REQUESTS_A_ROUND;
         }
-        print(protocol, &servers, &measured);
+        print(protocol, &rows, &measured);
     }
     let mut table = Table::new(&["server", "idle", &format!("after {asked} requests")]);
-    for ((name, server), idle) in servers.iter().zip(idle) {
+    for (row, idle) in rows.iter().zip(idle) {
         table.row([
-            (*name).to_owned(),
+            row.name.to_owned(),
             megabytes(idle),
-            megabytes(server.resident_kb()),
+            megabytes(row.server.resident_kb()),
         ]);
     }
     table.print("Resident memory, MB");
 }
 
-fn print(protocol: Protocol, servers: &[(&str, Server)], measured: &[Measured]) {
+fn print(protocol: Protocol, rows: &[Row<'_>], measured: &[Measured]) {
     let per_second: Vec<f64> = measured.iter().map(|m| median(&m.per_second)).collect();
     let cpu: Vec<f64> = measured.iter().map(|m| median(&m.cpu_micros)).collect();
     let mut table = Table::new(&[
         "server",
         "requests/s",
         "/ constant",
-        "/ Value",
         "CPU µs/request",
         "/ constant",
         "in the kernel",
     ]);
-    for (i, (name, _)) in servers.iter().enumerate() {
+    for (i, row) in rows.iter().enumerate() {
         table.row([
-            (*name).to_owned(),
+            row.name.to_owned(),
             format!("{:.0}", per_second[i]),
             format!("{:.2}", per_second[i] / per_second[0]),
-            format!("{:.2}", per_second[i] / per_second[1]),
             format!("{:.1}", cpu[i]),
             format!("{:.2}", cpu[i] / cpu[0]),
             format!("{:.1}", median(&measured[i].kernel_micros)),
@@ -136,8 +171,40 @@ fn print(protocol: Protocol, servers: &[(&str, Server)], measured: &[Measured]) 
     ));
 }
 
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
+/// One client address, a server with two workers on one processor and then on two. The client shares
+/// the second one, so the review is large: it costs the server much more than the client.
+fn on_two_processors(large: &Load) {
+    let server = Server::slipway(&["--log-level=warn", "--workers=2"]);
+    let (mut one, mut two) = (Measured::default(), Measured::default());
+    let (mut busy_one, mut busy_two) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        server.move_to(&SERVER_CPU.to_string());
+        busy_one.push(one.round(&server, large, Protocol::Http1, LARGE_REQUESTS_A_ROUND));
+        server.move_to(&format!("{SERVER_CPU},{CLIENT_CPU}"));
+        busy_two.push(two.round(&server, large, Protocol::Http1, LARGE_REQUESTS_A_ROUND));
+    }
+    let mut table = Table::new(&[
+        "server on",
+        "requests/s",
+        "/ one processor",
+        "CPU µs/request",
+        "processors busy",
+    ]);
+    let alone = median(&one.per_second);
+    for (name, measured, busy) in [
+        ("one processor", one, busy_one),
+        ("two, one shared with the client", two, busy_two),
+    ] {
+        let per_second = median(&measured.per_second);
+        table.row([
+            name.to_owned(),
+            format!("{per_second:.0}"),
+            format!("{:.2}", per_second / alone),
+            format!("{:.1}", median(&measured.cpu_micros)),
+            format!("{:.2}", median(&busy)),
+        ]);
+    }
+    table.print("Calls from one address, HTTP/1.1, 200 KB");
 }
 
 fn megabytes(kb: u64) -> String {

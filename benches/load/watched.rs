@@ -4,7 +4,9 @@
 use std::{fs, time::Duration};
 
 use serde_json::json;
-use slipway_testkit::{api_server::ApiServer, fleets, process::Server, table::Table};
+use slipway_testkit::{
+    api_server::ApiServer, fleets, process::Server, table::Table, workspace::scratch,
+};
 use tokio::runtime::Runtime;
 
 use super::{
@@ -29,7 +31,7 @@ pub fn with_nodes(load: &Load) {
         "users": [{"name": "bench", "user": {"token": "bench"}}],
         "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
     });
-    let file = load.dir().join("kubeconfig");
+    let file = scratch().join("kubeconfig");
     fs::write(&file, kubeconfig.to_string()).unwrap();
     let kubeconfig = format!("--kubeconfig={}", file.display());
     let server = Server::serve(&[&kubeconfig, "--probe-mirrors=false", "--pod-name=bench"]);

@@ -1,17 +1,17 @@
-//! Bodies: how those of requests are read, in turn and within bounds, and how those of answers are made.
+//! Request bodies, read within bounds, and the bodies of answers.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::connections::{Held, Seat};
+use super::connections::{Connection, Held, Memory};
 use crate::metrics::Problem;
 
 /// The API server takes requests of 3 MiB, and asks about one object at its creation.
@@ -20,40 +20,10 @@ const BODY_LIMIT: usize = 4 << 20;
 const DRAIN_LIMIT: usize = 64 << 20;
 /// How long that may take where nothing else limits it.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(4);
-/// What a body's announced length may reserve before any of it is there.
+/// How much is reserved for a body because its head announces it.
 const MAX_RESERVED: usize = 64 << 10;
 /// Longer answers to bad requests are cut.
 const MAX_SENTENCE_CHARS: usize = 512;
-
-/// Reads the whole body once there is room for it, and keeps the room; then waits for the request's turn.
-pub(super) async fn read_and_wait(
-    seat: Option<&Arc<Seat>>,
-    body: Body,
-    deadline: Instant,
-) -> Result<(Vec<u8>, Option<Held>), NotTaken> {
-    let Some(seat) = seat else {
-        return Ok((read(body, deadline).await?, None));
-    };
-    let crowded = |_| NotTaken::Crowded;
-    let size = announced_length(&body).unwrap_or(BODY_LIMIT);
-    // Of a body that is too large nothing is kept.
-    let held = if size <= BODY_LIMIT {
-        let hold = timeout_at(deadline, seat.hold(size));
-        hold.await.map_err(crowded)?
-    } else {
-        None
-    };
-    let body = read(body, deadline).await?;
-    let turn = timeout_at(deadline, seat.turn_to_answer());
-    turn.await.map_err(crowded)?;
-    Ok((body, held))
-}
-
-/// How long the body will be, when its sender said so.
-fn announced_length(body: &Body) -> Option<usize> {
-    let bytes = body.size_hint().exact()?;
-    usize::try_from(bytes).ok()
-}
 
 /// Why a request is not answered with what it asks for.
 #[derive(Debug)]
@@ -61,8 +31,8 @@ pub(super) enum NotTaken {
     TooLarge,
     /// Its body was too late.
     Deadline,
-    /// Room for its body, or its turn, came too late: the peer, or all together, ask for more than they
-    /// get.
+    /// The time was up before it could be answered: its address, or all clients together, ask for
+    /// more than they get.
     Crowded,
     Broken,
 }
@@ -88,39 +58,88 @@ impl NotTaken {
             ),
             Self::Crowded => plain(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the time was up before it was the turn of this request",
+                "too many requests came before this one: its time was up",
             ),
             Self::Broken => plain(StatusCode::BAD_REQUEST, "the body broke off before its end"),
         }
     }
 }
 
-/// Reads the whole body. One beyond the limit is thrown away as it comes: an answer before its end
-/// would reset the connection, and the API server would see that instead of the answer.
-pub(super) async fn read(mut body: Body, deadline: Instant) -> Result<Vec<u8>, NotTaken> {
-    let announced = announced_length(&body).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
-    let mut total = 0_usize;
-    loop {
-        let frame = match timeout_at(deadline, body.frame()).await {
-            Err(_) | Ok(None) if total > BODY_LIMIT => return Err(NotTaken::TooLarge),
-            Err(_) => return Err(NotTaken::Deadline),
-            Ok(Some(Err(_))) => return Err(NotTaken::Broken),
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Ok(bytes),
-        };
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        total = total.saturating_add(data.len());
-        keep(&mut bytes, &data, total.max(announced));
-        if total > DRAIN_LIMIT {
-            return Err(NotTaken::TooLarge);
-        }
+/// Reads the whole body, which counts as the connection's for as long as the second value lives.
+///
+/// A body beyond the limit is thrown away as it comes: an answer before its end would reset the
+/// connection, and the API server would see that instead of the answer.
+pub(super) async fn read(
+    connection: &Arc<Connection>,
+    body: Body,
+    deadline: Instant,
+) -> Result<(Vec<u8>, Held), NotTaken> {
+    let mut received = Received::new(connection, &body);
+    match timeout_at(deadline, received.read_from(body)).await {
+        Ok(Err(())) => Err(NotTaken::Broken),
+        _ if received.is_too_large() => Err(NotTaken::TooLarge),
+        Ok(Ok(())) => Ok((received.bytes, received.held)),
+        Err(_) => Err(NotTaken::Deadline),
     }
 }
 
-/// Throws a body away as it comes, for the same reason.
+/// What has come of a body.
+struct Received {
+    bytes: Vec<u8>,
+    held: Held,
+    announced: usize,
+    total: usize,
+}
+
+impl Received {
+    fn new(connection: &Arc<Connection>, body: &Body) -> Self {
+        let announced = body.size_hint().exact().unwrap_or_default();
+        let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+        let bytes = Vec::with_capacity(announced.min(MAX_RESERVED));
+        Self {
+            held: connection.hold(Memory::Bodies, bytes.capacity()),
+            bytes,
+            announced,
+            total: 0,
+        }
+    }
+
+    /// Reads until the end of the body, or until it is not worth reading on.
+    async fn read_from(&mut self, mut body: Body) -> Result<(), ()> {
+        while let Some(frame) = body.frame().await {
+            // Trailers are none of our business.
+            if let Ok(data) = frame.map_err(drop)?.into_data() {
+                self.keep(&data);
+            }
+            if self.total > DRAIN_LIMIT {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        self.total = self.total.saturating_add(data.len());
+        if self.announced > BODY_LIMIT || self.is_too_large() {
+            self.bytes = Vec::new();
+            self.held.release();
+            return;
+        }
+        let before = self.bytes.capacity();
+        self.bytes.reserve(data.len());
+        let grown = self.bytes.capacity() - before;
+        if grown > 0 {
+            self.held.grow(grown);
+        }
+        self.bytes.extend_from_slice(data);
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.total > BODY_LIMIT
+    }
+}
+
+/// Throws a body away as it comes, so that its sender reads the answer.
 pub(super) async fn discard(body: Body) {
     let mut left = DRAIN_LIMIT;
     let mut frames = pin!(body.into_data_stream());
@@ -131,23 +150,19 @@ pub(super) async fn discard(body: Body) {
             left = less;
         }
     };
-    // Whoever is slower than that does not read the answer either.
+    // A client that is slower than that does not read the answer either.
     let _ = timeout(DISCARD_TIMEOUT, drained).await;
 }
 
-fn keep(bytes: &mut Vec<u8>, data: &Bytes, total: usize) {
-    if total > BODY_LIMIT {
-        *bytes = Vec::new();
-    } else {
-        bytes.extend_from_slice(data);
-    }
-}
-
+/// Makes an answer of JSON.
 pub(super) fn json(body: Vec<u8>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
+    let mut response = Response::new(body.into());
+    let content_type = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
 }
 
-/// One sentence.
+/// Makes an answer of one sentence.
 pub(super) fn plain(status: StatusCode, sentence: &str) -> Response {
     let text: String = sentence
         .chars()

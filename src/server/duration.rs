@@ -1,11 +1,11 @@
-//! Durations as Go writes them: `500ms`, `4s`, `1m30s`. The API server sends them so.
+//! Durations in Go's syntax, which the API server uses: `500ms`, `4s`, `1m30s`.
 
 use std::time::Duration;
 
-/// Reads a duration.
+/// Parses a duration.
 ///
 /// # Errors
-/// When it is not one or more numbers, each with a unit of `h`, `m`, `s`, `ms`, `us` or `ns`.
+/// When the text is not one or more numbers, each with a unit of `h`, `m`, `s`, `ms`, `us` or `ns`.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -41,7 +41,9 @@ fn first_part(text: &str) -> Option<(Duration, &str)> {
 }
 
 fn malformed(text: &str) -> String {
-    format!("`{text}` is no duration: write a number and a unit, such as 500ms, 4s or 1m30s")
+    format!(
+        "`{text}` is not a valid duration: write a number and a unit, such as 500ms, 4s or 1m30s"
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The text of the metrics, in the format that a client reads.
+//! The metrics as text, in the format that the client asks for.
 //!
-//! OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>) for those that ask for it, as
+//! OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>) for clients that ask for it, as
 //! Prometheus does; its predecessor (<https://prometheus.io/docs/instrumenting/exposition_formats/>) for
 //! `promtool check metrics`, older scrapers, and people with a browser or curl.
 
@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header::ACCEPT};
 
 const OPENMETRICS: &str = "application/openmetrics-text";
 
-/// The content type and the text for a client that sent these headers.
+/// Returns the content type and the text for a client that sent these headers.
 pub(super) fn negotiated(headers: &HeaderMap, openmetrics: String) -> (&'static str, String) {
     let mut accepted = headers.get_all(ACCEPT).iter();
     if accepted.any(|value| value.to_str().is_ok_and(|text| text.contains(OPENMETRICS))) {
@@ -24,7 +24,8 @@ pub(super) fn negotiated(headers: &HeaderMap, openmetrics: String) -> (&'static 
     }
 }
 
-/// The same samples; the families have the names of their samples, and there is no end mark.
+/// Converts OpenMetrics to the older format: families are named like their samples, and there is no
+/// end mark.
 fn classic(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len() + 1024);
     let mut lines = openmetrics.lines().peekable();
@@ -33,7 +34,7 @@ fn classic(openmetrics: &str) -> String {
             text.extend([line, "\n"]);
             continue;
         };
-        // HELP comes first, and the suffix follows from the TYPE after it.
+        // HELP comes first, but its suffix depends on the TYPE in the next line.
         let next = lines.peek().and_then(|next| next.strip_prefix("# "));
         match comment.split_once(' ') {
             Some(("HELP", rest)) => {
@@ -55,7 +56,7 @@ fn classic(openmetrics: &str) -> String {
     text
 }
 
-/// The name of a family, which is that of its samples.
+/// Returns the name of a family's samples.
 fn family<'n>(name: &'n str, kind: &str) -> Cow<'n, str> {
     match kind {
         "counter" => format!("{name}_total").into(),
@@ -85,7 +86,7 @@ slipway_wait_seconds_bucket{le=\"+Inf\"} 1
 ";
 
     #[test]
-    fn families_get_the_names_of_their_samples() {
+    fn families_are_named_like_their_samples() {
         assert_eq!(
             classic(TEXT),
             "\
@@ -105,7 +106,7 @@ slipway_wait_seconds_bucket{le=\"+Inf\"} 1
     }
 
     #[test]
-    fn who_asks_for_openmetrics_gets_it_as_it_is() {
+    fn openmetrics_is_sent_unchanged_to_clients_that_ask_for_it() {
         let mut headers = HeaderMap::new();
         assert!(
             negotiated(&headers, TEXT.to_owned())

@@ -1,4 +1,4 @@
-//! What is answered: `POST /mutate`, the probes, the metrics.
+//! The routes of both ports: `POST /mutate`, probes, metrics and the status page.
 
 use std::{
     borrow::Cow,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Bytes,
     extract::{Request, State},
     http::{
@@ -33,28 +33,28 @@ use tracing::{error, info, warn};
 
 use super::{
     App,
-    body::{NotTaken, discard, json, plain, read_and_wait},
-    connections::{InTurn, Seat},
+    body::{NotTaken, discard, json, plain, read},
+    connections::Connection,
     duration, exposition, status,
 };
 use crate::{cluster::state::ClusterState, metrics::Problem};
 
-/// Reviews of pods are some 15 KB. What takes longer than a turn is larger than this, in bytes.
+/// Reviews of pods are some 15 KB. Larger ones than this, in bytes, take milliseconds.
 const LARGE: usize = 256 << 10;
 
-/// The routes of the webhook's port.
+/// Returns the routes of the webhook's port.
 pub(super) fn webhook(app: Arc<App>) -> Router {
     Router::new()
         .route("/mutate", post(mutate))
         .merge(probes())
-        .fallback(|_: InTurn, request: Request| {
+        .fallback(|request: Request| {
             no_such_path(request, "POST /mutate, GET /healthz and GET /readyz")
         })
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
 
-/// The routes of the metrics' port.
+/// Returns the routes of the metrics port.
 pub(super) fn metrics(app: Arc<App>) -> Router {
     let routes = Router::new().route("/metrics", get(scrape)).merge(probes());
     let (routes, paths) = if app.status.shown {
@@ -64,32 +64,32 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
         (routes, "GET /metrics, /healthz and /readyz")
     };
     routes
-        .fallback(move |_: InTurn, request: Request| no_such_path(request, paths))
+        .fallback(move |request: Request| no_such_path(request, paths))
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
 }
 
 fn probes() -> Router<Arc<App>> {
     Router::new()
-        .route("/healthz", get(|_: InTurn| async { "ok\n" }))
+        .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
 }
 
 async fn no_such_path(request: Request, paths: &'static str) -> Response {
     discard(request.into_body()).await;
-    let sentence = format!("there is nothing here; this port answers {paths}");
+    let sentence = format!("not found; this port answers {paths}");
     plain(StatusCode::NOT_FOUND, &sentence)
 }
 
-async fn method_not_allowed(_: InTurn, request: Request) -> Response {
+async fn method_not_allowed(request: Request) -> Response {
     discard(request.into_body()).await;
     plain(
         StatusCode::METHOD_NOT_ALLOWED,
-        "this path is asked with another method",
+        "this path needs another method",
     )
 }
 
-async fn ready(_: InTurn, State(app): State<Arc<App>>) -> Response {
+async fn ready(State(app): State<Arc<App>>) -> Response {
     let reasons = app.not_ready_because();
     if reasons.is_empty() {
         let detail = app.state.load().policy_error.as_ref().map_or_else(
@@ -102,7 +102,7 @@ async fn ready(_: InTurn, State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn scrape(_: InTurn, State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+async fn scrape(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let certificate = &app.certificate;
     app.metrics
         .replica
@@ -116,15 +116,19 @@ async fn scrape(_: InTurn, State(app): State<Arc<App>>, headers: HeaderMap) -> R
     }
 }
 
-async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn mutate(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
+) -> Response {
     let start = Instant::now();
     let limit = time_limit(request.uri().query(), app.request_timeout);
     let (parts, body) = request.into_parts();
-    let seat = parts.extensions.get::<Arc<Seat>>();
-    let _busy = seat.map(Seat::busy);
     let deadline = start + limit;
     let answered = async {
-        let (body, _held) = read_and_wait(seat, body, deadline).await?;
+        let in_flight = timeout_at(deadline, connection.request_in_flight());
+        let _in_flight = in_flight.await.map_err(|_| NotTaken::Crowded)?;
+        let (body, _held) = read(&connection, body, deadline).await?;
         answer(&app, body.into(), start, deadline).await
     };
     let mut response = answered.await.unwrap_or_else(|not_taken| {
@@ -135,9 +139,8 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
         );
         not_taken.into_response()
     });
-    // Its end: the client is told to connect anew, elsewhere. Closed without a word, a connection
-    // could meet the next request on its way, and HTTP/1.1 clients do not repeat that one. (HTTP/2
-    // says by itself which requests it still takes.)
+    // During a shutdown, tell HTTP/1.1 clients to connect elsewhere for the next request: they do not
+    // repeat one that meets a closed connection. HTTP/2 says by itself which requests it still takes.
     if parts.version <= Version::HTTP_11 && app.shutdown.has_begun() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
@@ -146,7 +149,8 @@ async fn mutate(State(app): State<Arc<App>>, request: Request) -> Response {
     response
 }
 
-/// The API server tells how long it waits: an answer after that is for nobody.
+/// Returns the time limit of a request: ours, or the API server's if that is shorter. An answer after
+/// that reaches nobody.
 fn time_limit(query: Option<&str>, own: Duration) -> Duration {
     query
         .into_iter()
@@ -185,7 +189,7 @@ async fn answer(
         }
         Admitted::Refused(error) => {
             app.metrics.server.count_problem(Problem::BadRequest);
-            // The sentence may quote the body, which is not for the log.
+            // The error may quote the body, which must not reach the log.
             warn!(problem = Problem::BadRequest.into_str(), "request refused");
             Ok(plain(StatusCode::BAD_REQUEST, &error.to_string()))
         }
@@ -250,7 +254,7 @@ fn guarded<T>(compute: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(compute)).ok()
 }
 
-/// One line a decision. What it says is worked out only when the level is on.
+/// Logs one line per decision, if the level is on.
 fn log(record: &Record, start: Instant) {
     info!(
         uid = record.uid,
@@ -267,7 +271,7 @@ fn log(record: &Record, start: Instant) {
     );
 }
 
-/// No pod is held up by a defect of ours: it is let through as it is.
+/// Admits the pod unchanged: a defect of ours must not hold it up.
 fn answer_after_panic(app: &App, body: &[u8]) -> Response {
     app.metrics.server.count_problem(Problem::Panic);
     // The panic's message may quote the pod, so it is neither logged nor sent.
@@ -278,21 +282,20 @@ fn answer_after_panic(app: &App, body: &[u8]) -> Response {
         );
         return plain(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "slipway panicked, and the request has no readable uid to answer to",
+            "slipway panicked, and the request has no readable uid",
         );
     };
-    error!(problem = Problem::Panic.into_str(), %uid, "panic; the pod is let through unchanged");
+    error!(problem = Problem::Panic.into_str(), %uid, "panic; the pod is admitted unchanged");
     let response = review::Response {
         warnings: vec![
-            "the pod is unchanged, because a defect of Slipway made it panic; please report it"
-                .to_owned(),
+            "the pod is unchanged because Slipway panicked; please report this bug".to_owned(),
         ],
         ..review::Response::default()
     };
     json(response.to_json(&uid))
 }
 
-/// The request's uid, whatever the rest of the body looks like.
+/// Reads the request's uid, whatever else the body holds.
 fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Review<'a> {
@@ -313,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shorter_of_both_time_limits_counts() {
+    fn the_shorter_time_limit_counts() {
         let own = Duration::from_secs(4);
         for (query, seconds) in [
             (None, 4),

@@ -1,4 +1,4 @@
-//! Which clients may connect: those with a certificate, when an operator asks for that.
+//! The check of client certificates, where an operator asks for one.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 
-/// Why clients cannot be checked.
+/// A reason why clients cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientCheckError {
-    /// It is not a CA's certificate in PEM.
-    #[error("the CA of clients holds no PEM certificate that can sign: {0}")]
+    /// The CA file holds no usable certificate.
+    #[error("the client CA holds no usable PEM certificate: {0}")]
     Authority(String),
 }
 
-/// Lets in clients whose certificate is of one CA and, if names are given, names one of them as its
-/// common name or as a DNS name. Others do not get through the handshake.
+/// A verifier that accepts clients with a certificate of one CA and, if names are given, with one of
+/// them as its common name or a DNS name. The handshake of any other client fails.
 #[derive(Debug)]
 pub struct ClientCheck {
     chain: Arc<dyn ClientCertVerifier>,
@@ -32,10 +32,11 @@ pub struct ClientCheck {
 }
 
 impl ClientCheck {
-    /// Takes the CA's certificates as PEM. Without names, every certificate of it will do.
+    /// Creates a check from the CA's certificates in PEM. Without names, any certificate of the CA is
+    /// accepted.
     ///
     /// # Errors
-    /// When there is no certificate, or one is none.
+    /// When there is no certificate, or one of them cannot be used.
     pub fn new(ca_pem: &[u8], names: Vec<String>) -> Result<Self, ClientCheckError> {
         let refused = |why: &dyn ToString| ClientCheckError::Authority(why.to_string());
         let mut roots = RootCertStore::empty();

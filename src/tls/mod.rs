@@ -1,5 +1,5 @@
-//! The certificate that a server shows, and those of `slipway serve --standalone`: a CA and a
-//! serving certificate, both made at start. Their keys live in memory only.
+//! The serving certificate, the check of client certificates, and the CA and certificate that
+//! `slipway serve --standalone` makes at start. Private keys stay in memory.
 
 mod clients;
 mod serving;
@@ -19,7 +19,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 pub use clients::{ClientCheck, ClientCheckError};
 pub use serving::ServingCertificate;
 
-/// The names that a serving certificate always has.
+/// The names that every standalone certificate has.
 const NAMES: [&str; 7] = [
     "localhost",
     "127.0.0.1",
@@ -29,36 +29,36 @@ const NAMES: [&str; 7] = [
     "slipway.slipway-system.svc",
     "slipway.slipway-system.svc.cluster.local",
 ];
-/// Clocks differ.
+/// Certificates are backdated, because clocks differ.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
-/// Longer than any standalone server runs; some clients refuse more than 398 days.
+/// Longer than a standalone server runs; some clients refuse more than 398 days.
 const VALID_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Why there are no certificates.
+/// A reason why no certificate can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A name cannot be in a certificate.
-    #[error("`{0}` can be in no certificate: use a DNS name or an IP address")]
+    /// The name is neither a DNS name nor an IP address.
+    #[error("`{0}` is not a valid certificate name: use a DNS name or an IP address")]
     Name(String),
-    /// Making one failed.
+    /// The certificate library failed.
     #[error("failed to make a certificate: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// The TLS library refuses it.
+    /// The TLS library refuses the certificate.
     #[error("failed to set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// What a server shows, and what its clients need to trust it.
+/// A serving certificate, and the CA that its clients have to trust.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The CA's certificate.
+    /// The CA's certificate, as PEM.
     pub ca_pem: String,
-    /// For the server.
+    /// The certificate that the server shows.
     pub serving: Arc<ServingCertificate>,
 }
 
 impl Identity {
-    /// Makes a CA, and a serving certificate for the usual names, `names` and `address`.
+    /// Creates a CA, and a serving certificate for the usual names, `names` and `address`.
     ///
     /// # Errors
     /// When a name is neither a DNS name nor an IP address.
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_dns_names_and_addresses_become_names_of_the_certificate() {
+    fn only_dns_names_and_ip_addresses_are_accepted_as_names() {
         let with = |name: &str| Identity::generate(&[name.to_owned()], Ipv4Addr::LOCALHOST.into());
         for good in ["ci.example", "10.0.0.1", "fd00::1", "localhost"] {
             assert!(with(good).is_ok(), "{good}");

@@ -1,4 +1,4 @@
-//! The certificate that is shown, replaced while connections go on.
+//! The serving certificate, which can be replaced while connections are open.
 
 use std::{
     fmt,
@@ -20,14 +20,14 @@ use rustls::{
 
 use super::ClientCheck;
 
-/// The certificate of the webhook's port. Until there is one, handshakes fail and the server is
-/// not ready. Replacing it concerns new connections; open ones go on.
+/// The certificate of the webhook's port. Until there is one, handshakes fail and the server is not
+/// ready. A new one is used for new connections; open ones are not affected.
 #[derive(Debug, Default)]
 pub struct ServingCertificate {
     shown: ArcSwapOption<Shown>,
-    /// What keeps the certificate from being, or staying, the newest.
+    /// Why a newer certificate cannot be had or used.
     problem: ArcSwapOption<String>,
-    /// Why clients cannot be expected to accept it yet.
+    /// Why clients cannot be expected to trust it yet.
     distrust: ArcSwapOption<&'static str>,
     was_trusted: AtomicBool,
 }
@@ -46,11 +46,10 @@ impl fmt::Debug for Shown {
 }
 
 impl ServingCertificate {
-    /// Shows this chain, its leaf first, from the next connection on. Says whether that is a
-    /// change.
+    /// Uses this chain, its leaf first, from the next connection on. Returns whether that is a change.
     ///
     /// # Errors
-    /// When the key is not the leaf's or cannot be used; what was shown before is shown on.
+    /// When the key does not fit the leaf or cannot be used; the last certificate stays.
     pub fn replace(
         &self,
         chain: Vec<CertificateDer<'static>>,
@@ -76,57 +75,55 @@ impl ServingCertificate {
         Ok(true)
     }
 
-    /// Notes that a newer certificate cannot be had or used, or cannot be made. Says whether that
-    /// is news.
+    /// Records why a newer certificate cannot be had or used. Returns whether that is news.
     pub fn keep_last_because(&self, problem: String) -> bool {
         let is_known = self.problem.load().as_deref() == Some(&problem);
         self.problem.store(Some(Arc::new(problem)));
         !is_known
     }
 
-    /// Notes that all is well. Says whether that is news.
+    /// Records that nothing is wrong. Returns whether that is news.
     pub fn nothing_is_wrong(&self) -> bool {
         self.problem.swap(None).is_some()
     }
 
-    /// Notes why clients cannot be expected to accept it, or that nothing says so. What is said
-    /// after [`Self::confirm_trust`] no longer makes the server unready: that would help nobody.
+    /// Records why clients cannot be expected to trust the certificate, if there is a reason. After
+    /// [`Self::confirm_trust`] that no longer makes the server unready: it would help nobody.
     pub fn set_distrust(&self, reason: Option<&'static str>) {
         self.distrust.store(reason.map(Arc::new));
     }
 
-    /// Notes that clients accept it.
+    /// Records that clients trust the certificate.
     pub fn confirm_trust(&self) {
         self.was_trusted.store(true, Ordering::SeqCst);
         self.distrust.store(None);
     }
 
-    /// The chain that is shown, its leaf first.
+    /// Returns the current chain, its leaf first.
     #[must_use]
     pub fn chain(&self) -> Option<Vec<CertificateDer<'static>>> {
         Some(self.shown.load().as_ref()?.key.cert.clone())
     }
 
-    /// When the certificate ends.
+    /// Returns when the certificate expires.
     #[must_use]
     pub fn expires_at(&self) -> Option<SystemTime> {
         Some(self.shown.load().as_ref()?.expires_at)
     }
 
-    /// What keeps the certificate from being, or staying, the newest, in words for people; `None`
-    /// while all is well.
+    /// Returns why a newer certificate cannot be had or used, in words for people.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         Some(self.problem.load().as_ref()?.as_ref().clone())
     }
 
-    /// Why clients cannot be expected to accept the certificate; `None` while they do.
+    /// Returns why clients cannot be expected to trust the certificate.
     #[must_use]
     pub fn distrust(&self) -> Option<&'static str> {
         Some(**self.distrust.load().as_ref()?)
     }
 
-    /// Why the server is not ready; `None` when it is.
+    /// Returns why the server is not ready as far as the certificate is concerned.
     #[must_use]
     pub fn not_ready_because(&self) -> Option<&'static str> {
         if self.shown.load().is_none() {
@@ -138,11 +135,11 @@ impl ServingCertificate {
         self.distrust()
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, with this certificate, for all clients or for those
-    /// that the check lets in.
+    /// Builds a TLS configuration with this certificate: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, for all
+    /// clients or for those that pass the check.
     ///
     /// # Errors
-    /// When the TLS library lacks one of them, which only a defect can cause.
+    /// When the TLS library lacks one of them, which would be a bug.
     pub fn server_config(
         self: &Arc<Self>,
         clients: Option<Arc<ClientCheck>>,
@@ -167,7 +164,7 @@ impl ResolvesServerCert for ServingCertificate {
     }
 }
 
-/// `notAfter`.
+/// Reads `notAfter`.
 fn expiry(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;

@@ -94,6 +94,16 @@ impl Server {
         server
     }
 
+    /// Moves all its threads to these processors, as `taskset` names them.
+    pub fn move_to(&self, processors: &str) {
+        let moved = Command::new("taskset")
+            .args(["--all-tasks", "--cpu-list", "--pid", processors])
+            .arg(self.child.id().to_string())
+            .output()
+            .unwrap();
+        assert!(moved.status.success(), "{moved:?}");
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))

@@ -1,5 +1,5 @@
-//! Answers, until their clients have taken them. Over HTTP/2 a client may ask over a hundred streams
-//! and take none of the answers: they would lie there as long as the connection lives.
+//! Answers, counted until they are written. An HTTP/2 client can ask over a hundred streams and
+//! read none of the answers: they are kept for as long as the connection lives.
 
 use std::{
     pin::Pin,
@@ -10,28 +10,28 @@ use std::{
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
 
-use super::table::{Seat, Untaken};
+use super::{Connection, Held, Memory};
 
-/// What an answer holds beside its own bytes, about: a stream, and the task that waits to write it.
+/// What an answer takes beside its own bytes, about: a stream, and the task that waits to write it.
 const STREAM: usize = 4 << 10;
 
-/// An answer's body, which counts as long as it, or anything of it, is there.
-pub(super) struct Counted {
+/// The body of an answer that its client has not read yet.
+pub(super) struct Unread {
     body: Body,
-    untaken: Arc<Untaken>,
+    held: Held,
 }
 
-impl Counted {
-    pub(super) fn new(body: Body, seat: &Arc<Seat>) -> Self {
+impl Unread {
+    pub(super) fn new(body: Body, connection: &Arc<Connection>) -> Self {
         let bytes = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         Self {
             body,
-            untaken: Arc::new(seat.leave(STREAM.saturating_add(bytes))),
+            held: connection.hold(Memory::Answers, STREAM.saturating_add(bytes)),
         }
     }
 }
 
-impl HttpBody for Counted {
+impl HttpBody for Unread {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -40,11 +40,10 @@ impl HttpBody for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = task::ready!(Pin::new(&mut self.body).poll_frame(context));
-        let counted = |bytes| {
-            Bytes::from_owner(Part {
-                bytes,
-                _untaken: Arc::clone(&self.untaken),
-            })
+        // The HTTP library may keep the bytes long after it dropped the body.
+        let counted = |bytes: Bytes| {
+            let _held = self.held.split_off(bytes.len());
+            Bytes::from_owner(Part { bytes, _held })
         };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(counted))))
     }
@@ -58,10 +57,10 @@ impl HttpBody for Counted {
     }
 }
 
-/// Part of an answer: it is dropped when it has been written.
+/// Part of an answer, dropped when it has been written.
 struct Part {
     bytes: Bytes,
-    _untaken: Arc<Untaken>,
+    _held: Held,
 }
 
 impl AsRef<[u8]> for Part {

@@ -1,352 +1,238 @@
-//! Who is connected, and what they may take: connections, memory for bodies and answers, and turns. The HTTP
-//! server itself limits none of them.
+//! The connections of a port: accepted, bounded, served, and closed when others need the room.
+//!
+//! | what is bounded | for | at the limit |
+//! | --- | --- | --- |
+//! | open connections | all clients | the address with the most of them loses its longest idle one |
+//! | TLS handshakes, requests in flight | each address | the next one waits |
+//! | request bodies and unread answers, in bytes | all clients | the address that holds the most loses the connection that holds the most |
+//! | time until the first request, and between requests | each connection | it is closed |
+//!
+//! [`Listener`] accepts and serves, [`Peers`] knows who is connected and picks who has to go,
+//! [`Connection`] is what is counted, and [`answers`] counts answers until they are written.
 
 mod answers;
-mod table;
-mod turns;
+mod connection;
+mod peers;
 
-use std::{
-    convert::Infallible,
-    future::{Ready, ready},
-    io::{self, IoSlice},
-    net::IpAddr,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{self, Context, Poll},
-};
+use std::{convert::Infallible, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    extract::FromRequestParts,
-    http::{Request, request::Parts},
-    response::Response,
+use axum::{Router, http::Request, response::Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
 };
-use axum_server::accept::Accept;
-use futures_util::future::BoxFuture;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite, BufReader},
+    net::{TcpListener, TcpStream},
+    task::{JoinSet, yield_now},
+    time::{sleep, timeout},
 };
+use tokio_rustls::LazyConfigAcceptor;
 use tower_service::Service;
+use tracing::debug;
 
-use crate::metrics::{Metrics, Port, Problem};
-use answers::Counted;
-use table::Table;
-pub(super) use table::{Held, Seat};
-pub(super) use turns::OneByOne;
+use super::Shutdown;
+use answers::Unread;
+pub(super) use connection::{Connection, Held, Memory};
+pub(super) use peers::Peers;
 
-/// Lets a bounded number of connections in, before their TLS handshake. When it is full, the peer
-/// with the most connections loses the one that was idle the longest. So whoever opens thousands
-/// takes them from himself, and the API server still gets in.
-#[derive(Clone)]
-pub(super) struct Gate {
-    table: Arc<Mutex<Table>>,
-    open: Gauge,
-    closed: Counter,
+/// The TLS handshake and the head of the first request take no longer.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle HTTP/1.1 connection is closed after this: later than clients written in Go close their
+/// side (90 s), or a request could cross the close on its way.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often an HTTP/2 connection is pinged …
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// … and how long the answer may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The smallest number that RFC 9113 (6.5.2) recommends; a client that needs more connects again.
+const MAX_STREAMS: u32 = 100;
+/// How much an HTTP/2 connection, and one stream of it, may send ahead: enough for a review. Every
+/// connection can make the server keep that much.
+const CONNECTION_WINDOW: u32 = 128 << 10;
+const STREAM_WINDOW: u32 = 64 << 10;
+/// The same for HTTP/1.1.
+const READ_BUFFER: usize = 64 << 10;
+const MAX_HEADERS: u32 = 16 << 10;
+/// What is read from the socket at once under TLS, whose library asks for 4 KiB at a time: a review
+/// then takes one system call instead of five.
+const READ_AHEAD: usize = 20 << 10;
+/// The pause after a failed `accept`, which fails for as long as there are no file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+const HTTP2: &[u8] = b"h2";
+
+/// A port that accepts connections, with or without TLS.
+pub(super) struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    peers: Arc<Peers>,
 }
 
-impl Gate {
-    pub(super) fn new(connections: usize, metrics: &Metrics, port: Port) -> Self {
-        Self {
-            table: Arc::new(Mutex::new(Table::new(connections))),
-            open: metrics.server.open_connections(port),
-            closed: metrics.server.problem_counter(Problem::ConnectionLimit),
-        }
-    }
-
-    fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
-        let peer = stream.peer_addr()?.ip().to_canonical();
-        // Answers are small, and somebody waits for each.
-        stream.set_nodelay(true)?;
-        let seat = self.seat(peer).ok_or_else(|| {
-            self.closed.inc();
-            io::Error::other("too many connections, and all of them busy")
-        })?;
-        self.open.inc();
-        Ok(Connection {
-            stream,
-            seat,
-            gate: self.clone(),
+impl Listener {
+    pub(super) fn new(
+        socket: std::net::TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        peers: Peers,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: TcpListener::from_std(socket)?,
+            tls,
+            peers: Arc::new(peers),
         })
     }
 
-    /// A seat for a connection of the peer; `None` when all are taken and busy.
-    fn seat(&self, peer: IpAddr) -> Option<Arc<Seat>> {
-        let mut table = self.lock();
-        if table.is_full() {
-            let idle = table.longest_idle()?;
-            table.remove(&idle);
-            idle.close();
-            self.closed.inc();
+    /// Serves until `drain` begins. From then on nothing is accepted, idle connections are closed,
+    /// and busy ones have until `drain_timeout` to finish.
+    pub(super) async fn serve(self, router: Router, drain: Shutdown, drain_timeout: Duration) {
+        let Self { socket, tls, peers } = self;
+        let mut connections = JoinSet::new();
+        let mut draining = pin!(drain.begun());
+        loop {
+            let accepted = tokio::select! {
+                () = &mut draining => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let serving = Serving {
+                        router: router.clone(),
+                        tls: tls.clone(),
+                        drain: drain.clone(),
+                    };
+                    let address = address.ip().to_canonical();
+                    connections.spawn(serving.serve(Arc::clone(&peers), stream, address));
+                    // Requests that are ready go before the next connection of a crowd.
+                    yield_now().await;
+                }
+                Err(error) => {
+                    debug!(%error, "no connection accepted");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            }
         }
-        Some(table.add(peer))
+        drop(socket);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        // Those that are left are closed with the set.
+        let _ = timeout(drain_timeout, drained).await;
     }
+}
 
-    /// The answer, counted until it is taken. Where too much is left lying, the connection that leaves
-    /// the most is closed.
-    fn count(&self, answer: Response, seat: &Arc<Seat>) -> Response {
-        let answer = answer.map(|body| Body::new(Counted::new(body, seat)));
-        let table = self.lock();
-        if let Some(greedy) = table.leaves_most(seat)
-            && !greedy.is_closed()
-        {
-            greedy.close();
-            self.closed.inc();
+/// What it takes to serve one connection.
+struct Serving {
+    router: Router,
+    tls: Option<Arc<ServerConfig>>,
+    drain: Shutdown,
+}
+
+impl Serving {
+    /// Serves the connection to its end, which comes early when others need the room or when no
+    /// request came in time.
+    async fn serve(self, peers: Arc<Peers>, stream: TcpStream, peer: IpAddr) {
+        let Some(admitted) = peers.admit(peer) else {
+            debug!(%peer, "connection refused: there are too many, and none can be closed for it");
+            return;
+        };
+        let connection = admitted.connection();
+        let ended = tokio::select! {
+            biased;
+            () = connection.must_close(FIRST_REQUEST_TIMEOUT) => return,
+            ended = self.handshake_and_serve(stream, connection) => ended,
+        };
+        if let Err(error) = ended {
+            debug!(%peer, %error, "connection failed");
         }
-        answer
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<S> Accept<TcpStream, S> for Gate {
-    type Stream = Connection;
-    type Service = Seated<S>;
-    type Future = Ready<io::Result<(Connection, Seated<S>)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        ready(self.admit(stream).map(|connection| {
-            let seat = Arc::clone(&connection.seat);
-            let gate = self.clone();
-            (
-                connection,
-                Seated {
-                    service,
-                    seat,
-                    gate,
-                },
-            )
-        }))
-    }
-}
-
-/// A service whose requests know their connection's seat, and whose answers are counted.
-#[derive(Clone)]
-pub(super) struct Seated<S> {
-    service: S,
-    seat: Arc<Seat>,
-    gate: Gate,
-}
-
-impl<S, B> Service<Request<B>> for Seated<S>
-where
-    S: Service<Request<B>, Response = Response>,
-    S::Future: Send + 'static,
-{
-    type Response = Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.service.poll_ready(context)
+    async fn handshake_and_serve(
+        self,
+        stream: TcpStream,
+        connection: &Arc<Connection>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        // Answers are small, and somebody waits for each.
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            return Ok(self.serve_http(stream, false, connection).await?);
+        };
+        let stream = BufReader::with_capacity(READ_AHEAD, stream);
+        let handshake = async {
+            // A client that does not send its hello takes nothing from others at its address.
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let _in_progress = connection.handshake().await;
+            hello.into_stream(Arc::clone(tls)).await
+        };
+        let stream = tokio::select! {
+            stream = handshake => stream?,
+            () = self.drain.begun() => return Ok(()),
+        };
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        Ok(self.serve_http(stream, is_http2, connection).await?)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let (seat, gate) = (Arc::clone(&self.seat), self.gate.clone());
-        seat.touch();
-        request.extensions_mut().insert(Arc::clone(&seat));
-        let answer = self.service.call(request);
-        Box::pin(async move { Ok(gate.count(answer.await?, &seat)) })
-    }
-}
-
-/// The turn of a request that has no body to wait for: what takes it as an argument is answered in turn.
-pub(super) struct InTurn;
-
-impl<S: Sync> FromRequestParts<S> for InTurn {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        if let Some(seat) = parts.extensions.get::<Arc<Seat>>() {
-            seat.turn_to_answer().await;
+    async fn serve_http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        is_http2: bool,
+        connection: &Arc<Connection>,
+    ) -> Result<(), hyper::Error> {
+        let Self { router, drain, .. } = self;
+        let connection = Arc::clone(connection);
+        let service =
+            service_fn(move |request| answer(router.clone(), Arc::clone(&connection), request));
+        let stream = TokioIo::new(stream);
+        if is_http2 {
+            let http2 = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .max_concurrent_streams(MAX_STREAMS)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .max_header_list_size(MAX_HEADERS)
+                .serve_connection(stream, service);
+            until_drained(http2, &drain).await
+        } else {
+            let http1 = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(IDLE_TIMEOUT)
+                .max_buf_size(READ_BUFFER)
+                .serve_connection(stream, service);
+            until_drained(http1, &drain).await
         }
-        Ok(Self)
     }
 }
 
-/// A connection that has its seat as long as it lives.
-pub(super) struct Connection {
-    stream: TcpStream,
-    seat: Arc<Seat>,
-    gate: Gate,
+/// Drives the connection. When the drain begins, it ends after the answers to what it asked.
+async fn until_drained<C: GracefulConnection>(
+    serving: C,
+    drain: &Shutdown,
+) -> Result<(), C::Error> {
+    let mut serving = pin!(serving);
+    tokio::select! {
+        biased;
+        ended = &mut serving => return ended,
+        () = drain.begun() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.gate.lock().remove(&self.seat);
-        self.gate.open.dec();
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.seat.check(context)?;
-        task::ready!(self.stream.poll_read_ready(context))?;
-        if !self.seat.take_turn_or_queue() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.seat.check(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.seat.check(context)?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use http_body_util::BodyExt;
-
-    use super::{
-        table::{KIB, PEER_BODIES_KIB},
-        *,
-    };
-
-    fn gate(limit: usize) -> Gate {
-        Gate::new(limit, &Metrics::new(), Port::Webhook)
-    }
-
-    fn peer(last: u8) -> IpAddr {
-        IpAddr::from([10, 0, 0, last])
-    }
-
-    #[test]
-    fn whoever_has_the_most_connections_makes_room() {
-        let gate = gate(4);
-        let quiet = gate.seat(peer(1)).unwrap();
-        let greedy: Vec<_> = (0..3).map(|_| gate.seat(peer(2)).unwrap()).collect();
-        let another = gate.seat(peer(3)).unwrap();
-        assert!(greedy[0].is_closed() && !greedy[1].is_closed());
-        assert!(!quiet.is_closed() && !another.is_closed());
-        // Also from himself.
-        gate.seat(peer(2)).unwrap();
-        assert!(greedy[1].is_closed() && !quiet.is_closed() && !another.is_closed());
-    }
-
-    #[test]
-    fn of_one_peers_connections_the_longest_idle_goes_and_a_busy_one_never() {
-        let gate = gate(3);
-        let seats: Vec<_> = (0..3).map(|_| gate.seat(peer(1)).unwrap()).collect();
-        drop(seats[0].busy());
-        let busy = seats[1].busy();
-        gate.seat(peer(1)).unwrap();
-        assert!(seats[2].is_closed());
-        gate.seat(peer(1)).unwrap();
-        assert!(seats[0].is_closed() && !seats[1].is_closed());
-        drop(busy);
-    }
-
-    #[test]
-    fn a_connection_beyond_the_limit_is_refused_when_all_are_busy() {
-        let gate = gate(1);
-        let first = gate.seat(peer(1)).unwrap();
-        let busy = first.busy();
-        assert!(gate.seat(peer(2)).is_none());
-        drop(busy);
-        assert!(gate.seat(peer(2)).is_some());
-        assert!(first.is_closed());
-    }
-
-    fn answer(bytes: usize) -> Response {
-        Response::new(Body::from(vec![0; bytes]))
-    }
-
-    #[test]
-    fn whoever_leaves_too_many_answers_loses_the_connection_that_has_the_most() {
-        let gate = gate(4);
-        let (some, most, other) = (
-            gate.seat(peer(1)).unwrap(),
-            gate.seat(peer(1)).unwrap(),
-            gate.seat(peer(2)).unwrap(),
-        );
-        let _few = gate.count(answer(1 << 20), &some);
-        let _others = gate.count(answer(3 << 20), &other);
-        let _many = gate.count(answer(5 << 19), &most);
-        assert!(!most.is_closed());
-        let _one_more = gate.count(answer(1 << 20), &some);
-        assert!(most.is_closed() && !some.is_closed() && !other.is_closed());
-    }
-
-    #[test]
-    fn answers_of_many_peers_are_bounded_together() {
-        let gate = gate(8);
-        let seats: Vec<_> = (0..6).map(|i| gate.seat(peer(i)).unwrap()).collect();
-        let _left: Vec<_> = seats
-            .iter()
-            .map(|seat| gate.count(answer(3 << 20), seat))
-            .collect();
-        assert_eq!(seats.iter().filter(|seat| seat.is_closed()).count(), 1);
-    }
-
-    #[tokio::test]
-    async fn an_answer_counts_until_all_of_it_is_gone() {
-        let gate = gate(1);
-        let seat = gate.seat(peer(1)).unwrap();
-        for _ in 0..10 {
-            let taken = gate.count(answer(3 << 20), &seat);
-            let bytes = axum::body::to_bytes(taken.into_body(), usize::MAX).await;
-            assert_eq!(bytes.unwrap().len(), 3 << 20);
-        }
-        assert!(!seat.is_closed());
-        let frame = gate.count(answer(3 << 20), &seat).into_body().frame().await;
-        let _other = gate.count(answer(3 << 20), &seat);
-        assert!(seat.is_closed());
-        drop(frame);
-    }
-
-    #[test]
-    fn nobody_is_remembered_who_is_gone() {
-        let gate = gate(2);
-        let seat = gate.seat(peer(1)).unwrap();
-        gate.lock().remove(&seat);
-        gate.lock().remove(&seat);
-        assert!(gate.lock().is_empty());
-    }
-
-    #[tokio::test]
-    async fn one_peers_bodies_leave_room_for_anothers() {
-        let gate = gate(4);
-        let (greedy, other) = (gate.seat(peer(1)).unwrap(), gate.seat(peer(2)).unwrap());
-        let held = greedy.hold(PEER_BODIES_KIB * KIB).await;
-        assert!(greedy.hold(1).now_or_never().is_none());
-        assert!(other.hold(PEER_BODIES_KIB * KIB).await.is_some());
-        drop(held);
-        assert!(greedy.hold(1).await.is_some());
-    }
+/// Answers a request, which knows its connection. The answer counts until it is written.
+async fn answer(
+    mut router: Router,
+    connection: Arc<Connection>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Unread>, Infallible> {
+    let busy = connection.begin_request();
+    request.extensions_mut().insert(Arc::clone(&connection));
+    let answer = router.call(request).await?;
+    drop(busy);
+    Ok(answer.map(|body| Unread::new(body, &connection)))
 }

@@ -28,7 +28,7 @@ use axum::{
 };
 use tokio::sync::Semaphore;
 
-use super::{App, connections::InTurn};
+use super::App;
 use decisions::Decisions;
 use overview::Overview;
 use report::Status;
@@ -70,15 +70,11 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .layer(map_response(secured))
 }
 
-async fn overview(
-    _: InTurn,
-    Extract(app): Extract<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> Response {
+async fn overview(Extract(app): Extract<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     let status = Status::of(&app);
     html(StatusCode::OK, &Overview::new(&status, query.as_deref()))
 }
 
-async fn status(_: InTurn, Extract(app): Extract<Arc<App>>) -> Response {
+async fn status(Extract(app): Extract<Arc<App>>) -> Response {
     json(&Status::of(&app))
 }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 use super::{
-    attacks::http1 as attacks,
+    attacks::{http1 as attacks, requests::BODY},
     neighbour::beside,
-    served::{ATTACKER, HTTP_1, REVIEW, serve, within},
+    served::{ATTACKER, HTTP_1, PATIENCE, REVIEW, Served, serve, within},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,4 +129,75 @@ async fn every_error_comes_after_the_body() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_dripping_bodies_of_the_largest_size_keep_nobody_out() {
+    let served = serve(|config| config.request_timeout = Duration::from_secs(1));
+    beside(&served, attacks::dripping_largest_bodies(&served)).await;
+}
+
+/// A request whose body the server waits for.
+async fn begin(served: &Served, length: usize) -> TlsStream<TcpStream> {
+    let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+    let head = format!(
+        "POST /mutate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    within(stream.read_exact(&mut go_on)).await.unwrap();
+    assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_32_requests_in_flight_only_those_of_the_same_address_wait() {
+    let served = serve(|config| config.request_timeout = PATIENCE);
+    beside(&served, async {
+        let in_flight = (0..32).map(|_| begin(&served, REVIEW.len()));
+        let mut in_flight = futures_util::future::join_all(in_flight).await;
+        let request = |path: &str| {
+            let length = REVIEW.len();
+            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{REVIEW}")
+        };
+        let in_vain = served.answer(request("/mutate?timeout=20ms").as_bytes()).await;
+        assert!(in_vain.starts_with("HTTP/1.1 503 "), "{in_vain}");
+        assert!(in_vain.contains("too many requests"), "{in_vain}");
+
+        let request = request("/mutate");
+        let waiting = served.answer(request.as_bytes());
+        let finish_one = async {
+            let mut first = in_flight.pop().unwrap();
+            first.write_all(REVIEW.as_bytes()).await.unwrap();
+            first.flush().await.unwrap();
+            let mut status = [0; 15];
+            within(first.read_exact(&mut status)).await.unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200 OK");
+        };
+        let (answer, ()) = tokio::join!(waiting, finish_one);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_bodies_fill_the_memory_the_address_that_sent_the_most_loses_one() {
+    let served = serve(|config| config.request_timeout = PATIENCE);
+    let mut unfinished = Vec::new();
+    for _ in 0..attacks::LARGEST_BODIES {
+        let mut stream = begin(&served, BODY).await;
+        stream.write_all(&vec![b' '; BODY - 1]).await.unwrap();
+        stream.flush().await.unwrap();
+        unfinished.push(stream);
+    }
+    let closed = r#"slipway_admission_problems_total{problem="connection-limit"}"#;
+    // The server may still be reading what was sent.
+    let calls = async { while served.metric(closed).await == 0 {} };
+    beside(&served, within(calls)).await;
+    assert_eq!(served.metric(closed).await, 1);
+    let mut ended = unfinished
+        .iter_mut()
+        .map(|stream| Box::pin(stream.read_u8()));
+    let (first, ..) = within(futures_util::future::select_all(&mut ended)).await;
+    assert!(first.is_err(), "closed, not answered");
 }

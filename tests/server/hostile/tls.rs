@@ -6,14 +6,17 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
 };
-use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, pki_types::ServerName};
 use slipway::tls::ClientCheck;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     attacks::tls::{self as attacks, old_hello},
     neighbour::beside,
-    served::{ATTACKER, HTTP_1, Served, serve, within},
+    served::{ATTACKER, HTTP_1, NEIGHBOUR, Served, serve, within},
 };
 
 /// A fatal alert (RFC 8446, section 6): `handshake_failure`, because such a client names no signature
@@ -81,6 +84,38 @@ async fn a_protocol_that_is_not_served_is_refused_and_none_is_http_1() {
 async fn handshakes_and_first_requests_that_stop_half_way_are_closed() {
     let served = serve(|_| {});
     beside(&served, attacks::stopping_half_way(&served)).await;
+}
+
+/// A handshake that stops after the server's part of it.
+async fn half_a_handshake(served: &Served) -> TcpStream {
+    let config = Arc::clone(served.connector(None, Some(HTTP_1)).config());
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut hello = Vec::new();
+    let mut client = ClientConnection::new(config, name).unwrap();
+    client.write_tls(&mut hello).unwrap();
+    let mut stream = served.tcp(ATTACKER).await.unwrap();
+    stream.write_all(&hello).await.unwrap();
+    within(stream.read_u8()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_16_handshakes_in_progress_only_those_of_the_same_address_wait() {
+    let served = serve(|_| {});
+    let mut stopped = Vec::new();
+    for _ in 0..16 {
+        stopped.push(half_a_handshake(&served).await);
+    }
+    let mut waiting = Box::pin(served.tls(ATTACKER, HTTP_1));
+    let others = beside(&served, async {
+        served.tls(NEIGHBOUR, HTTP_1).await.unwrap()
+    });
+    tokio::select! {
+        _ = &mut waiting => panic!("it did not wait"),
+        _ = others => {}
+    }
+    stopped.pop();
+    within(waiting).await.unwrap();
 }
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {

@@ -6,6 +6,7 @@ mod page;
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{RawQuery, Request, State},
     http::{StatusCode, header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
@@ -25,6 +26,7 @@ use crate::{
     server::{
         App,
         body::{plain, read},
+        connections::Connection,
     },
 };
 use page::{ExplainPage, Outcome, PodView};
@@ -87,21 +89,25 @@ pub(super) async fn form(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 }
 
 /// Answers the form with a page. Any other body is the manifest itself and is answered with JSON.
-pub(super) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
+) -> Response {
     let deadline = Instant::now() + app.request_timeout;
     let permit = Arc::clone(&app.status.explaining).acquire_owned();
     let Ok(Ok(permit)) = timeout_at(deadline, permit).await else {
         return Refusal::Busy.into_response();
     };
     let (parts, body) = request.into_parts();
-    let bytes = match read(body, deadline).await {
-        Ok(bytes) => bytes,
+    let (bytes, held) = match read(&connection, body, deadline).await {
+        Ok(read) => read,
         Err(not_taken) => return not_taken.into_response(),
     };
     let state = app.state.load().clone();
-    // The thread cannot be cancelled when the client leaves, so the permit goes with it.
+    // The thread cannot be cancelled when the client leaves, so what it holds goes with it.
     let explaining = spawn_blocking(move || {
-        let _permit = permit;
+        let _held = (permit, held);
         respond(&state, &parts, bytes)
     });
     explaining.await.unwrap_or_else(|_| {

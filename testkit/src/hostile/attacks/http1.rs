@@ -5,8 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::requests::BODY;
 use crate::hostile::served::{ATTACKER, HTTP_1, Served, within};
 
+/// So many bodies of the largest size fill the memory for bodies.
+pub const LARGEST_BODIES: usize = 16;
 const DRIP: Duration = Duration::from_millis(50);
 
 /// One head whose header has no end, and one whose headers have none.
@@ -34,6 +37,15 @@ pub async fn dripping(served: &Served) {
         )
     }));
     tokio::join!(heads, bodies);
+}
+
+/// Bodies of the largest size, as many as fit into the memory for bodies: all but a little is sent
+/// at once, and the rest byte by byte.
+pub async fn dripping_largest_bodies(served: &Served) {
+    let head =
+        format!("POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
+    let start = head + &" ".repeat(BODY - 1000);
+    join_all((0..LARGEST_BODIES).map(|_| drip(served, &start))).await;
 }
 
 async fn drip(served: &Served, head: &str) {
