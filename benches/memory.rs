@@ -46,7 +46,7 @@ fn main() {
                 admit(black_box(&body), state.cluster())
                     .unwrap()
                     .without_lease(),
-            ))
+            ));
         };
         // What is made once, at the first request, does not count.
         answer();

@@ -10,16 +10,12 @@ use crate::{
 /// Returns why a pod is left alone whatever it runs: its namespace or the pod itself opts out.
 pub(super) fn opted_out(pod: &Pod<'_>, name: &str, known: Option<&Namespace>) -> Option<Reason> {
     let says_no = |value: Option<&str>| matches!(value, Some("false" | "disabled"));
-    let is_protected = match known {
-        Some(namespace) => namespace.is_protected(),
-        None => {
-            let unlabelled = Namespace {
-                name: name.to_owned(),
-                ..Namespace::default()
-            };
-            unlabelled.is_protected()
-        }
+    // Of a namespace that is not known yet, its name may say enough.
+    let unlabelled = || Namespace {
+        name: name.to_owned(),
+        ..Namespace::default()
     };
+    let is_protected = known.map_or_else(|| unlabelled().is_protected(), Namespace::is_protected);
     if is_protected {
         Some(Reason::NamespaceProtected)
     } else if known.is_some_and(|namespace| !namespace.is_enabled()) {

@@ -20,8 +20,7 @@ pub(super) enum Segment {
 impl KeyPath {
     /// Returns the path of constant keys, joined by dots, below this one.
     pub(super) fn at(&self, keys: &str) -> Self {
-        keys.split('.')
-            .fold(self.clone(), |path, key| path.key(key))
+        keys.split('.').fold(self.clone(), Self::key)
     }
 
     /// Returns the path of a key, which may hold dots, below this one.

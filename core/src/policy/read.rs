@@ -101,9 +101,12 @@ impl Reading {
         }
         // The name of an unknown key is in the message.
         let is_unknown = message.starts_with(UNKNOWN_KEY);
-        let position = self.locations.as_ref().map(|all| match is_unknown {
-            true => all.key_at(&path.pointer()),
-            false => all.at(&path.pointer()),
+        let position = self.locations.as_ref().map(|all| {
+            if is_unknown {
+                all.key_at(&path.pointer())
+            } else {
+                all.at(&path.pointer())
+            }
         });
         self.refused.push(path.clone());
         self.errors.push(PolicyError {
@@ -153,8 +156,8 @@ impl Reading {
             return false;
         };
         match (document.pointer_mut(&parent.pointer()), last) {
-            (Some(Value::Array(list)), Segment::Index(index)) if index < list.len() => {
-                list.remove(index);
+            (Some(Value::Array(items)), Segment::Index(index)) if index < items.len() => {
+                items.remove(index);
                 self.removed_items.push((parent, index));
                 true
             }

@@ -120,14 +120,14 @@ impl<T: PartialEq> Listed<T> {
     fn apply<K: Resource<DynamicType = ()>>(
         &mut self,
         change: Change<K>,
-        relevant: fn(K) -> T,
+        relevant: fn(&K) -> T,
     ) -> bool {
         let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
         match change {
             Change::All(all) => {
                 let all = all
                     .into_iter()
-                    .map(|object| (key(&object), relevant(object)));
+                    .map(|object| (key(&object), relevant(&object)));
                 let all = Some(all.collect());
                 let changed = self.0 != all;
                 self.0 = all;
@@ -135,7 +135,7 @@ impl<T: PartialEq> Listed<T> {
             }
             Change::Applied(object) => {
                 let known = self.0.get_or_insert_default();
-                let (key, new) = (key(&object), relevant(object));
+                let (key, new) = (key(&object), relevant(&object));
                 if known.get(&key) == Some(&new) {
                     return false;
                 }
@@ -158,17 +158,17 @@ fn within<'k, T>(all: &'k BTreeMap<Key, T>, namespace: &'k str) -> impl Iterator
         .map(|(_, value)| value)
 }
 
-fn labels(mut namespace: objects::Namespace) -> BTreeMap<String, String> {
-    std::mem::take(namespace.labels_mut())
+fn labels(namespace: &objects::Namespace) -> BTreeMap<String, String> {
+    namespace.labels().clone()
 }
 
-fn counted(quota: objects::ResourceQuota) -> BTreeSet<String> {
+fn counted(quota: &objects::ResourceQuota) -> BTreeSet<String> {
     quota.spec.counted()
 }
 
 /// Returns the items that can be read. The API server has validated all of them, but one may have a form that is
 /// newer than this version; that one is skipped with a warning.
-fn items(range: objects::LimitRange) -> Vec<LimitRangeItem> {
+fn items(range: &objects::LimitRange) -> Vec<LimitRangeItem> {
     let (namespace, name) = (range.namespace(), range.name_any());
     let understood = |item: Result<LimitRangeItem, serde_json::Error>| {
         item.inspect_err(|error| {
@@ -246,6 +246,6 @@ mod tests {
     #[test]
     fn an_item_in_an_unknown_form_does_not_hide_the_others() {
         let limits = json!([{"type": "Container", "max": {"cpu": "2"}}, {"type": "Pod", "max": {"cpu": "?"}}]);
-        assert_eq!(items(range("ci", "a", limits)).len(), 1);
+        assert_eq!(items(&range("ci", "a", limits)).len(), 1);
     }
 }

@@ -42,8 +42,10 @@ impl HttpBody for Unread {
         let frame = task::ready!(Pin::new(&mut self.body).poll_frame(context));
         // The HTTP library may keep the bytes long after it dropped the body.
         let counted = |bytes: Bytes| {
-            let _held = self.held.split_off(bytes.len());
-            Bytes::from_owner(Part { bytes, _held })
+            Bytes::from_owner(Part {
+                _held: self.held.split_off(bytes.len()),
+                bytes,
+            })
         };
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(counted))))
     }

@@ -135,7 +135,8 @@ impl Table {
             return;
         };
         let mut connections = peer.connections.iter();
-        let Some(at) = connections.position(|one| std::ptr::eq(&**one, connection)) else {
+        let Some(at) = connections.position(|one| std::ptr::eq(Arc::as_ptr(one), connection))
+        else {
             return;
         };
         peer.connections.swap_remove(at);
@@ -244,9 +245,9 @@ mod tests {
             .collect();
         assert!(peers.admit(address(1)).is_none());
         assert_eq!(closed(&greedy), [false, false]);
-        let _other = admit(&peers, 2);
+        let other = admit(&peers, 2);
         assert_eq!(closed(&greedy), [true, false]);
-        let _busy_too = _other.connection.begin_request();
+        let _busy_too = other.connection.begin_request();
         assert!(peers.admit(address(3)).is_none());
         drop(busy);
         assert!(peers.admit(address(3)).is_some());
