@@ -126,9 +126,11 @@ async fn mutate(
     let (parts, body) = request.into_parts();
     let deadline = start + limit;
     let answered = async {
+        // First the body, then the permit: on an HTTP/2 connection the bodies of requests that wait for a
+        // permit would fill the window that the bodies of those with one need.
+        let (body, _held) = read(&connection, body, deadline).await?;
         let in_flight = timeout_at(deadline, connection.request_in_flight());
         let _in_flight = in_flight.await.map_err(|_| NotTaken::Crowded)?;
-        let (body, _held) = read(&connection, body, deadline).await?;
         answer(&app, body.into(), start, deadline).await
     };
     let mut response = answered.await.unwrap_or_else(|not_taken| {

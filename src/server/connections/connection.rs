@@ -16,8 +16,8 @@ use tokio::{
 
 use super::Peers;
 
-/// As many requests of one address are answered at once; others wait. The next request of another
-/// address waits for no more than these: a few milliseconds.
+/// The requests of one address that are looked at, or wait for a lease, at the same time. Its others
+/// wait, with their bodies read; those of other addresses do not wait for them.
 pub(super) const REQUESTS_IN_FLIGHT: usize = 32;
 /// The same for TLS handshakes, each of which costs as much as several requests.
 const HANDSHAKES: usize = 16;

@@ -1,7 +1,15 @@
 //! What comes of requests over HTTP/1.1 that are wrong, slow or without end.
 
-use std::time::Duration;
+use std::{
+    sync::{Condvar, Mutex},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
+use slipway_core::{
+    admission::{Admission, admit, review::ReviewError},
+    decide::Cluster,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,6 +21,9 @@ use super::{
     neighbour::beside,
     served::{ATTACKER, HTTP_1, PATIENCE, REVIEW, Served, serve, within},
 };
+
+/// The size of a review that is evaluated on a thread of its own, in bytes.
+const LARGE_REVIEW: usize = 300 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_two_readers_could_read_differently_is_never_answered_with_200() {
@@ -150,32 +161,57 @@ async fn begin(served: &Served, length: usize) -> TlsStream<TcpStream> {
     stream
 }
 
+/// Closed while it holds `true`. Then a large review is not evaluated.
+static GATE: (Mutex<bool>, Condvar) = (Mutex::new(true), Condvar::new());
+
+fn admit_through_the_gate<'a>(
+    body: &'a [u8],
+    cluster: Cluster<'a>,
+) -> Result<Admission<'a>, ReviewError> {
+    if body.len() > LARGE_REVIEW / 2 {
+        let (is_closed, changed) = &GATE;
+        let closed = is_closed.lock().unwrap();
+        drop(changed.wait_while(closed, |closed| *closed).unwrap());
+    }
+    admit(body, cluster)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beyond_32_requests_in_flight_only_those_of_the_same_address_wait() {
-    let served = serve(|config| config.request_timeout = PATIENCE);
+    let served = serve(|config| {
+        config.request_timeout = PATIENCE;
+        config.evaluate = admit_through_the_gate;
+    });
+    let post = |path: &str, review: &str| {
+        let length = review.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{review}"
+        )
+    };
+    let large = post("/mutate", &(REVIEW.to_owned() + &" ".repeat(LARGE_REVIEW)));
+    let small = post("/mutate", REVIEW);
+    let impatient = post("/mutate?timeout=20ms", REVIEW);
     beside(&served, async {
-        let in_flight = (0..32).map(|_| begin(&served, REVIEW.len()));
-        let mut in_flight = futures_util::future::join_all(in_flight).await;
-        let request = |path: &str| {
-            let length = REVIEW.len();
-            format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{REVIEW}")
+        let in_flight = join_all((0..32).map(|_| served.answer(large.as_bytes())));
+        let others = async {
+            let in_vain = loop {
+                let answer = served.answer(impatient.as_bytes()).await;
+                if answer.contains("too many requests") {
+                    break answer;
+                }
+            };
+            assert!(in_vain.starts_with("HTTP/1.1 503 "), "{in_vain}");
+            let open = async {
+                *GATE.0.lock().unwrap() = false;
+                GATE.1.notify_all();
+            };
+            tokio::join!(served.answer(small.as_bytes()), open).0
         };
-        let in_vain = served.answer(request("/mutate?timeout=20ms").as_bytes()).await;
-        assert!(in_vain.starts_with("HTTP/1.1 503 "), "{in_vain}");
-        assert!(in_vain.contains("too many requests"), "{in_vain}");
-
-        let request = request("/mutate");
-        let waiting = served.answer(request.as_bytes());
-        let finish_one = async {
-            let mut first = in_flight.pop().unwrap();
-            first.write_all(REVIEW.as_bytes()).await.unwrap();
-            first.flush().await.unwrap();
-            let mut status = [0; 15];
-            within(first.read_exact(&mut status)).await.unwrap();
-            assert_eq!(&status, b"HTTP/1.1 200 OK");
-        };
-        let (answer, ()) = tokio::join!(waiting, finish_one);
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let (mut answers, last) = tokio::join!(in_flight, within(others));
+        answers.push(last);
+        for answer in answers {
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
     })
     .await;
 }

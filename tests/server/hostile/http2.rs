@@ -10,7 +10,7 @@ use super::{
         },
         requests,
     },
-    neighbour::beside,
+    neighbour::{self, beside},
     served::serve,
 };
 
@@ -70,6 +70,19 @@ async fn frames_that_are_not_allowed_end_the_connection() {
             assert!(code.is_some_and(|code| code != 0), "{name}: {code:?}");
         }
     })
+    .await;
+}
+
+/// More than are answered at once, over one connection: those that wait must not fill the window that the
+/// bodies of the others need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_requests_at_once_over_one_connection_are_all_answered() {
+    let served = serve(|_| {});
+    let client = neighbour::connect(&served).await;
+    join_all((0..100).map(|_| {
+        let mut client = client.clone();
+        async move { neighbour::review(&mut client).await }
+    }))
     .await;
 }
 

@@ -67,7 +67,7 @@ pub async fn never_reading(served: &Served, connections: usize) {
 
 /// Reviews as fast as they are answered, over as many streams.
 pub async fn reviews(served: &Served) {
-    all_at_once(served, &Bytes::from_static(REVIEW.as_bytes()), 100).await;
+    all_at_once(served, &Bytes::from_static(REVIEW.as_bytes()), 25).await;
 }
 
 async fn all_at_once(served: &Served, body: &Bytes, on_each_stream: usize) {
