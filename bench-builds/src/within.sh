@@ -15,6 +15,7 @@ while [ "$1" != -- ]; do
 done
 shift
 export dirs
+# shellcheck disable=SC2016 # the inner shell expands them
 exec nsenter --net="$network" unshare --cgroup --mount sh -ec '
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
         umount /sys/fs/cgroup

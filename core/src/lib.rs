@@ -3,6 +3,33 @@
 //! Everything here is pure: no clock, no I/O, no async, no Kubernetes client. What is known of the
 //! cluster comes in as immutable values, so the same input always gives the same answer.
 //!
+//! ```
+//! use slipway_core::{
+//!     admission::{Admission, admit},
+//!     decide::{Cluster, Strategy},
+//!     k8s::cluster_file,
+//!     policy::Policy,
+//! };
+//!
+//! let nodes = cluster_file::example_nodes()?;
+//! let namespaces = cluster_file::example_namespaces()?;
+//! let cluster = Cluster {
+//!     nodes: Some(&nodes),
+//!     namespaces: &namespaces,
+//!     policy: &Policy::default(),
+//!     dead_mirrors: &[],
+//!     claims: None,
+//! };
+//! // What the API server sends when a runner pod of a scale set with dind is created.
+//! let review = include_bytes!("../../examples/reviews/scale-set-dind.json");
+//! let Admission::Done(answer) = admit(review, cluster)? else {
+//!     unreachable!("the built-in policy has no claim pool");
+//! };
+//! assert_eq!(answer.record.strategy, Strategy::Dind);
+//! assert_eq!(answer.record.reason, "pod-brings-dockerd");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Modules
 //!
 //! A request passes these, in this order:

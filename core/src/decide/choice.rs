@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Cluster, DockerdPlan, Finding, Outcome, Plan, STRATEGY, Strategy, bounded,
-    host_socket::HostRuntime,
+    host_runtime::HostRuntime,
 };
 use crate::{
     cache::key::CacheKey,

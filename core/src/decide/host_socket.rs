@@ -1,42 +1,18 @@
 //! The strategies `containerd` and `docker-socket`: the socket of the node's own runtime.
 
 use super::{
-    DockerdPlan, Plan, Strategy,
+    DockerdPlan, Plan,
     choice::{Choice, Refusal},
+    host_runtime::HostRuntime,
 };
 use crate::{
     dockerd::{Setting, runs_dockerd},
-    nodes::{Agreement, Pin, Restriction, RuntimeFacts, RuntimeKind},
+    nodes::{Agreement, Pin, Restriction, RuntimeFacts},
     pod::{Container, ContainerRef},
     policy::{StrategyChoice, WhenMixed, WhenNoNodes, values::SocketPath},
     reason::Reason,
     recognise::Dockerd,
 };
-
-/// A container runtime whose socket can be mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HostRuntime {
-    Containerd,
-    DockerEngine,
-}
-
-impl HostRuntime {
-    /// Returns the strategy that mounts this runtime's socket.
-    fn strategy(self) -> Strategy {
-        match self {
-            Self::Containerd => Strategy::Containerd,
-            Self::DockerEngine => Strategy::DockerSocket,
-        }
-    }
-
-    /// Returns the kind of runtime that a node must have.
-    fn kind(self) -> RuntimeKind {
-        match self {
-            Self::Containerd => RuntimeKind::Containerd,
-            Self::DockerEngine => RuntimeKind::Docker,
-        }
-    }
-}
 
 /// A socket that every candidate node has, or every node that the pod is pinned to.
 struct HostSocket {

@@ -6,6 +6,7 @@
 mod choice;
 mod dind;
 mod host_access;
+mod host_runtime;
 mod host_socket;
 mod opt_out;
 mod profile;

@@ -3,11 +3,13 @@
 mod command_line;
 mod image;
 mod setting;
+mod start_script;
 mod start_wrapper;
 
 pub use command_line::{CommandLine, command_sets, remove_flags};
 pub use image::Image;
 pub use setting::{Setting, Settings};
+pub use start_script::StartScript;
 pub use start_wrapper::{MtuScope, Slots, StartOptions, StartWrapper};
 
 use crate::pod::Container;

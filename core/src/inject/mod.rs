@@ -19,7 +19,6 @@ mod start;
 mod target;
 
 use builder::Builder;
-pub use start::Script as StartScript;
 
 use crate::{
     decide::{DockerdPlan, Plan, Strategy},

@@ -165,7 +165,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{inject::StartScript, patch::values::Words};
+    use crate::{dockerd::StartScript, patch::values::Words};
 
     fn decoded(operations: &Operations) -> Value {
         let mut base64 = Vec::new();

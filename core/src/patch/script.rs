@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::operations::UNIT;
-use crate::inject::StartScript;
+use crate::dockerd::StartScript;
 
 /// Shorter texts are not start scripts. Most texts are shorter, and not looked up.
 const MIN_LEN: usize = 256;

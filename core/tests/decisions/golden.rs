@@ -11,7 +11,7 @@ use slipway_core::{
     admission::{Draft, Evaluation},
     cache::claims::LeaseResult,
     decide::Cluster,
-    inject::StartScript,
+    dockerd::StartScript,
     k8s::namespace::{Namespace, Namespaces},
     nodes::Snapshot,
     pod::Pod,
@@ -125,7 +125,11 @@ impl Case {
 /// The start script is the same in every patch, and tested on its own: here stands its name.
 fn shorten(value: &mut Value) {
     match value {
-        Value::String(text) if StartScript::find(text).is_some() => {
+        Value::String(text)
+            if StartScript::all()
+                .iter()
+                .any(|script| script.text() == text) =>
+        {
             "<start script>".clone_into(text);
         }
         Value::Array(values) => values.iter_mut().for_each(shorten),

@@ -53,10 +53,10 @@ pub const TESTS: &[Test] = &[
 ];
 
 const PARTS: [&str; 4] = [
-    include_str!("../../src/inject/start/mtu.sh"),
-    include_str!("../../src/inject/start/slots.sh"),
-    include_str!("../../src/inject/start/clean.sh"),
-    include_str!("../../src/inject/start/beside.sh"),
+    include_str!("../../src/dockerd/start_script/mtu.sh"),
+    include_str!("../../src/dockerd/start_script/slots.sh"),
+    include_str!("../../src/dockerd/start_script/clean.sh"),
+    include_str!("../../src/dockerd/start_script/beside.sh"),
 ];
 /// What main.sh sets, and a slot.
 const STATE: &str = "log() { :; }; slots=4 budget=100 flags='' network_mtu=''

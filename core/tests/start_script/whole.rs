@@ -2,10 +2,7 @@
 
 use std::process::Output;
 
-use slipway_core::{
-    dockerd::{MtuScope, Slots, StartOptions, StartWrapper},
-    inject::StartScript,
-};
+use slipway_core::dockerd::{MtuScope, Slots, StartOptions, StartScript, StartWrapper};
 
 use crate::{Sandbox, Test};
 

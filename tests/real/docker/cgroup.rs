@@ -2,10 +2,7 @@
 
 use std::process::Command;
 
-use slipway_core::{
-    dockerd::{Slots, StartOptions},
-    inject::StartScript,
-};
+use slipway_core::dockerd::{Slots, StartOptions, StartScript};
 use slipway_testkit::{
     harness::{Outcome, Test},
     tests,

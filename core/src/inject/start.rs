@@ -1,13 +1,9 @@
 //! The start wrapper: a shell script that runs as the container's `command` and then execs dockerd,
 //! for what is known on the node only: which data-root is free, and the MTU of the pod's interface.
 
-mod script;
-
-pub use script::Script;
-
 use super::{builder::Builder, settings, target::Target};
 use crate::{
-    dockerd::{MtuScope, Setting, Slots, StartOptions, StartWrapper},
+    dockerd::{MtuScope, Setting, Slots, StartOptions, StartScript, StartWrapper},
     patch::VolumeSource,
     pod::Str,
     policy::{NodeSlots, values::Mtu},
@@ -43,7 +39,7 @@ pub(super) fn wrapper<'c>(
     options: StartOptions,
     own: impl IntoIterator<Item = &'c str>,
 ) -> Option<StartWrapper<'static>> {
-    let script = Script::for_options(options);
+    let script = StartScript::for_options(options);
     (!options.is_empty()).then(|| StartWrapper::new(script, options, own))
 }
 

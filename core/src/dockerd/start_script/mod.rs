@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use crate::dockerd::StartOptions;
+use super::StartOptions;
 
 /// What a script can hold beside `main.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,20 +53,20 @@ impl Part {
 }
 
 /// One for each set of parts, in the order of their numbers.
-static SCRIPTS: LazyLock<Vec<Script>> = LazyLock::new(|| {
+static SCRIPTS: LazyLock<Vec<StartScript>> = LazyLock::new(|| {
     let numbers = 0..1 << Part::ALL.len();
     numbers
-        .map(|number| Script::of(|part| number & part.bit() != 0))
+        .map(|number| StartScript::of(|part| number & part.bit() != 0))
         .collect()
 });
 
 /// A start script. There are few, each made once, so what is derived from one can be kept.
 #[derive(Debug)]
-pub struct Script {
+pub struct StartScript {
     text: String,
 }
 
-impl Script {
+impl StartScript {
     /// Returns the script that these options need.
     #[must_use]
     pub fn for_options(options: StartOptions) -> &'static str {
@@ -79,12 +79,6 @@ impl Script {
     #[must_use]
     pub fn all() -> &'static [Self] {
         &SCRIPTS
-    }
-
-    /// Returns the place in [`Self::all`] of the script with this text.
-    #[must_use]
-    pub fn find(text: &str) -> Option<usize> {
-        Self::all().iter().position(|script| script.text == text)
     }
 
     /// Returns its text.
@@ -152,22 +146,12 @@ mod tests {
     #[test]
     fn a_pod_carries_no_more_than_it_needs() {
         let (default, mtu) = (
-            Script::for_options(DEFAULT).len(),
-            Script::for_options(ONLY_MTU).len(),
+            StartScript::for_options(DEFAULT).len(),
+            StartScript::for_options(ONLY_MTU).len(),
         );
         assert!(default <= 6_000, "{default} bytes");
         assert!(mtu <= 2_000, "{mtu} bytes");
-        assert!(!Script::for_options(DEFAULT).contains("containerd.toml"));
-    }
-
-    #[test]
-    fn every_script_is_found_by_its_text() {
-        let all = Script::all();
-        assert_eq!(all.len(), 8);
-        for (place, script) in all.iter().enumerate() {
-            assert_eq!(Script::find(script.text()), Some(place));
-        }
-        assert_eq!(Script::find("exec dockerd"), None);
+        assert!(!StartScript::for_options(DEFAULT).contains("containerd.toml"));
     }
 
     #[test]
@@ -181,7 +165,7 @@ mod tests {
     /// The kubelet replaces `$(NAME)` where NAME is a variable, and `$$` by `$`.
     #[test]
     fn the_kubelet_leaves_scripts_as_they_are() {
-        for script in Script::all().iter().map(Script::text) {
+        for script in StartScript::all().iter().map(StartScript::text) {
             assert!(!script.contains("$$"));
             for part in script.split("$(").skip(1) {
                 let name = part.split(')').next().unwrap_or_default();

@@ -4,7 +4,7 @@
 #   sh -c SCRIPT slipway-start [OPTION...] -- PROGRAM [ARGUMENT...]
 #
 # Each part explains its options. A script has only the parts, and the lines marked `only:`, that its options need; see
-# script.rs. Whatever fails in here, dockerd is started all the same. POSIX sh: docker's image has busybox, others dash.
+# mod.rs. Whatever fails in here, dockerd is started all the same. POSIX sh: docker's image has busybox, others dash.
 
 log() { echo "slipway-start: $*" >&2; }
 

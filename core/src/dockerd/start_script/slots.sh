@@ -53,7 +53,8 @@ is_usable() (
     mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && umount merged && rm -rf "$1/probe"
 )
 
-# Lists the slots to try, the warmest first.
+# Lists the slots to try, the warmest first. It is called with an argument: the kubelet would take a name alone in
+# parentheses for a variable.
 candidates() { { by_last_use -t; seq 0 $((slots - 1)); } | awk -v slots="$slots" '$1 < slots && !seen[$1]++'; }
 
 # Takes the warmest free slot that can be used; fails when there is none.
