@@ -137,7 +137,7 @@ fn guard() -> ExitCode {
     if !within {
         println!(
             "\nRequests cost more than {TOLERANCE} % beyond the budget in benches/instructions.json. \
-             Mend that, or raise the budget with SLIPWAY_BLESS=1 and say why in the commit."
+             Find out why, or raise the budget with SLIPWAY_BLESS=1 and say why in the commit."
         );
     }
     ExitCode::from(u8::from(!within))
