@@ -144,7 +144,7 @@ fn attack_for_ever(name: &'static str, address: SocketAddr) {
     runtime.block_on(async {
         let again_and_again = (0..copies).map(|_| async {
             loop {
-                // One that the server threw out begins anew.
+                // One that the server threw out starts again.
                 let once = tokio::spawn(async move { attack(name, &served(address)).await });
                 drop(once.await);
             }

@@ -166,7 +166,7 @@ impl Reason {
         self.into()
     }
 
-    /// Whether the pod's or namespace's owner could mend it: such reasons become API warnings.
+    /// Returns whether the owner of the pod or namespace could fix it. Such reasons become API warnings.
     #[must_use]
     pub fn is_actionable(&self) -> bool {
         matches!(

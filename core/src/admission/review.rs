@@ -206,7 +206,7 @@ impl<O> AdmissionRequest<'_, O> {
 pub struct Response {
     /// What to change; empty for nothing.
     pub patch: Operations,
-    /// Shown to whoever created the pod.
+    /// Shown to the user who created the pod.
     pub warnings: Vec<String>,
     /// Written to the API server's audit log.
     pub audit_annotations: BTreeMap<&'static str, String>,

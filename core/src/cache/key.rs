@@ -1,7 +1,7 @@
 //! The cache key: which pods of a namespace share a cache.
 //!
 //! A key becomes the name of a directory and the value of an annotation, and its text may come
-//! from whoever creates pods. So it is bounded, holds no character that means something to a path,
+//! from anyone who creates pods. So it is bounded, holds no character that means something to a path,
 //! and two sources never make the same key: an annotation cannot name a runner set's cache.
 
 use std::fmt;
@@ -84,7 +84,7 @@ impl CacheKey {
             .collect();
         let readable = if readable.is_empty() { kind } else { &readable };
         let digest = Sha256::digest([kind, "\0", value].concat());
-        // 64 bits: whoever chooses a name cannot find another one's key by trying.
+        // 64 bits: someone who chooses a name cannot find another one's key by trying.
         let hash = digest
             .iter()
             .take(HASH_BYTES)

@@ -246,7 +246,7 @@ impl<'a> Builder<'_, 'a> {
     }
 
     /// Returns the name of a volume with this source that the pod does not bring. A privileged
-    /// container that Slipway adds trusts what is in the volume, and whoever made the pod could
+    /// container that Slipway adds trusts what is in the volume, and anyone who made the pod could
     /// have mounted a volume of its own elsewhere, too.
     pub fn new_volume(&mut self, name: &'static str, source: &VolumeSource<'a>) -> Cow<'a, str> {
         let added = self.added_volume(name, source);

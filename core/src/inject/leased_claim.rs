@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn source<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeSource<'a>> {
     builder.plan.profile.dind.cache.claim_pool()?;
     if builder.pod.metadata.label(LEASE).is_some() {
-        // Whoever wrote the label, it would hide a lease of ours.
+        // No matter who wrote the label, it would hide a lease of ours.
         builder.note(Reason::PodSets(Setting::Label(LEASE)));
         return None;
     }
