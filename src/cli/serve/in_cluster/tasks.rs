@@ -1,6 +1,6 @@
 //! The tasks beside the server: watches, Events, the election, certificates, cache claims.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use slipway_core::admission::LeftAlone;
@@ -136,16 +136,15 @@ impl Tasks {
     /// starts it again: that is better than serving with stale state.
     pub(super) async fn serve(mut self, server: Server, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut serving = pin!(server.run());
-        let ended = tokio::select! {
+        let task = tokio::select! {
             result = &mut serving => {
                 self.release_lease().await;
                 result.context("failed to serve")?;
                 info!("stopped");
                 return Ok(());
             }
-            Some(ended) = self.all.join_next() => ended,
+            task = self.failed(shutdown) => task,
         };
-        let task = ended.unwrap_or("one that panicked");
         error!(
             task,
             "a task ended that should run until the shutdown; shutting down"
@@ -154,6 +153,17 @@ impl Tasks {
         serving.await.context("failed to serve")?;
         self.release_lease().await;
         bail!("stopped because the task `{task}` failed; please report this with the log")
+    }
+
+    /// Waits until a task ends too early, and returns its name. During the shutdown tasks may end: that of
+    /// the Events does, because its queue closes with the server.
+    async fn failed(&mut self, shutdown: &Shutdown) -> &'static str {
+        while let Some(ended) = self.all.join_next().await {
+            if !shutdown.has_begun() {
+                return ended.unwrap_or("one that panicked");
+            }
+        }
+        pending().await
     }
 
     /// Waits until the Lease is released, which began with the shutdown, so that another replica can lead
@@ -173,5 +183,27 @@ async fn show(mut leadership: Leadership, metrics: Arc<Metrics>) {
         let leads = leadership.is_leader();
         metrics.replica.set_leader(leads);
         leadership.changed_from(leads).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_is_a_failure_before_the_shutdown_only() {
+        for (shutting_down, failed) in [(false, Some("events")), (true, None)] {
+            let shutdown = Shutdown::default();
+            if shutting_down {
+                shutdown.begin();
+            }
+            let mut tasks = Tasks::default();
+            tasks.spawn("events", async {});
+            yield_now().await;
+            assert_eq!(tasks.failed(&shutdown).now_or_never(), failed);
+        }
     }
 }
