@@ -13,6 +13,7 @@
 //!   is the index in the pod as it came.
 
 mod changes;
+mod encoding;
 mod operations;
 mod script;
 mod values;

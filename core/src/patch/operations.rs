@@ -9,17 +9,19 @@
 
 use std::{fmt, io};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use json_patch::{Patch, jsonptr::Pointer};
 use serde::Serialize;
 
-use super::script::Encoded;
+use super::{
+    encoding::{encoded_len, pad, push_base64},
+    script::Encoded,
+};
 
-/// Base64 turns three bytes into four characters: text can be encoded in pieces of whole units.
-/// Blanks, which JSON allows between any two tokens, fill a piece up.
-pub(super) const UNIT: usize = 3;
 /// The size of most patches without the start script, in bytes.
 const USUAL_SIZE: usize = 4096;
+
+/// Room for the few bytes that the caller adds after the patch.
+const ROOM_TO_CLOSE: usize = 4;
 
 /// One operation, with a value that is written where it is needed.
 #[derive(Serialize)]
@@ -43,7 +45,7 @@ pub struct Operations {
     count: usize,
 }
 
-/// A start script that belongs at `at`, a multiple of [`UNIT`].
+/// A start script that belongs at `at`, the end of a [padded](pad) piece.
 #[derive(Clone, Copy)]
 struct Splice {
     at: usize,
@@ -66,11 +68,11 @@ impl Operations {
     /// Appends the operations as JSON in base64.
     pub fn push_base64(&self, out: &mut Vec<u8>) {
         let scripts: usize = self.splices.iter().map(|s| s.script.base64().len()).sum();
-        out.reserve(scripts + base64_len(self.json.len()) + self.splices.len() * UNIT);
+        out.reserve(scripts + encoded_len(self.json.len()) + ROOM_TO_CLOSE);
         let mut done = 0;
         for Splice { at, script } in &self.splices {
             push_base64(out, self.json.get(done..*at).unwrap_or_default());
-            out.extend_from_slice(script.base64().as_bytes());
+            out.extend_from_slice(script.base64());
             done = *at;
         }
         push_base64(out, self.json.get(done..).unwrap_or_default());
@@ -124,9 +126,7 @@ impl io::Write for Operations {
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Some(script) = Encoded::by_json(bytes) {
-            while !self.json.len().is_multiple_of(UNIT) {
-                self.json.push(b' ');
-            }
+            pad(&mut self.json);
             let at = self.json.len();
             self.splices.push(Splice { at, script });
         } else {
@@ -146,22 +146,9 @@ impl fmt::Debug for Operations {
     }
 }
 
-/// Appends bytes in base64.
-fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let from = out.len();
-    out.resize(from + base64_len(bytes.len()), 0);
-    if let Some(room) = out.get_mut(from..) {
-        // The room is just what it takes.
-        let _ = STANDARD.encode_slice(bytes, room);
-    }
-}
-
-fn base64_len(bytes: usize) -> usize {
-    bytes.div_ceil(UNIT) * 4
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,19 +1,18 @@
-//! The start scripts in the form in which patches carry them.
+//! The start scripts, escaped and encoded once for all patches.
 //!
-//! A start script is most of a patch, and a constant. So each is escaped for JSON and encoded as
-//! base64 once, and a patch copies the result. Both forms of a script are found by its address:
-//! nothing is compared byte by byte.
+//! A start script makes up most of a patch, and it is a constant. So each is escaped for JSON and
+//! encoded in base64 once, and patches copy the result. A script is found by its address, without
+//! comparing its bytes.
 
 use std::sync::LazyLock;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::operations::UNIT;
+use super::encoding::{pad, push_base64};
 use crate::dockerd::StartScript;
 
-/// Shorter texts are not start scripts. Most texts are shorter, and not looked up.
+/// Start scripts are longer than this. Most texts are shorter, and are not looked up.
 const MIN_LEN: usize = 256;
 
 static SCRIPTS: LazyLock<Vec<Encoded>> = LazyLock::new(|| {
@@ -26,22 +25,18 @@ pub(super) struct Encoded {
     text: &'static str,
     /// A JSON string.
     json: Box<RawValue>,
-    /// The JSON string in base64, filled up with blanks to whole units.
-    base64: String,
+    /// The JSON string, [padded](pad), in base64.
+    base64: Vec<u8>,
 }
 
 impl Encoded {
     fn new(text: &'static str) -> Option<Self> {
         let json = to_raw_value(text).ok()?;
-        let mut units = json.get().to_owned();
-        while !units.len().is_multiple_of(UNIT) {
-            units.push(' ');
-        }
-        Some(Self {
-            text,
-            json,
-            base64: STANDARD.encode(units),
-        })
+        let mut padded = json.get().as_bytes().to_vec();
+        pad(&mut padded);
+        let mut base64 = Vec::new();
+        push_base64(&mut base64, &padded);
+        Some(Self { text, json, base64 })
     }
 
     /// Returns the script whose JSON string is this very slice.
@@ -53,13 +48,13 @@ impl Encoded {
         scripts.find(|script| std::ptr::eq(script.json.get().as_bytes(), json))
     }
 
-    /// The JSON string.
+    /// Returns the JSON string.
     pub(super) fn json(&self) -> &str {
         self.json.get()
     }
 
-    /// The JSON string in base64.
-    pub(super) fn base64(&self) -> &str {
+    /// Returns the JSON string in base64.
+    pub(super) fn base64(&self) -> &[u8] {
         &self.base64
     }
 }
