@@ -1,8 +1,8 @@
-//! AdmissionReview in and out
+//! Reads AdmissionReview requests and writes the responses
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>).
 //!
-//! The usual review is read in one pass with the Pod borrowed from its bytes. Only when that fails
-//! is it read again, loosely, to say what is wrong and still to echo the uid.
+//! A valid review is parsed in one pass, and its Pod borrows from the bytes. If that fails, the review
+//! is parsed again without looking into the Pod, to report the error and to echo the uid.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ use crate::{
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
-/// The API server cuts a longer warning.
+/// The API server truncates longer warnings.
 const MAX_WARNING_CHARS: usize = 256;
 
-/// Why a request body is answered with HTTP 400.
+/// A request body that cannot be answered with a review. It gets HTTP 400.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
     /// It is not JSON.
     #[error("the body is not JSON: {0}")]
     NotJson(serde_json::Error),
-    /// It is JSON, but no AdmissionReview.
+    /// It is not an AdmissionReview.
     #[error(
         "the body is not an AdmissionReview: expected apiVersion {API_VERSION} and kind {KIND}, found {0}"
     )]
@@ -35,24 +35,24 @@ pub enum ReviewError {
         "AdmissionReview version {0} is not served: set `admissionReviewVersions: [v1]` in the webhook configuration"
     )]
     Version(String),
-    /// It holds no request.
+    /// It has no request.
     #[error("the AdmissionReview has no `request`: a response, or an empty review, was sent")]
     NoRequest,
-    /// The request has no uid to answer to.
+    /// The request has no uid, which the response must echo.
     #[error("the AdmissionReview's request has no `uid`")]
     NoUid,
 }
 
-/// A request, as far as it was understood.
+/// The request of an AdmissionReview.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// To be echoed.
+    /// The uid, which the response echoes.
     pub uid: Str<'a>,
-    /// The namespace of the object; empty for none.
+    /// The namespace of the object; empty if it has none.
     pub namespace: Str<'a>,
-    /// Whether nothing will be stored.
+    /// Whether this is a dry run: nothing will be stored.
     pub dry_run: bool,
-    /// What is asked about.
+    /// What the request is about.
     pub subject: Subject<'a>,
 }
 
@@ -61,9 +61,9 @@ pub struct Request<'a> {
 pub enum Subject<'a> {
     /// The creation of a Pod.
     NewPod(Box<Pod<'a>>),
-    /// Something that Slipway should not have been asked about, and why.
+    /// Something that Slipway does not change, and the reason.
     NotForUs(String),
-    /// The creation of a Pod that cannot be read, and why.
+    /// The creation of a Pod that cannot be parsed, and the error.
     Unreadable(String),
 }
 
@@ -107,12 +107,13 @@ struct GroupVersionKind<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads an AdmissionReview.
+    /// Parses an AdmissionReview.
     ///
     /// # Errors
-    /// When there is no request to answer: not JSON, not an AdmissionReview `v1`, no uid.
+    /// Returns an error if there is no request to answer: the body is not JSON or not an
+    /// AdmissionReview `v1`, or the request has no uid.
     pub fn parse(body: &'a [u8]) -> Result<Self, ReviewError> {
-        // Checking all of it for UTF-8 at once is faster than each string by itself.
+        // Validating UTF-8 once for the whole body is faster than once for each string.
         let review = str::from_utf8(body).ok().and_then(|text| {
             let review = serde_json::from_str::<Envelope<'a, Pod<'a>>>(text);
             review.ok()
@@ -123,7 +124,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The second reading of a body whose Pod, or whose envelope, has a wrong type somewhere.
+    /// Parses the body a second time, to find out whether the Pod or the envelope is invalid.
     fn parse_loosely(body: &'a [u8]) -> Result<Self, ReviewError> {
         let envelope =
             serde_json::from_slice::<Envelope<'a, &'a RawValue>>(body).map_err(|error| {
@@ -141,7 +142,7 @@ impl<'a> Request<'a> {
 
     fn from_envelope<O>(
         envelope: Envelope<'a, O>,
-        read: impl FnOnce(O) -> Result<Box<Pod<'a>>, String>,
+        parse: impl FnOnce(O) -> Result<Box<Pod<'a>>, String>,
     ) -> Result<Self, ReviewError> {
         if let Some(version) = envelope.api_version.strip_prefix("admission.k8s.io/")
             && version != "v1"
@@ -162,7 +163,7 @@ impl<'a> Request<'a> {
             Some(why) => Subject::NotForUs(why),
             None => match request.object {
                 None => Subject::Unreadable("the request holds no object".to_owned()),
-                Some(object) => read(object).map_or_else(Subject::Unreadable, Subject::NewPod),
+                Some(object) => parse(object).map_or_else(Subject::Unreadable, Subject::NewPod),
             },
         };
         Ok(Self {
@@ -175,6 +176,7 @@ impl<'a> Request<'a> {
 }
 
 impl<O> AdmissionRequest<'_, O> {
+    /// Returns why Slipway does not change the object; `None` for a new Pod.
     fn not_for_us(&self) -> Option<String> {
         let kind = &self.kind;
         if !kind.group.is_empty() || kind.kind != "Pod" {
@@ -192,7 +194,7 @@ impl<O> AdmissionRequest<'_, O> {
             (Some("CREATE"), Some(sub)) => Some(format!(
                 "only Pods themselves are changed, and this is their `{sub}`"
             )),
-            // A patch on UPDATE would make every later change of the pod fail.
+            // A patch on UPDATE would make every later update of the pod fail.
             (operation, _) => Some(format!(
                 "only new Pods are changed, and this is `{}`: register the webhook for CREATE alone",
                 operation.unwrap_or_default()
@@ -201,14 +203,14 @@ impl<O> AdmissionRequest<'_, O> {
     }
 }
 
-/// A response: always `allowed`.
+/// A response, which always allows the request.
 #[derive(Debug, Default)]
 pub struct Response {
-    /// What to change; empty for nothing.
+    /// The changes; may be empty.
     pub patch: Operations,
-    /// Shown to the user who created the pod.
+    /// Warnings that the API server shows to the client.
     pub warnings: Vec<String>,
-    /// Written to the API server's audit log.
+    /// Annotations of the event in the API server's audit log.
     pub audit_annotations: BTreeMap<&'static str, String>,
 }
 
@@ -232,7 +234,7 @@ struct ResponseOut<'r> {
 }
 
 impl Response {
-    /// The AdmissionReview that answers the request `uid`, as JSON.
+    /// Returns the AdmissionReview that answers the request `uid`, as JSON.
     #[must_use]
     pub fn to_json(&self, uid: &str) -> Vec<u8> {
         let review = ReviewOut {
@@ -246,7 +248,7 @@ impl Response {
             },
         };
         let mut json = serde_json::to_vec(&review).unwrap_or_default();
-        // The API server rejects a patchType without a patch, and pays for an empty patch.
+        // The API server rejects a patchType without a patch, and processes even an empty patch.
         if !self.patch.is_empty() {
             put_patch(&mut json, &self.patch);
         }
@@ -254,8 +256,8 @@ impl Response {
     }
 }
 
-/// Adds a patch to the response at the end of `review`. Base64 has no character that JSON escapes:
-/// written here, it is not searched for one.
+/// Adds a patch to the response at the end of `review`. Base64 contains no character that JSON
+/// escapes, so the patch skips serde's search for them.
 fn put_patch(review: &mut Vec<u8>, patch: &Operations) {
     const CLOSED: &[u8] = b"}}";
     let Some(open) = review.strip_suffix(CLOSED).map(<[u8]>::len) else {
@@ -268,6 +270,7 @@ fn put_patch(review: &mut Vec<u8>, patch: &Operations) {
     review.extend_from_slice(CLOSED);
 }
 
+/// Returns a warning of one line, short enough for the API server.
 fn bounded_warning(text: &str) -> String {
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     format!("slipway: {}", printable.collect::<String>())
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_pod_is_read() {
+    fn a_new_pod_is_parsed() {
         let text = request(|_| {});
         let request = Request::parse(text.as_bytes()).unwrap();
         assert_eq!(
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_review_is_refused_in_one_sentence() {
+    fn a_body_that_is_not_a_review_is_rejected_with_the_reason() {
         for (body, word) in [
             (String::new(), "not JSON"),
             ("{".to_owned(), "not JSON"),
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_the_wrong_form_is_let_through_with_its_uid() {
+    fn an_invalid_pod_is_let_through_with_its_uid() {
         for object in [
             Value::Null,
             json!([{}, {}, null]),
@@ -374,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_cut_and_hold_no_control_characters() {
+    fn warnings_are_truncated_and_contain_no_control_characters() {
         let response = Response {
             warnings: vec!["a\nb\u{1b}".to_owned() + &"x".repeat(500)],
             ..Response::default()

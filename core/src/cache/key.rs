@@ -1,8 +1,8 @@
-//! The cache key: which pods of a namespace share a cache.
+//! The cache key: pods of a namespace with the same key share a cache.
 //!
-//! A key becomes the name of a directory and the value of an annotation, and its text may come
-//! from anyone who creates pods. So it is bounded, holds no character that means something to a path,
-//! and two sources never make the same key: an annotation cannot name a runner set's cache.
+//! A key becomes a directory name and an annotation value, and anyone who creates pods can choose
+//! the text that it is made from. So keys are short and have no special characters. Keys from
+//! different sources never collide: an annotation cannot select the cache of a runner set.
 
 use std::fmt;
 
@@ -10,12 +10,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{k8s::names::is_dns_label, pod::Pod, policy::CacheKeySource};
 
-/// Annotation by which a pod asks for a cache of its own, where the profile says `key: annotation`.
+/// Annotation with which a pod chooses its cache, if the profile sets `key: annotation`.
 pub const CACHE_KEY: &str = "slipway.io/cache-key";
 
-/// Labels that name the set of runners a pod belongs to, each with the word that tells its keys
-/// from those of other systems; no word holds a `-`. Jenkins has none: its label is a new one for
-/// each build.
+/// Labels that name the runner set of a pod, each with the prefix of its keys. No prefix contains a
+/// `-`, so keys of two systems differ. Jenkins is missing because its label changes with each build.
 const RUNNER_SETS: [(&str, &str); 5] = [
     ("actions.github.com/scale-set-name", "arc"),
     ("runner-deployment-name", "deployment"),
@@ -23,22 +22,24 @@ const RUNNER_SETS: [(&str, &str); 5] = [
     ("project.runner.gitlab.com/id", "gitlab"),
     ("tag.buildkite.com/queue", "buildkite"),
 ];
-/// The key of pods that share with all of their namespace. No other key has this form.
+/// The key of pods that share one cache for the whole namespace. No other key looks like this.
 const WHOLE_NAMESPACE: &str = "all.pods";
-/// The longest readable part, in bytes. With the hash a key stays below the 63 bytes of a label.
+/// The maximum length of the readable part in bytes. With the hash, a key fits into the 63 bytes of
+/// a label value.
 const MAX_READABLE: usize = 40;
-/// How much of the hash stands in a key.
+/// The number of bytes of the hash in a key.
 const HASH_BYTES: usize = 8;
 
-/// A cache key: 1 to 63 bytes of lower-case letters, digits, `-` and `.`, beginning and ending
-/// with a letter or digit.
+/// A cache key: 1 to 63 lower-case letters, digits, `-` and `.`, starting and ending with a letter
+/// or digit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey(String);
 
 impl CacheKey {
-    /// The key of a pod. `label` is the one to read with [`CacheKeySource::Label`]. A pod without
-    /// the label or annotation has the key of its runner set; one without a runner set shares with
-    /// its namespace.
+    /// Returns the key of a pod. `label` is the label to read with [`CacheKeySource::Label`].
+    ///
+    /// Without that label or annotation, a pod gets the key of its runner set. Without a runner set,
+    /// it shares the cache of its namespace.
     #[must_use]
     pub fn of(pod: &Pod<'_>, source: CacheKeySource, label: Option<&str>) -> Self {
         let metadata = &pod.metadata;
@@ -67,14 +68,14 @@ impl CacheKey {
         }
     }
 
-    /// The text.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What of `value` is fit for a name, for people, and a hash of all of it. The dot keeps such a
-    /// key apart from a runner set's plain name.
+    /// Returns a key made of the readable part of `value` and a hash of all of it. The dot between
+    /// them distinguishes it from the plain name of a runner set.
     fn hashed(kind: &str, value: &str) -> Self {
         let readable: String = value
             .chars()
@@ -84,7 +85,7 @@ impl CacheKey {
             .collect();
         let readable = if readable.is_empty() { kind } else { &readable };
         let digest = Sha256::digest([kind, "\0", value].concat());
-        // 64 bits: someone who chooses a name cannot find another one's key by trying.
+        // 64 bits: it is infeasible to find another value with the same key by trying.
         let hash = digest
             .iter()
             .take(HASH_BYTES)
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_set_is_named_plainly_after_its_system() {
+    fn the_key_of_a_runner_set_is_its_system_and_its_name() {
         let keys = RUNNER_SETS.map(|(label, _)| {
             key(
                 &json!({"labels": {label: "build-7"}}),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_two_systems_with_one_strange_name_differ() {
+    fn runner_sets_of_the_same_unusual_name_have_different_keys_in_each_system() {
         let of = |(label, _): (&str, &str)| {
             let set = json!({"labels": {label: "Build.7"}});
             key(&set, CacheKeySource::RunnerSet)
@@ -149,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_beginning_of_sha_256() {
+    fn the_hash_is_a_prefix_of_sha_256() {
         // printf 'annotation\0fork' | sha256sum
         assert_eq!(annotated("fork"), "fork.9c9e99c7675a7629");
     }
 
     #[test]
-    fn a_pod_without_a_set_shares_with_its_namespace() {
+    fn a_pod_without_a_runner_set_shares_the_cache_of_its_namespace() {
         for source in [
             CacheKeySource::Namespace,
             CacheKeySource::RunnerSet,
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_stranger_writes_is_one_name() {
+    fn any_annotation_yields_a_valid_directory_name() {
         let long = "x".repeat(100_000);
         for value in [
             "../../etc",
@@ -190,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn values_that_look_alike_have_keys_of_their_own() {
+    fn similar_values_have_different_keys() {
         assert_ne!(annotated("Fork"), annotated("fork"));
         assert_ne!(annotated("a/b"), annotated("ab"));
     }
 
     #[test]
-    fn no_annotation_or_label_names_the_cache_of_a_runner_set() {
+    fn no_annotation_or_label_selects_the_cache_of_a_runner_set() {
         let set = json!({"labels": {RUNNER_SETS[0].0: "build"}});
         let label = json!({"labels": {"example.com/repo": "build"}});
         let keys = [

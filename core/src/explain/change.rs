@@ -1,4 +1,4 @@
-//! Documents with the patches of their pods applied, and the diff of each.
+//! Applies the patches of pods to their documents, and shows the differences.
 
 use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use json_patch::Patch;
@@ -12,13 +12,13 @@ use crate::{admission::Evaluation, decide::Cluster, manifest::documents::to_yaml
 pub struct Injected<'i> {
     /// The document.
     pub item: &'i Item<'i>,
-    /// The content with all patches applied; `None` for an empty document.
+    /// The patched content; `None` for an empty document.
     pub content: Option<Value>,
-    /// The pods that change, each with its patch as one of the document.
+    /// The pods that change, each with its patch, whose paths start at the document's root.
     pub patches: Vec<(&'i Subject, Patch)>,
 }
 
-/// A patch that failed to apply, which only a defect can cause.
+/// A patch that failed to apply, which only a bug can cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{title}: failed to apply the patch, which should never happen; please report it: {cause}")]
 pub struct ChangeError {
@@ -27,7 +27,7 @@ pub struct ChangeError {
 }
 
 impl<'i> Injected<'i> {
-    /// Begins with a document whose pods are unchanged.
+    /// Starts with the unchanged document.
     #[must_use]
     pub fn new(item: &'i Item<'i>) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl<'i> Injected<'i> {
         Ok(())
     }
 
-    /// Returns the pods that change, in order, each with a unified diff of its resource as YAML.
+    /// Returns the pods that change, in order, each with a unified diff of its object as YAML.
     pub fn diffs(&self) -> impl Iterator<Item = (&'i Subject, String)> {
         let part = |content: &Option<Value>, pointer: &str| {
             let part = content
@@ -86,10 +86,10 @@ fn unified_diff(title: &str, before: &str, after: &str) -> String {
     }
 }
 
-/// Patches the pods of all documents. Calls `evaluated` for each pod, with a title for display.
+/// Patches the pods of all documents. Calls `evaluated` with each pod's title and evaluation.
 ///
 /// # Errors
-/// Returns an error if a patch does not fit its pod, which only a defect can cause.
+/// Returns an error if a patch does not fit its pod, which only a bug can cause.
 pub fn inject_all<'i>(
     items: &'i [Item<'i>],
     cluster: Cluster<'_>,

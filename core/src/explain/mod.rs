@@ -1,5 +1,4 @@
-//! Evaluates the pods of a manifest: what `slipway inject`, `slipway explain` and the status page
-//! have in common.
+//! Evaluates the pods of a manifest, for `slipway inject`, `slipway explain` and the status page.
 
 pub mod change;
 pub mod report;
@@ -18,7 +17,7 @@ use crate::{
     pod::Pod,
 };
 
-/// The namespace of objects that name none, as in kubectl.
+/// The namespace of objects that do not set one, as in kubectl.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A document of a manifest, with its pods.
@@ -28,7 +27,7 @@ pub struct Item<'s> {
     pub file: &'s str,
     /// The document itself.
     pub document: Document<'s>,
-    /// Its content, with rendered pods in place; `None` for an empty document.
+    /// Its content, including the pods that were rendered from it; `None` for an empty document.
     pub content: Option<Value>,
     /// Its pods.
     pub subjects: Vec<Subject>,
@@ -37,29 +36,29 @@ pub struct Item<'s> {
 /// A pod of a document.
 #[derive(Debug)]
 pub struct Subject {
-    /// Where in the document it is.
+    /// Its location in the document.
     pub location: PodLocation,
-    /// The namespace that it is evaluated for.
+    /// The namespace in which it is evaluated.
     pub namespace: String,
     /// The pod as JSON.
     json: String,
 }
 
-/// A pod with its evaluation.
+/// A pod and its evaluation.
 #[derive(Debug)]
 pub struct EvaluatedPod<'a> {
     /// The pod.
     pub pod: Pod<'a>,
-    /// The decision about it, with what follows.
+    /// The decision about it, and the changes.
     pub evaluation: Evaluation<'a>,
 }
 
 impl<'s> Item<'s> {
-    /// Reads the documents of a manifest, YAML or JSON. Pods belong to `namespace`, else to the
-    /// namespace that they name, else to `default`.
+    /// Parses the documents of a manifest, which may be YAML or JSON. The namespace of the pods is
+    /// `namespace` if given, else the one that they set, else `default`.
     ///
     /// # Errors
-    /// Returns an error, with its position, if a document or a pod in it is not valid.
+    /// Returns an error with its position if a document or one of its pods is invalid.
     pub fn read_all(
         file: &'s str,
         text: &'s str,

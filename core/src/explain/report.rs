@@ -1,4 +1,4 @@
-//! The report on one pod: the JSON output, and the content of the text output.
+//! The report on one pod, as printed in JSON and the source of the text output.
 
 use serde::Serialize;
 
@@ -14,15 +14,15 @@ use crate::{
 /// A report on one pod.
 #[derive(Debug, Serialize)]
 pub struct Report<'a> {
-    /// The file that holds it.
+    /// The file that contains it.
     pub file: &'a str,
-    /// The kind of the resource that holds it.
+    /// The kind of the object that contains it.
     pub kind: &'a str,
-    /// That resource's name.
+    /// The name of that object.
     pub name: &'a str,
     /// The namespace that the decision is for.
     pub namespace: &'a str,
-    /// Whether the pod is rendered from a resource as a controller would create it.
+    /// Whether the pod was rendered from the object, as its controller would.
     pub rendered: bool,
     /// The CI system; `None` if the pod is not a runner.
     pub system: Option<&'a str>,
@@ -34,15 +34,15 @@ pub struct Report<'a> {
     pub profile: Option<&'a str>,
     /// The strategy.
     pub strategy: &'static str,
-    /// The mounted host socket.
+    /// The host socket that is mounted.
     pub socket: Option<String>,
     /// The most telling reason.
     pub reason: Option<ReasonReport>,
     /// The reasons for and against each strategy, in the order considered.
     pub findings: Vec<FindingReport>,
-    /// What is put into the pod, one line each.
+    /// The changes to the pod, one line each.
     pub injections: Vec<String>,
-    /// What was left out or changed on the way.
+    /// The settings that were left out or adjusted.
     pub notes: Vec<ReasonReport>,
     /// The number of operations in the patch.
     pub operations: usize,
@@ -65,11 +65,11 @@ pub struct ContainerReport {
 /// The nodes that could run the pod.
 #[derive(Debug, Default, Serialize)]
 pub struct NodesReport {
-    /// How many candidates there are.
+    /// The number of nodes that could run it.
     pub candidates: usize,
-    /// How many nodes are known.
+    /// The number of known nodes.
     pub known: usize,
-    /// What the candidates run, as text.
+    /// The runtimes of the candidates, as text.
     pub summary: String,
 }
 
@@ -87,7 +87,7 @@ pub struct ReasonReport {
 pub struct FindingReport {
     /// The strategy.
     pub strategy: &'static str,
-    /// Whether the reason supports the strategy.
+    /// Whether the reason is for the strategy, rather than against it.
     pub supports: bool,
     /// The reason.
     #[serde(flatten)]
@@ -95,7 +95,7 @@ pub struct FindingReport {
 }
 
 impl<'a> Report<'a> {
-    /// Reports on a pod that was evaluated in this cluster.
+    /// Creates the report on a pod that was evaluated in this cluster.
     #[must_use]
     pub fn new(
         file: &'a str,
@@ -105,7 +105,7 @@ impl<'a> Report<'a> {
     ) -> Self {
         let EvaluatedPod { pod, evaluation } = evaluated;
         let decision = &evaluation.decision;
-        // A pod that is left alone early is decided without these; people want to see them anyway.
+        // For a pod that is left alone early these were not needed, but people want to see them.
         let runner = decision.runner.clone();
         let runner = runner.or_else(|| recognise(pod, cluster.policy.recognisers()));
         let candidates = decision.candidates.clone();
@@ -139,7 +139,7 @@ impl NodesReport {
         candidates.map_or_else(Self::default, |candidates| Self {
             candidates: candidates.nodes(),
             known: candidates.known_nodes(),
-            summary: candidates.summary(),
+            summary: candidates.summary().to_string(),
         })
     }
 }
@@ -163,33 +163,34 @@ impl FindingReport {
     }
 }
 
+/// Returns all containers of the pod with their roles, init containers first.
 fn containers(pod: &Pod<'_>, runner: Option<&RunnerPod<'_>>) -> Vec<ContainerReport> {
     let init = pod.init_containers().iter().enumerate();
     let init = init.map(|(i, c)| (ContainerRef::Init(i), c));
     let plain = pod.containers().iter().enumerate();
     let plain = plain.map(|(i, c)| (ContainerRef::Container(i), c));
     init.chain(plain)
-        .map(|(place, container)| ContainerReport {
+        .map(|(at, container)| ContainerReport {
             name: container.name.to_string(),
-            kind: container_type(place, container),
-            role: runner.map_or("other", |runner| role(place, runner)),
+            kind: container_type(at, container),
+            role: runner.map_or("other", |runner| role(at, runner)),
             image: container.image.as_deref().map(str::to_owned),
         })
         .collect()
 }
 
-fn container_type(place: ContainerRef, container: &Container<'_>) -> &'static str {
-    match place {
+fn container_type(at: ContainerRef, container: &Container<'_>) -> &'static str {
+    match at {
         ContainerRef::Container(_) => "container",
         ContainerRef::Init(_) if container.is_native_sidecar() => "sidecar",
         ContainerRef::Init(_) => "init",
     }
 }
 
-fn role(place: ContainerRef, runner: &RunnerPod<'_>) -> &'static str {
+fn role(at: ContainerRef, runner: &RunnerPod<'_>) -> &'static str {
     match runner.dockerd {
-        _ if runner.clients.contains(&place) => "runner",
-        Dockerd::Sidecar(at) | Dockerd::InRunner(at) if at == place => "dockerd",
+        _ if runner.clients.contains(&at) => "runner",
+        Dockerd::Sidecar(dockerd) | Dockerd::InRunner(dockerd) if dockerd == at => "dockerd",
         _ => "other",
     }
 }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc};
 use super::Claim;
 use crate::{nodes::Candidates, pod::NodeSelectorTerm};
 
-/// More candidates than a request ever has time to try.
+/// More claims than a request has time to try.
 const MAX_CANDIDATES: usize = 64;
 
 /// Returns the free claims that a pod with this cache key and these candidate nodes may lease, best
@@ -39,8 +39,8 @@ pub fn rank<'c>(
     found.into_iter().take(MAX_CANDIDATES).cloned().collect()
 }
 
-/// Returns whether at least one candidate node can reach the claim's volume. An unbound claim gets a
-/// volume where its first pod runs.
+/// Returns whether at least one candidate node can reach the claim's volume. An unbound claim gets
+/// its volume where its first pod runs.
 fn is_reachable(claim: &Claim, nodes: Option<&Candidates<'_>>) -> bool {
     if claim.volume.is_none() {
         return true;
@@ -48,7 +48,7 @@ fn is_reachable(claim: &Claim, nodes: Option<&Candidates<'_>>) -> bool {
     let Some(topology) = &claim.annotations.topology else {
         return false;
     };
-    // Unreadable terms could mean any place.
+    // Unreadable terms could mean any zone.
     let Ok(terms) = serde_json::from_str::<Vec<NodeSelectorTerm<'_>>>(topology) else {
         return false;
     };
@@ -60,25 +60,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{cache::claims::claim::Annotations, nodes::Snapshot, pod::Pod};
+    use crate::{
+        cache::claims::fixtures::{claim, leased},
+        nodes::Snapshot,
+        pod::Pod,
+    };
 
-    fn claim(name: &str, key: Option<&str>, used: i64) -> Claim {
-        Claim {
-            namespace: "ci".to_owned(),
-            name: name.to_owned(),
-            uid: name.to_owned(),
-            version: "1".to_owned(),
-            profile: "fast".to_owned(),
-            terminating: false,
-            volume: None,
-            size: None,
-            created: None,
-            annotations: Annotations {
-                key: key.map(str::to_owned),
-                last_used: jiff::Timestamp::from_second(used).ok(),
-                ..Annotations::default()
-            },
-        }
+    fn used(name: &str, key: &str, seconds: i64) -> Claim {
+        let mut claim = claim(name);
+        claim.annotations.key = Some(key.to_owned());
+        claim.annotations.last_used = jiff::Timestamp::from_second(seconds).ok();
+        claim
     }
 
     fn names(claims: Vec<Claim>, strict: bool, nodes: Option<&Candidates<'_>>) -> String {
@@ -89,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn claims_with_own_layers_come_first_then_blank_ones_then_the_coldest() {
+    fn warm_claims_come_first_then_blank_ones_then_the_least_recently_used() {
         let claims = || {
             vec![
-                claim("other-late", Some("b"), 20),
-                claim("other-early", Some("a"), 10),
-                claim("blank", None, 0),
-                claim("mine-early", Some("mine"), 30),
-                claim("mine-late", Some("mine"), 40),
+                used("other-late", "b", 20),
+                used("other-early", "a", 10),
+                claim("blank"),
+                used("mine-early", "mine", 30),
+                used("mine-late", "mine", 40),
             ]
         };
         assert_eq!(
@@ -108,14 +100,12 @@ mod tests {
 
     #[test]
     fn leased_and_terminating_claims_are_left_out() {
-        let mut leased = claim("leased", None, 0);
-        leased.annotations.lease = Some(crate::cache::claims::Lease {
-            id: String::new(),
-            pod: String::new(),
-        });
-        let mut terminating = claim("terminating", None, 0);
-        terminating.terminating = true;
-        assert_eq!(names(vec![leased, terminating], false, None), "");
+        let terminating = Claim {
+            terminating: true,
+            ..claim("terminating")
+        };
+        let claims = vec![leased("leased", "r1"), terminating];
+        assert_eq!(names(claims, false, None), "");
     }
 
     #[test]
@@ -129,7 +119,7 @@ mod tests {
         let pod = Pod::parse(pod.as_bytes()).unwrap();
         let nodes = snapshot.candidates(&pod, &[]);
         let bound = |name: &str, topology: Option<&str>| {
-            let mut claim = claim(name, None, 0);
+            let mut claim = claim(name);
             claim.volume = Some("pv".to_owned());
             claim.annotations.topology = topology.map(str::to_owned);
             claim
@@ -146,7 +136,7 @@ mod tests {
                 bound("anywhere", Some("[]")),
                 bound("not-recorded-yet", None),
                 bound("unreadable", Some("{")),
-                claim("unbound", None, 0),
+                claim("unbound"),
             ]
         };
         assert_eq!(

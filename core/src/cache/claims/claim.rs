@@ -1,4 +1,4 @@
-//! One claim of a pool: what its object says, and the patches that change it.
+//! One claim of a pool, and the patches that change it.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use super::{ClaimPoolKey, LEASE};
 
 /// Annotation of a leased claim: the pod's name, for display only.
 const LEASE_POD: &str = "slipway.io/lease-pod";
-/// Annotation of a claim: the cache key of the pod that holds it, or held it last.
+/// Annotation of a claim: the cache key of its current or previous pod.
 const CACHE_KEY: &str = "slipway.io/cache-key";
-/// Annotation of a claim: when it was last leased or released, RFC 3339. A wrong clock does no harm:
-/// the time only orders claims and tells when an idle one expires.
+/// Annotation of a claim: when it was last leased or released, in RFC 3339. A wrong clock does no
+/// harm: the time only ranks claims and expires idle ones.
 const LAST_USED: &str = "slipway.io/last-used";
 /// Annotation of a claim: how many pods have leased it.
 const LEASES: &str = "slipway.io/leases";
-/// Annotation of a claim: how many of those pods found the layers of their own cache key.
+/// Annotation of a claim: how many of those pods found layers of their own cache key.
 const WARM_LEASES: &str = "slipway.io/warm-leases";
 /// Annotation of a bound claim: the node selector terms of its volume, as JSON; `[]` if every node
 /// can reach the volume.
@@ -100,8 +100,7 @@ pub struct Lease {
 }
 
 impl Annotations {
-    /// Reads the annotations of a claim. An unreadable one counts as absent, except that any lease
-    /// counts as a lease.
+    /// Reads the annotations of a claim. Unreadable ones count as absent, but any lease counts.
     #[must_use]
     pub fn read(annotations: &BTreeMap<String, String>) -> Self {
         let text = |key: &str| annotations.get(key).cloned();
@@ -165,8 +164,8 @@ impl Claim {
         self.annotations.last_used.or(self.created)
     }
 
-    /// Returns the merge patch that leases it to a pod with the cache key `key`. The patch fails if
-    /// the claim has changed since it was read.
+    /// Returns the merge patch that leases it to a pod with the cache key `key`. The API server
+    /// rejects the patch if the claim has changed since it was read.
     #[must_use]
     pub fn lease_patch(&self, lease: &Lease, key: &str, now: Timestamp) -> Value {
         let warm = u64::from(self.serves(key));
@@ -180,8 +179,8 @@ impl Claim {
         }))
     }
 
-    /// Returns the merge patch that ends its lease. The patch fails if the claim has changed since it
-    /// was read.
+    /// Returns the merge patch that ends its lease. The API server rejects the patch if the claim has
+    /// changed since it was read.
     #[must_use]
     pub fn release_patch(&self, now: Timestamp) -> Value {
         self.patch(&json!({LEASE: null, LEASE_POD: null, LAST_USED: seconds(now)}))
@@ -216,20 +215,13 @@ fn seconds(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::claims::fixtures;
 
     fn claim(annotations: &Value) -> Claim {
         let annotations = serde_json::from_value(annotations.clone()).unwrap();
         Claim {
-            namespace: "ci".to_owned(),
-            name: "slipway-fast-0".to_owned(),
-            uid: "u".to_owned(),
-            version: "7".to_owned(),
-            profile: "fast".to_owned(),
-            terminating: false,
-            volume: None,
-            size: None,
-            created: None,
             annotations: Annotations::read(&annotations),
+            ..fixtures::claim("slipway-fast-0")
         }
     }
 
@@ -242,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_read_back_as_it_was_written_and_counts_what_was_warm() {
+    fn a_lease_is_read_back_as_written_and_warm_leases_are_counted() {
         let now: Timestamp = "2026-01-02T03:04:05.6Z".parse().unwrap();
         let lease = Lease {
             id: "r1".to_owned(),
@@ -269,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_patch_names_the_version_that_was_read() {
+    fn every_patch_names_the_version_that_it_is_based_on() {
         let claim = claim(&json!({}));
         let now = Timestamp::UNIX_EPOCH;
         let lease = Lease {
@@ -281,8 +273,8 @@ mod tests {
             claim.release_patch(now),
             claim.topology_patch("[]"),
         ] {
-            assert_eq!(patch["metadata"]["resourceVersion"], "7");
-            assert_eq!(patch["metadata"]["uid"], "u");
+            assert_eq!(patch["metadata"]["resourceVersion"], claim.version);
+            assert_eq!(patch["metadata"]["uid"], claim.uid);
         }
     }
 

@@ -1,9 +1,8 @@
 //! Decides when a lease is over.
 //!
-//! A pod gets its lease while it is being admitted, so for a while the claim is leased and no list
-//! contains the pod. That ends when the pod is seen, or when the API server must have given up on the
-//! request. Only a list of pods that is requested after that can prove that no pod holds the lease; a
-//! watch may lag behind.
+//! A pod gets its lease during admission, so at first the claim is leased but no list contains the
+//! pod. Then either the pod is seen, or the API server must have given up on the request. Only a list
+//! of pods that is requested after that proves that no pod holds the lease: a watch may lag behind.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,9 +12,9 @@ use std::{
 
 use super::{Claim, Claims};
 
-/// How long a pod may take to appear after its lease was written. The API server gives up on a
-/// request after 60 s (`--request-timeout`), and a database write that began before then may finish a
-/// little later. The rest allows for clocks that run fast.
+/// The time in which a pod appears after its lease was written, if ever. The API server gives up on
+/// a request after 60 s (`--request-timeout`), and a database write that began before then may finish
+/// a little later. The rest allows for clocks that run fast.
 pub const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A live pod, as far as leases go. A pod that has ended (`Succeeded`, `Failed`) never runs again.
@@ -27,8 +26,8 @@ pub struct Holder {
     pub claims: Vec<String>,
 }
 
-/// The lease that a pod's label names. The namespace is part of it: anyone can put any label on a pod
-/// of their own namespace, and that must not affect the claims of another one.
+/// The lease that a pod's label names, with the namespace: anyone can put any label on pods in their
+/// own namespace, and that must not affect claims in another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodLease {
     /// The pod's namespace.
@@ -37,11 +36,11 @@ pub struct PodLease {
     pub lease: String,
 }
 
-/// What one leader has seen of each lease. A new leader starts empty, and so waits a little longer.
+/// What one leader has seen of each lease. A new leader starts empty, so it waits a little longer.
 #[derive(Debug, Default)]
 pub struct Sightings(HashMap<ClaimLease, Sighting>);
 
-/// A lease of one claim. A request that was sent twice may have leased two claims with one lease.
+/// A lease of one claim. A request that was sent twice may have leased two claims with the same lease.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ClaimLease {
     claim_uid: String,
@@ -52,17 +51,17 @@ struct ClaimLease {
 struct Sighting {
     /// When this leader first saw the lease, on its own clock.
     since: Duration,
-    /// Whether the lease's pod was seen.
+    /// Whether the pod of the lease has been seen.
     appeared: bool,
 }
 
 impl Sightings {
     /// Returns the claims whose leases may be over: those whose pod was seen and is no longer live,
-    /// and those whose pod can no longer appear. Only a pod list that is requested after this call
-    /// can tell whether they really are: see [`is_over`].
+    /// and those whose pod can no longer appear. Confirm each with a list of pods that is requested
+    /// after this call, and [`is_over`].
     ///
-    /// `seen` holds the leases of all pods that the watch shows, `live` those of the pods among them
-    /// that have not ended, and `now` is read from a monotonic clock.
+    /// `seen` are the leases of all pods that the watch shows, `live` those of the pods that have not
+    /// ended, and `now` comes from a monotonic clock.
     pub fn suspects(
         &mut self,
         claims: &Claims,
@@ -102,15 +101,15 @@ impl Sightings {
     }
 }
 
-/// Returns whether a suspect's lease is over. `listed` are all live pods of its namespace, from a list
-/// that was requested after the claim became a suspect. The lease is over if none of them carries it
-/// and none names the claim.
+/// Returns whether the lease of a suspect is over: no live pod of its namespace holds it. `listed` are
+/// those pods, from a list that was requested after the claim became a suspect.
 #[must_use]
 pub fn is_over(claim: &Claim, listed: &[Holder]) -> bool {
     !listed.iter().any(|pod| holds(pod, claim))
 }
 
-/// Returns whether a pod holds a claim of its namespace: it carries the lease, or a volume names it.
+/// Returns whether a pod holds a claim of its namespace: it has the lease, or one of its volumes uses
+/// the claim.
 #[must_use]
 pub fn holds(pod: &Holder, claim: &Claim) -> bool {
     let lease = claim.annotations.lease.as_ref();
@@ -121,31 +120,9 @@ pub fn holds(pod: &Holder, claim: &Claim) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::claims::{Lease, claim::Annotations};
+    use crate::cache::claims::fixtures::leased;
 
     const TIMEOUT: Duration = Duration::from_secs(75);
-
-    fn leased(name: &str, lease: &str) -> Claim {
-        let lease = Some(Lease {
-            id: lease.to_owned(),
-            pod: String::new(),
-        });
-        Claim {
-            namespace: "ci".to_owned(),
-            name: name.to_owned(),
-            uid: name.to_owned(),
-            version: "1".to_owned(),
-            profile: "fast".to_owned(),
-            terminating: false,
-            volume: None,
-            size: None,
-            created: None,
-            annotations: Annotations {
-                lease,
-                ..Annotations::default()
-            },
-        }
-    }
 
     /// Returns the names of the suspects after `seconds`, with these live pods.
     fn suspects(seen: &mut Sightings, claims: &Claims, pods: &[&str], seconds: u64) -> Vec<String> {

@@ -13,6 +13,8 @@
 pub mod choose;
 pub mod claim;
 pub mod expire;
+#[cfg(test)]
+mod fixtures;
 pub mod upkeep;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -24,10 +26,10 @@ use crate::reason::Reason;
 /// Label of a claim: the profile whose pool it belongs to.
 pub const POOL: &str = "slipway.io/pool";
 /// Label of a pod and annotation of a claim: the lease. Its value is the uid of the admission
-/// request, because a pod that is being admitted has no uid yet, and often no name.
+/// request, because a pod under admission has no uid yet and often no name.
 pub const LEASE: &str = "slipway.io/lease";
 
-/// The identity of a claim pool: every namespace that uses a profile has a pool of its own.
+/// The identity of a claim pool: each namespace that uses a profile has its own pool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimPoolKey {
     /// The namespace of the claims and of their pods.
@@ -47,7 +49,7 @@ impl ClaimPoolKey {
     }
 }
 
-/// The claims of all pools. Clones share the pools that do not differ.
+/// The claims of all pools. Clones share unchanged pools.
 #[derive(Debug, Clone, Default)]
 pub struct Claims(BTreeMap<ClaimPoolKey, Arc<BTreeMap<String, Arc<Claim>>>>);
 
@@ -62,14 +64,14 @@ impl Claims {
         all
     }
 
-    /// Adds a claim, or replaces what was known of it.
+    /// Adds a claim, or replaces an earlier version of it.
     pub fn apply(&mut self, claim: Claim) {
         let pool = self.0.entry(claim.pool_key()).or_default();
         Arc::make_mut(pool).insert(claim.name.clone(), Arc::new(claim));
     }
 
-    /// Adds the result of a write that was based on the version `before`. If another version is
-    /// known by now, the watch has overtaken the write, and the result is ignored.
+    /// Adds the result of a write that was based on the version `before`. If the watch has already
+    /// delivered another version, the result is ignored.
     pub fn apply_write(&mut self, before: &str, claim: Claim) {
         let known = self.0.get(&claim.pool_key());
         let known = known.and_then(|pool| pool.get(&claim.name));
@@ -89,7 +91,7 @@ impl Claims {
         }
     }
 
-    /// Returns the claims of one pool, ordered by name.
+    /// Returns the claims of one pool, sorted by name.
     pub fn of_pool(&self, pool: &ClaimPoolKey) -> impl Iterator<Item = &Arc<Claim>> + use<'_> {
         self.0.get(pool).into_iter().flat_map(|pool| pool.values())
     }
@@ -130,7 +132,7 @@ pub enum LeaseResult {
         /// Whether the claim's previous pod had the same cache key.
         warm: bool,
     },
-    /// The pod gets the pool's fallback, for this reason.
+    /// The pod gets the fallback volume, for this reason.
     Refused(Reason),
 }
 
@@ -150,16 +152,8 @@ mod tests {
 
     fn claim(version: &str) -> Claim {
         Claim {
-            namespace: "ci".to_owned(),
-            name: "slipway-fast-0".to_owned(),
-            uid: "u".to_owned(),
             version: version.to_owned(),
-            profile: "fast".to_owned(),
-            terminating: false,
-            volume: None,
-            size: None,
-            created: None,
-            annotations: claim::Annotations::default(),
+            ..fixtures::claim("slipway-fast-0")
         }
     }
 

@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::Claim;
 use crate::policy::ClaimPool;
 
-/// How long a claim must be idle before it makes room for a blank one.
+/// The time for which a claim must be idle before it is deleted to make room for a blank one.
 const MAKES_ROOM_AFTER: SignedDuration = SignedDuration::from_hours(1);
-/// How long claims are kept after their pool has left the policy: a policy may be wrong for an hour.
+/// The time for which a claim without a pool must be idle before it is deleted: the policy may be
+/// wrong for an hour.
 const ORPHANS_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// One change to the claims of a pool.
@@ -21,8 +22,8 @@ pub enum UpkeepAction {
     Delete(Arc<Claim>),
 }
 
-/// Returns the changes that a pool needs. `settings` is `None` if the policy has no such pool;
-/// `taken` are claim names that belong to others.
+/// Returns the changes that a pool needs. `settings` is `None` if the policy has no such pool. `taken`
+/// are the names of claims that do not belong to Slipway.
 #[must_use]
 pub fn plan_upkeep(
     profile: &str,
@@ -46,7 +47,7 @@ pub fn plan_upkeep(
 
     let (size, min_free) = (settings.claims.into(), settings.min_free.into());
     let expiry = settings.expire_after_hours.map(i64::from);
-    // Ready claims serve a pod with any cache key.
+    // A ready claim can be leased with any cache key.
     let is_ready = |claim: &Claim| !settings.strict_keys || claim.is_blank();
     let mut actions = Vec::new();
     let mut count = claims.len();
@@ -66,7 +67,7 @@ pub fn plan_upkeep(
             ready -= usize::from(claim_is_ready);
         }
     }
-    // A claim that is being deleted counts towards the size, and keeps its name, until it is gone.
+    // A claim counts towards the size and keeps its name until its deletion is complete.
     let room = size.saturating_sub(claims.len());
     let missing = min_free.saturating_sub(ready).min(room);
     let is_used = |name: &String| taken.contains(name) || claims.iter().any(|c| c.name == *name);
