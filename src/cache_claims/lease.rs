@@ -14,7 +14,7 @@ use kube::{
 };
 use slipway_core::{
     cache::claims::{Claim, ClaimRequest, LeaseResult},
-    reason::Reason,
+    reason::{PoolFailure, Reason},
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -189,14 +189,10 @@ fn leased(request: &ClaimRequest, claim: &Claim) -> (LeaseOutcome, LeaseResult) 
 
 fn reason(refusal: LeaseOutcome) -> Reason {
     match refusal {
-        LeaseOutcome::Timeout => Reason::PoolUnavailable("the API server did not answer in time"),
-        LeaseOutcome::Failed => {
-            Reason::PoolUnavailable("the API server refused, or could not be reached")
-        }
-        LeaseOutcome::Unknown => Reason::PoolUnavailable("the claims are not known yet"),
-        LeaseOutcome::Contended => {
-            Reason::PoolUnavailable("other pods took each claim that was tried")
-        }
+        LeaseOutcome::Timeout => Reason::PoolUnavailable(PoolFailure::Timeout),
+        LeaseOutcome::Failed => Reason::PoolUnavailable(PoolFailure::ApiServer),
+        LeaseOutcome::Unknown => Reason::PoolUnavailable(PoolFailure::NotSynced),
+        LeaseOutcome::Contended => Reason::PoolUnavailable(PoolFailure::Contended),
         LeaseOutcome::Exhausted | LeaseOutcome::Warm | LeaseOutcome::Cold => Reason::PoolExhausted,
     }
 }

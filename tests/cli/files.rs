@@ -262,7 +262,7 @@ fn explain_says_what_each_container_is_and_what_speaks_for_each_strategy() {
         "dind                 dockerd  sidecar    docker:dind",
         "runner               runner   container  ghcr.io/actions/actions-runner:2.328.0",
         "  profile     default",
-        "  decision    dind: the pod brings a dockerd, and its jobs speak the Docker API",
+        "  decision    dind: the pod has its own dockerd, so its jobs use the Docker API",
         "containerd     against  pod-brings-dockerd",
         "dind           for      pod-brings-dockerd",
     ] {

@@ -341,7 +341,7 @@ mod tests {
             "no room for daemon.json and status"
         );
         let warnings = answer["response"]["warnings"].to_string();
-        assert!(warnings.contains("no room left"), "{warnings}");
+        assert!(warnings.contains("would exceed 256 KiB"), "{warnings}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl<'a, 'p> Choice<'a, 'p> {
     pub(super) fn clients(&self) -> impl Iterator<Item = &'p Container<'p>> + use<'a, 'p> {
         let pod = self.pod;
         let clients = self.runner.clients.iter();
-        clients.filter_map(|place| pod.container(*place))
+        clients.filter_map(|at| pod.container(*at))
     }
 
     /// Returns the plan for a strategy.

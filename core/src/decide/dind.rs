@@ -4,7 +4,12 @@ use super::{
     DockerdPlan, Plan, Strategy,
     choice::{Choice, Refusal},
 };
-use crate::{dockerd::Setting, policy::InjectDind, reason::Reason, recognise::Dockerd};
+use crate::{
+    dockerd::Setting,
+    policy::InjectDind,
+    reason::{AddedDaemon, Reason},
+    recognise::Dockerd,
+};
 
 impl<'a> Choice<'a, '_> {
     /// Plans to optimise the pod's dockerd, or to add one.
@@ -14,8 +19,8 @@ impl<'a> Choice<'a, '_> {
             .and_then(|()| self.nodes_admit_host_access());
         let admits_host_access = host_access.is_ok();
         let dockerd = match self.runner.dockerd {
-            Dockerd::Sidecar(place) => DockerdPlan::Sidecar(place),
-            Dockerd::InRunner(place) => DockerdPlan::InRunner(place),
+            Dockerd::Sidecar(at) => DockerdPlan::Sidecar(at),
+            Dockerd::InRunner(at) => DockerdPlan::InRunner(at),
             Dockerd::Absent if self.profile.dind.inject == InjectDind::Never => {
                 return Err(Reason::NoDockerd.into());
             }
@@ -45,7 +50,7 @@ impl<'a> Choice<'a, '_> {
         let settings = &self.profile.dind.resources;
         match settings.missing_for_quota(&namespace.quotas, &namespace.limits) {
             Some(resource) => Err(Reason::QuotaDemands {
-                container: "dockerd",
+                container: AddedDaemon::Dockerd,
                 resource: resource.to_owned(),
             }),
             None => Ok(()),

@@ -39,7 +39,7 @@ impl<'a> Choice<'a, '_> {
         if let Some(pin) = &socket.pin {
             let reason = Reason::Pinned {
                 key: pin.key.clone(),
-                values: pin.values.join(", "),
+                values: pin.values.clone(),
             };
             self.supports(strategy, reason);
         }
@@ -63,11 +63,11 @@ impl<'a> Choice<'a, '_> {
         let keeps_dockerd = wanted == StrategyChoice::Containerd;
         match self.runner.dockerd {
             Dockerd::Absent => Ok(DockerdPlan::Absent),
-            Dockerd::Sidecar(place) if self.profile.replace_dockerd && self.is_alone(place) => {
-                Ok(DockerdPlan::Remove(place))
+            Dockerd::Sidecar(at) if self.profile.replace_dockerd && self.is_alone(at) => {
+                Ok(DockerdPlan::Remove(at))
             }
-            Dockerd::Sidecar(place) if keeps_dockerd => Ok(DockerdPlan::Sidecar(place)),
-            Dockerd::InRunner(place) if keeps_dockerd => Ok(DockerdPlan::InRunner(place)),
+            Dockerd::Sidecar(at) if keeps_dockerd => Ok(DockerdPlan::Sidecar(at)),
+            Dockerd::InRunner(at) if keeps_dockerd => Ok(DockerdPlan::InRunner(at)),
             Dockerd::InRunner(_) if runtime == HostRuntime::DockerEngine => {
                 Err(Reason::DockerdInRunner)
             }
@@ -77,7 +77,7 @@ impl<'a> Choice<'a, '_> {
 
     /// Returns whether no other container runs dockerd: the socket could disturb one that stays.
     fn is_alone(&self, dockerd: ContainerRef) -> bool {
-        let mut others = self.pod.long_lived().filter(|(place, _)| *place != dockerd);
+        let mut others = self.pod.long_lived().filter(|(at, _)| *at != dockerd);
         !self.runner.has_more_dockerds && !others.any(|(_, container)| runs_dockerd(container))
     }
 
@@ -119,13 +119,17 @@ impl<'a> Choice<'a, '_> {
                 }
             }
         };
+        let other_runtime = |lacks_socket| Reason::OtherRuntime {
+            kind: facts.kind,
+            lacks_socket,
+        };
         if facts.kind != kind {
-            return Err(Reason::OtherRuntime(facts.kind).into());
+            return Err(other_runtime(false).into());
         }
         self.restriction_admits_socket(&facts)?;
         let path = match configured {
             SocketPath::At(path) => path.to_string(),
-            SocketPath::Auto => facts.socket.ok_or(Reason::OtherRuntime(facts.kind))?,
+            SocketPath::Auto => facts.socket.ok_or_else(|| other_runtime(true))?,
         };
         let reason = match &pin {
             Some(_) => Reason::NodesDiffer(candidates.summary()),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::k8s::resource_field::ResourceField;
+
 /// Something that a profile sets, or a pod sets itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
@@ -50,8 +52,8 @@ pub enum Setting {
     CacheVolume,
 
     // Other parts of the pod.
-    /// A request or a limit, such as `limits.cpu`.
-    Resource(String),
+    /// A request or a limit.
+    Resource(ResourceField),
     /// A variable.
     Variable(String),
     /// An annotation.
@@ -107,7 +109,8 @@ impl fmt::Display for Setting {
             Self::Resources => f.write_str("dind.resources"),
             Self::Env => f.write_str("dind.env"),
             Self::CacheVolume => f.write_str("cache volume"),
-            Self::Resource(name) | Self::Variable(name) => f.write_str(name),
+            Self::Resource(field) => field.fmt(f),
+            Self::Variable(name) => f.write_str(name),
             Self::Annotation(key) | Self::Label(key) => f.write_str(key),
             Self::BuildkitCache(path) => write!(f, "BuildKit cache {path}"),
             setting => f.write_str(setting.key().unwrap_or_default()),

@@ -339,7 +339,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let added = self.changes.annotate(self.pod, key, value.into());
         if !added {
-            self.note(Reason::AnnotationsFull(key.to_owned()));
+            self.note(Reason::AnnotationsFull(key));
         }
         added
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     patch::{NewContainer, Probe, SecurityContext, VolumeMount},
     policy::{Buildkitd, CacheVolume},
-    reason::Reason,
+    reason::{AddedDaemon, Reason},
 };
 
 const BUILDKITD: &str = "slipway-buildkitd";
@@ -32,7 +32,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
             .missing_for_quota(plan.quotas, plan.limits)
     {
         builder.note(Reason::QuotaDemands {
-            container: "buildkitd",
+            container: AddedDaemon::Buildkitd,
             resource: resource.to_owned(),
         });
         return;

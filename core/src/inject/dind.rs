@@ -29,38 +29,34 @@ const WAIT_VARIABLES: [(&str, &str, u32); 2] = [
 ];
 
 /// Optimises a dockerd in a container of its own.
-pub(super) fn sidecar(builder: &mut Builder<'_, '_>, place: ContainerRef) {
-    let Some(container) = builder.container(place) else {
+pub(super) fn sidecar(builder: &mut Builder<'_, '_>, at: ContainerRef) {
+    let Some(container) = builder.container(at) else {
         return;
     };
-    let image = replace_image(builder, place, container);
-    let target = Target::of(builder, place, container, image);
+    let image = replace_image(builder, at, container);
+    let target = Target::of(builder, at, container, image);
     let delivery = settings::deliver(builder, &target);
-    add_arguments(builder, place, container, &delivery);
-    deliver_file(builder, place, delivery);
+    add_arguments(builder, at, container, &delivery);
+    deliver_file(builder, at, delivery);
     for (name, value) in &builder.plan.profile.dind.env {
-        builder.env(place, name, value);
+        builder.env(at, name, value);
     }
-    resources::dockerd(builder, place);
-    let slot_fits = sidecar_data_root(builder, place, &target);
+    resources::dockerd(builder, at);
+    let slot_fits = sidecar_data_root(builder, at, &target);
     start::wrap(builder, &target, slot_fits);
 }
 
 /// Mounts the volume on the sidecar's data-root. Returns whether it is Slipway's, at the usual path.
-fn sidecar_data_root(
-    builder: &mut Builder<'_, '_>,
-    place: ContainerRef,
-    target: &Target<'_>,
-) -> bool {
+fn sidecar_data_root(builder: &mut Builder<'_, '_>, at: ContainerRef, target: &Target<'_>) -> bool {
     if target.image.is_rootless() {
         builder.note(Reason::Rootless(Setting::CacheVolume.into()));
         return false;
     }
-    let Some(root) = path_of(&target.line) else {
+    let Some(root) = data_root_path(&target.line) else {
         builder.note(Reason::PodSets(Setting::DataRoot));
         return false;
     };
-    let is_ours = data_root::inject(builder, place, root);
+    let is_ours = data_root::inject(builder, at, root);
     let is_moved = target.line.sets("data-root");
     if is_moved && builder.plan.profile.dind.cache.node_slots().is_some() {
         builder.note(Reason::PodSets(Setting::DataRoot));
@@ -70,12 +66,12 @@ fn sidecar_data_root(
 
 /// Optimises a dockerd inside the runner container. ARC's entrypoint reads variables and writes
 /// daemon.json itself, with `mv`, which a mounted file would break.
-pub(super) fn in_runner(builder: &mut Builder<'_, '_>, place: ContainerRef) {
-    let Some(container) = builder.container(place) else {
+pub(super) fn in_runner(builder: &mut Builder<'_, '_>, at: ContainerRef) {
+    let Some(container) = builder.container(at) else {
         return;
     };
     if container.env_value("DOCKERD_IN_RUNNER") == Some("true") {
-        runner_variables(builder, place);
+        runner_variables(builder, at);
     } else {
         builder.note(Reason::ImageNotStock(Setting::All.into()));
     }
@@ -83,7 +79,7 @@ pub(super) fn in_runner(builder: &mut Builder<'_, '_>, place: ContainerRef) {
     if Image::parse(container.image.as_deref().unwrap_or_default()).is_rootless() {
         builder.note(Reason::Rootless(Setting::CacheVolume.into()));
     } else {
-        data_root::inject(builder, place, DATA_ROOT);
+        data_root::inject(builder, at, DATA_ROOT);
     }
 }
 
@@ -113,17 +109,17 @@ fn note_sidecar_settings(builder: &mut Builder<'_, '_>) {
 }
 
 /// Sets the variables that ARC's entrypoint reads.
-fn runner_variables(builder: &mut Builder<'_, '_>, place: ContainerRef) {
+fn runner_variables(builder: &mut Builder<'_, '_>, at: ContainerRef) {
     let dind = &builder.plan.profile.dind;
     if let Some(Mtu::Bytes(mtu)) = dind.mtu {
-        builder.env(place, "MTU", mtu.to_string());
+        builder.env(at, "MTU", mtu.to_string());
     }
     settings::note_dead_mirrors(builder);
     let mirrors = settings::live_mirrors(dind, builder.plan.dead_mirrors);
     if let Some(first) = mirrors.first() {
-        builder.env(place, "DOCKER_REGISTRY_MIRROR", first.as_str());
+        builder.env(at, "DOCKER_REGISTRY_MIRROR", first.as_str());
         if first.is_plain_http() {
-            builder.env(place, "DOCKER_INSECURE_REGISTRY", first.host());
+            builder.env(at, "DOCKER_INSECURE_REGISTRY", first.host());
         }
     }
     if mirrors.len() > 1 {
@@ -132,7 +128,7 @@ fn runner_variables(builder: &mut Builder<'_, '_>, place: ContainerRef) {
 }
 
 /// Removes a dockerd sidecar that a host socket replaces; nothing may wait for it.
-pub(super) fn remove(builder: &mut Builder<'_, '_>, place: ContainerRef) {
+pub(super) fn remove(builder: &mut Builder<'_, '_>, at: ContainerRef) {
     if builder.plan.strategy != Strategy::DockerSocket {
         for client in &builder.plan.clients {
             let Some(container) = builder.container(*client) else {
@@ -146,13 +142,13 @@ pub(super) fn remove(builder: &mut Builder<'_, '_>, place: ContainerRef) {
             }
         }
     }
-    builder.remove_container(place);
+    builder.remove_container(at);
 }
 
 /// Replaces a stock image by the profile's. Returns the image that runs in the end.
 fn replace_image<'b, 'a>(
     builder: &mut Builder<'b, 'a>,
-    place: ContainerRef,
+    at: ContainerRef,
     container: &'b Container<'a>,
 ) -> &'b str {
     let current = container.image.as_deref().unwrap_or_default();
@@ -167,14 +163,14 @@ fn replace_image<'b, 'a>(
         builder.note(Reason::ImageNotStock(Setting::Image.into()));
         return current;
     }
-    builder.set_image(place, image);
+    builder.set_image(at, image);
     image
 }
 
 /// Adds arguments, and removes those that they overwrite.
 fn add_arguments(
     builder: &mut Builder<'_, '_>,
-    place: ContainerRef,
+    at: ContainerRef,
     container: &Container<'_>,
     delivery: &Delivery,
 ) {
@@ -186,14 +182,14 @@ fn add_arguments(
     let kept = remove_flags(&present, &delivery.flags());
     let keep = (kept.len() < present.len())
         .then(|| kept.into_iter().map(|arg| arg.to_owned().into()).collect());
-    builder.set_args(place, keep, add.into_iter().map(Cow::Owned).collect());
+    builder.set_args(at, keep, add.into_iter().map(Cow::Owned).collect());
 }
 
 /// Delivers daemon.json in an annotation, which dockerd sees as a file.
-fn deliver_file(builder: &mut Builder<'_, '_>, place: ContainerRef, delivery: Delivery) {
+fn deliver_file(builder: &mut Builder<'_, '_>, at: ContainerRef, delivery: Delivery) {
     if let Some(content) = delivery.into_file() {
         builder.file(
-            place,
+            at,
             CONFIG_DIR,
             "daemon.json",
             DAEMON_JSON,
@@ -204,7 +200,7 @@ fn deliver_file(builder: &mut Builder<'_, '_>, place: ContainerRef, delivery: De
 }
 
 /// Returns dockerd's data-root; `None` where it cannot be told.
-fn path_of<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
+fn data_root_path<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
     if !line.sets("data-root") {
         return Some(DATA_ROOT);
     }

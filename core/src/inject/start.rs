@@ -19,18 +19,18 @@ const NANO: i128 = 1_000_000_000;
 /// Wraps the command of a dockerd that the pod brings, if a feature needs it. A slot replaces the
 /// default data-root, so it `fits` only where the volume there is Slipway's.
 pub(super) fn wrap(builder: &mut Builder<'_, '_>, target: &Target<'_>, slot_fits: bool) {
-    let Some((place, container)) = target.container else {
+    let Some((at, container)) = target.container else {
         return;
     };
     if target.line.is_wrapped() {
         return;
     }
     let options = options(builder, target, slot_fits, |builder, source| {
-        builder.mount(place, SLOTS_DIR, SLOTS_VOLUME, source)
+        builder.mount(at, SLOTS_DIR, SLOTS_VOLUME, source)
     });
     let own = container.command.iter().flatten().map(Str::as_str);
     if let Some(command) = wrapper(options, own) {
-        builder.set_command(place, command);
+        builder.set_command(at, command);
     }
 }
 

@@ -31,14 +31,14 @@ impl<'t> Target<'t> {
     /// Looks at a dockerd of the pod, which runs `image` in the end.
     pub fn of(
         builder: &Builder<'_, '_>,
-        place: ContainerRef,
+        at: ContainerRef,
         container: &'t Container<'t>,
         image: &'t str,
     ) -> Self {
         let line = CommandLine::of(container);
         let has_own_config = line.sets("config-file") || mounts_config(builder, container);
         Self {
-            container: Some((place, container)),
+            container: Some((at, container)),
             line,
             image: Image::parse(image),
             is_stock: builder.plan.profile.dind.is_stock(image),

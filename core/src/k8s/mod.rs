@@ -6,3 +6,4 @@ pub mod limits;
 pub mod names;
 pub mod namespace;
 pub mod quantity;
+pub mod resource_field;

@@ -1,14 +1,11 @@
 //! The nodes that could run a pod, and what they agree on.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::BTreeSet;
 
 use super::{
-    Restriction, RuntimeFacts, RuntimeKind,
+    Restriction, RuntimeFacts, RuntimeKind, RuntimeSummary,
     group::GroupCount,
-    node_pools::pinning_labels,
+    pool_labels::pinning_labels,
     scheduling::{self, Target},
 };
 use crate::pod::NodeSelectorTerm;
@@ -112,20 +109,13 @@ impl<'s> Candidates<'s> {
         })
     }
 
-    /// Counts them by runtime, for people: `3 nodes with containerd at /run/…; 2 nodes with CRI-O`.
+    /// Counts them by runtime, for people.
     #[must_use]
-    pub fn summary(&self) -> String {
-        let mut counts: BTreeMap<RuntimeInWords<'_>, usize> = BTreeMap::new();
-        for found in &self.found {
-            let runtime = RuntimeInWords::of(found.group.runtime());
-            *counts.entry(runtime).or_default() += found.nodes;
-        }
-        let parts = counts.iter().map(|(runtime, nodes)| match nodes {
-            0 => format!("a declared pool with {runtime}"),
-            1 => format!("1 node with {runtime}"),
-            n => format!("{n} nodes with {runtime}"),
-        });
-        parts.collect::<Vec<_>>().join("; ")
+    pub fn summary(&self) -> RuntimeSummary {
+        let runtimes = self.found.iter();
+        runtimes
+            .map(|found| (found.group.runtime(), found.nodes))
+            .collect()
     }
 
     /// Returns a label by which the pod can be pinned to the unrestricted nodes of the runtime
@@ -158,34 +148,5 @@ impl<'s> Candidates<'s> {
 
     fn runtimes(&self) -> impl Iterator<Item = &'s RuntimeFacts> {
         self.found.iter().map(|found| found.group.runtime())
-    }
-}
-
-/// A runtime as the summary names it.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct RuntimeInWords<'s> {
-    kind: RuntimeKind,
-    socket: Option<&'s str>,
-    restriction: Option<Restriction>,
-}
-
-impl<'s> RuntimeInWords<'s> {
-    fn of(facts: &'s RuntimeFacts) -> Self {
-        Self {
-            kind: facts.kind,
-            socket: facts.socket.as_deref(),
-            restriction: facts.restriction,
-        }
-    }
-}
-
-impl fmt::Display for RuntimeInWords<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kind)?;
-        match (self.restriction, self.socket) {
-            (Some(restriction), _) => write!(f, " on {restriction}"),
-            (None, Some(path)) => write!(f, " at {path}"),
-            (None, None) => Ok(()),
-        }
     }
 }

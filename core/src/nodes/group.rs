@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{NodeObject, RuntimeFacts, Taint, scheduling};
+use super::{NodeObject, RuntimeFacts, Taint};
+
+const OS_LABEL: &str = "kubernetes.io/os";
 
 /// Labels by key.
 pub(super) type Labels = BTreeMap<String, String>;
@@ -44,7 +46,7 @@ impl Traits {
 impl Group {
     pub(super) fn new(labels: Labels, traits: Traits) -> Self {
         Self {
-            is_windows: scheduling::is_windows(&labels),
+            is_windows: labels.get(OS_LABEL).is_some_and(|os| os == "windows"),
             labels,
             traits,
         }

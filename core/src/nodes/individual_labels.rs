@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{group::Labels, inventory::NodeDescription, node_pools, sharded_map::ShardedMap};
+use super::{group::Labels, pool_labels::pinning_labels, sharded_map::ShardedMap};
 
 /// A label becomes individual when it has more values than this …
 const MIN_VALUES: usize = 32;
@@ -37,16 +37,15 @@ pub(super) struct IndividualLabels {
 type NamesByValue = ShardedMap<Box<[Arc<str>]>>;
 
 impl IndividualLabels {
-    /// Finds the labels of these nodes that are individual. Their index is still empty.
-    pub(super) fn of(nodes: &[NodeDescription]) -> Self {
+    /// Finds the individual labels among those of all nodes. Their index is still empty.
+    pub(super) fn of<'l>(nodes: impl Iterator<Item = &'l Labels>) -> Self {
         #[derive(Default)]
-        struct Usage<'n> {
-            values: HashSet<&'n str>,
+        struct Usage<'l> {
+            values: HashSet<&'l str>,
             nodes: usize,
         }
         let mut usages: HashMap<&str, Usage<'_>> = HashMap::new();
-        let labels = nodes.iter().flat_map(|node| &node.labels);
-        for (key, value) in labels.filter(|(key, _)| may_be_individual(key)) {
+        for (key, value) in nodes.flatten().filter(|(key, _)| may_be_individual(key)) {
             let usage = usages.entry(key).or_default();
             usage.values.insert(value);
             usage.nodes += 1;
@@ -210,5 +209,5 @@ fn tells_nodes_apart(values: usize, nodes: usize) -> bool {
 /// Returns whether a label may leave the groups. Those by which pods are pinned never do, however
 /// small the node pools are.
 fn may_be_individual(key: &str) -> bool {
-    node_pools::pinning_labels().all(|label| label != key)
+    pinning_labels().all(|label| label != key)
 }

@@ -187,10 +187,21 @@ impl Inventory {
     /// Replaces all nodes by these, grouped by the labels that they share.
     fn regroup(&mut self, nodes: Vec<NodeDescription>) {
         *self = Self::default();
-        self.snapshot.individual_labels = IndividualLabels::of(&nodes);
+        self.snapshot.individual_labels =
+            IndividualLabels::of(nodes.iter().map(|node| &node.labels));
         for node in nodes {
             self.insert(node);
         }
+    }
+}
+
+impl Snapshot {
+    /// Creates the snapshot of these nodes.
+    #[must_use]
+    pub fn new(nodes: impl IntoIterator<Item = NodeObject>) -> Self {
+        let mut inventory = Inventory::default();
+        inventory.replace(nodes);
+        inventory.snapshot
     }
 }
 

@@ -1,30 +1,8 @@
-//! Node pools: the labels that name them, and the number of nodes in each, for people.
+//! The number of nodes in each node pool, for people.
 
 use std::collections::BTreeMap;
 
-use super::{
-    Restriction, RuntimeKind, Snapshot,
-    group::Group,
-    runtime_facts::{GKE_RUNTIME_LABEL, RUNTIME_LABEL},
-};
-
-/// Labels that name the pool of a node.
-const POOL_LABELS: [&str; 7] = [
-    "kubernetes.azure.com/agentpool",
-    "agentpool",
-    "eks.amazonaws.com/nodegroup",
-    "karpenter.sh/nodepool",
-    "cloud.google.com/gke-nodepool",
-    "node-pool",
-    "pool",
-];
-
-/// Returns the labels by which a pod can be pinned to some pools, the preferred one first.
-pub(super) fn pinning_labels() -> impl Iterator<Item = &'static str> {
-    [RUNTIME_LABEL, GKE_RUNTIME_LABEL]
-        .into_iter()
-        .chain(POOL_LABELS)
-}
+use super::{Restriction, RuntimeKind, Snapshot, group::Group, pool_labels::POOL_LABELS};
 
 /// Nodes of one pool that have the same runtime.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Taint,
-    group::{Group, Labels},
+    group::Group,
     individual_labels::{IndividualLabel, IndividualLabels},
 };
 use crate::pod::{Map, NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
@@ -99,13 +99,6 @@ pub(super) fn admits(pod: &Pod<'_>, target: Target<'_>) -> bool {
         && tolerates(pod, target.group)
         && selector_matches(pod, target)
         && affinity_matches(pod, target)
-}
-
-/// Returns whether a node with these labels runs Windows.
-pub(super) fn is_windows(labels: &Labels) -> bool {
-    labels
-        .get("kubernetes.io/os")
-        .is_some_and(|os| os == "windows")
 }
 
 fn bound_node<'p>(pod: &'p Pod<'_>) -> Option<&'p str> {
@@ -208,7 +201,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::nodes::{RuntimeFacts, RuntimeKind, group::Traits};
+    use crate::nodes::{
+        RuntimeFacts, RuntimeKind,
+        group::{Labels, Traits},
+    };
 
     fn group(labels: Labels, taints: Vec<Taint>, unschedulable: bool) -> Group {
         let runtime = RuntimeFacts {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Candidates, DeclaredPool, Inventory, NodeObject, Restriction, RuntimeKind,
+    Candidates, DeclaredPool, Restriction, RuntimeKind,
     candidates::ClusterFacts,
     group::{Group, GroupCount, GroupId, GroupTable, Labels},
     individual_labels::{IndividualLabel, IndividualLabels},
@@ -40,14 +40,6 @@ impl Node {
 }
 
 impl Snapshot {
-    /// Creates the snapshot of these nodes.
-    #[must_use]
-    pub fn new(nodes: impl IntoIterator<Item = NodeObject>) -> Self {
-        let mut inventory = Inventory::default();
-        inventory.replace(nodes);
-        inventory.snapshot()
-    }
-
     /// Returns the number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -174,7 +166,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::nodes::Agreement;
+    use crate::nodes::{Agreement, NodeObject};
 
     #[allow(clippy::needless_pass_by_value, reason = "reads better in tests")]
     fn node(name: &str, runtime: &str, labels: Value) -> NodeObject {

@@ -232,9 +232,9 @@ fn the_reference_gives_the_built_in_defaults() {
     assert!(compared > 25, "only {compared} defaults compared");
 }
 
-/// The text of a function of core/src/reason.rs, to its closing brace.
+/// The text of a function of core/src/reason/mod.rs, to its closing brace.
 fn function_of_reason(head: &str) -> String {
-    let source = read("core/src/reason.rs");
+    let source = read("core/src/reason/mod.rs");
     let (_, rest) = source.split_once(head).unwrap();
     rest.split("\n    }\n").next().unwrap().to_owned()
 }
