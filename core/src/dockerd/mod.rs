@@ -10,7 +10,7 @@ pub use command_line::{CommandLine, command_sets, remove_flags};
 pub use image::Image;
 pub use setting::{Setting, Settings};
 pub use start_script::StartScript;
-pub use start_wrapper::{MtuScope, Slots, StartOptions, StartWrapper};
+pub use start_wrapper::{KeptRoot, MtuScope, Slots, StartOptions, StartWrapper};
 
 use crate::pod::Container;
 

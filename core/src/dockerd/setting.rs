@@ -38,6 +38,10 @@ pub enum Setting {
     NodeSlots,
     /// A containerd that is started before dockerd.
     StartContainerd,
+    /// What is kept of a claim beside images and build cache: nothing.
+    KeptClaim,
+    /// Mirrors and kept state for the builders that jobs create.
+    KeepBuilders,
 
     // The container of dockerd.
     /// All settings of dockerd.
@@ -104,6 +108,8 @@ impl fmt::Display for Setting {
             Self::AutoMtu => f.write_str("mtu: auto"),
             Self::NodeSlots => f.write_str("node slots"),
             Self::StartContainerd => f.write_str("startContainerd"),
+            Self::KeptClaim => f.write_str("cleaning of the claim"),
+            Self::KeepBuilders => f.write_str("keepBuilders"),
             Self::All => f.write_str("dockerd's settings"),
             Self::Image => f.write_str("dind.image"),
             Self::Resources => f.write_str("dind.resources"),

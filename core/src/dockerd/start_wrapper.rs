@@ -15,17 +15,31 @@ const MTU: &str = "mtu=auto";
 const NETWORK_MTU: &str = "network-mtu=auto";
 const SLOTS: &str = "slots=";
 const BUDGET: &str = "budget=";
+const CLAIM: &str = "claim";
 const CONTAINERD: &str = "containerd=first";
+const BUILDERS: &str = "builders=";
 
 /// What the start wrapper does before dockerd starts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StartOptions {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartOptions<'p> {
     /// Which networks get the MTU of the pod's interface.
     pub mtu: Option<MtuScope>,
-    /// The slots of which dockerd gets a free one.
-    pub slots: Option<Slots>,
-    /// Whether containerd is started before dockerd.
+    /// The data-root, where one outlives the pod.
+    pub kept_root: Option<KeptRoot>,
+    /// Whether containerd is started before dockerd; with a kept data-root it always is.
     pub containerd_first: bool,
+    /// The registries' part of `buildkitd.toml` for the builders that jobs create, which may be empty;
+    /// `None` leaves these builders alone.
+    pub builders: Option<Cow<'p, str>>,
+}
+
+/// A data-root that outlives the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptRoot {
+    /// One of the node's slots.
+    Slots(Slots),
+    /// A claim on dockerd's usual data-root.
+    Claim,
 }
 
 /// The networks that get the MTU of the pod's interface.
@@ -46,30 +60,37 @@ pub struct Slots {
     pub budget_mb: Option<u64>,
 }
 
-impl StartOptions {
+impl<'p> StartOptions<'p> {
     /// Returns whether there is nothing to do, so that no wrapper is needed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    fn words<'w>(self) -> impl Iterator<Item = Cow<'w, str>> {
+    fn words(&self) -> impl Iterator<Item = Cow<'p, str>> + use<'_, 'p> {
         let all_networks = self.mtu == Some(MtuScope::AllNetworks);
-        let budget = self.slots.and_then(|slots| slots.budget_mb);
+        let slots = match self.kept_root {
+            Some(KeptRoot::Slots(slots)) => Some(slots),
+            Some(KeptRoot::Claim) | None => None,
+        };
+        let budget = slots.and_then(|slots| slots.budget_mb);
+        let is_claim = self.kept_root == Some(KeptRoot::Claim);
+        let builders = self.builders.as_ref();
         [
             self.mtu.map(|_| MTU.into()),
             all_networks.then(|| NETWORK_MTU.into()),
-            self.slots
-                .map(|slots| format!("{SLOTS}{}", slots.count).into()),
+            slots.map(|slots| format!("{SLOTS}{}", slots.count).into()),
             budget.map(|mb| format!("{BUDGET}{mb}").into()),
+            is_claim.then(|| CLAIM.into()),
             self.containerd_first.then(|| CONTAINERD.into()),
+            builders.map(|config| format!("{BUILDERS}{config}").into()),
         ]
         .into_iter()
         .flatten()
     }
 
     /// Reads options; those of other versions are skipped.
-    fn parse<'p>(words: impl Iterator<Item = &'p str>) -> Self {
+    fn parse(words: impl Iterator<Item = &'p str>) -> Self {
         let mut options = Self::default();
         let (mut count, mut budget_mb) = (None, None);
         for word in words {
@@ -77,22 +98,33 @@ impl StartOptions {
                 count = number.parse().ok();
             } else if let Some(mb) = word.strip_prefix(BUDGET) {
                 budget_mb = mb.parse().ok();
+            } else if let Some(config) = word.strip_prefix(BUILDERS) {
+                options.builders = Some(config.into());
             }
             match word {
                 MTU => options.mtu = options.mtu.or(Some(MtuScope::Bridge)),
                 NETWORK_MTU => options.mtu = Some(MtuScope::AllNetworks),
+                CLAIM => options.kept_root = Some(KeptRoot::Claim),
                 CONTAINERD => options.containerd_first = true,
                 _ => {}
             }
         }
-        options.slots = count.map(|count| Slots { count, budget_mb });
+        if let Some(count) = count {
+            options.kept_root = Some(KeptRoot::Slots(Slots { count, budget_mb }));
+        }
         options
     }
 }
 
-impl fmt::Display for StartOptions {
+/// Prints the options on one line; of the builders' configuration only that there is one.
+impl fmt::Display for StartOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = self.words().collect();
+        let words = self.words().map(|word| match word.strip_prefix(BUILDERS) {
+            Some("") => "builders".into(),
+            Some(_) => "builders=mirrors".into(),
+            None => word,
+        });
+        let words: Vec<_> = words.collect();
         f.write_str(&words.join(" "))
     }
 }
@@ -101,7 +133,7 @@ impl fmt::Display for StartOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartWrapper<'p> {
     script: &'p str,
-    options: StartOptions,
+    options: StartOptions<'p>,
     command: Vec<Cow<'p, str>>,
 }
 
@@ -109,7 +141,7 @@ impl<'p> StartWrapper<'p> {
     /// Wraps a container's own `command`, or the entrypoint of docker's image where it has none.
     pub fn new<'c>(
         script: &'p str,
-        options: StartOptions,
+        options: StartOptions<'p>,
         own: impl IntoIterator<Item = &'c str>,
     ) -> Self {
         let own = own.into_iter().map(|word| Cow::Owned(word.to_owned()));
@@ -178,47 +210,60 @@ impl fmt::Display for StartWrapper<'_> {
 mod tests {
     use super::*;
 
-    const ALL: StartOptions = StartOptions {
-        mtu: Some(MtuScope::AllNetworks),
-        slots: Some(Slots {
-            count: 4,
-            budget_mb: Some(10_000),
-        }),
-        containerd_first: true,
-    };
+    const SLOTS: KeptRoot = KeptRoot::Slots(Slots {
+        count: 4,
+        budget_mb: Some(10_000),
+    });
 
-    #[test]
-    fn what_is_written_is_parsed_back() {
-        let budgetless = Some(Slots {
+    /// Returns all combinations of options.
+    fn all() -> Vec<StartOptions<'static>> {
+        let budgetless = KeptRoot::Slots(Slots {
             count: 1,
             budget_mb: None,
         });
+        let mut all = Vec::new();
         for mtu in [None, Some(MtuScope::Bridge), Some(MtuScope::AllNetworks)] {
-            for slots in [None, budgetless, ALL.slots] {
+            for kept_root in [None, Some(budgetless), Some(SLOTS), Some(KeptRoot::Claim)] {
                 for containerd_first in [false, true] {
-                    let options = StartOptions {
-                        mtu,
-                        slots,
-                        containerd_first,
-                    };
-                    let wrapper = StartWrapper::new("true", options, ["dockerd", "--", "-D"]);
-                    assert_eq!(StartWrapper::parse(&wrapper.words()), Some(wrapper.clone()));
+                    for builders in [None, Some(""), Some("[registry.\"docker.io\"]\n")] {
+                        all.push(StartOptions {
+                            mtu,
+                            kept_root,
+                            containerd_first,
+                            builders: builders.map(Cow::from),
+                        });
+                    }
                 }
             }
+        }
+        all
+    }
+
+    #[test]
+    fn what_is_written_is_parsed_back() {
+        for options in all() {
+            let wrapper = StartWrapper::new("true", options, ["dockerd", "--", "-D"]);
+            assert_eq!(StartWrapper::parse(&wrapper.words()), Some(wrapper.clone()));
         }
     }
 
     #[test]
     fn a_container_without_a_command_gets_the_images_entrypoint() {
-        let wrapper = StartWrapper::new("true", ALL, []);
+        let options = StartOptions {
+            mtu: Some(MtuScope::AllNetworks),
+            kept_root: Some(SLOTS),
+            containerd_first: true,
+            builders: Some("a = 1".into()),
+        };
+        let wrapper = StartWrapper::new("true", options, []);
         assert_eq!(
             wrapper.words().join(" "),
             "sh -c true slipway-start mtu=auto network-mtu=auto slots=4 budget=10000 \
-             containerd=first -- dockerd-entrypoint.sh"
+             containerd=first builders=a = 1 -- dockerd-entrypoint.sh"
         );
         assert_eq!(
             wrapper.to_string(),
-            "start wrapper mtu=auto network-mtu=auto slots=4 budget=10000 containerd=first"
+            "start wrapper mtu=auto network-mtu=auto slots=4 budget=10000 containerd=first builders=mirrors"
         );
     }
 

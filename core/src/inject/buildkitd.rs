@@ -1,10 +1,8 @@
 //! The buildkitd sidecar beside a containerd socket.
 
-use serde_json::json;
-
 use super::{
     builder::Builder,
-    data_root, resources, settings,
+    buildkitd_config, data_root, resources,
     sidecar::{SOCKET_GROUP, add, share_socket},
 };
 use crate::{
@@ -82,20 +80,12 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
     add(builder, container);
 }
 
-/// Returns the mount of buildkitd.toml with the mirrors of Docker Hub: buildkitd reads no dockerd flag.
+/// Returns the mount of buildkitd.toml with the mirrors.
 fn buildkitd_toml<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeMount<'a>> {
-    let plan = builder.plan;
-    let mirrors = settings::live_mirrors(&plan.profile.dind, plan.dead_mirrors);
-    if mirrors.is_empty() {
+    let toml = buildkitd_config::registries(builder);
+    if toml.is_empty() {
         return None;
     }
-    let hosts: Vec<&str> = mirrors.iter().map(|mirror| mirror.host()).collect();
-    let plain_http = mirrors
-        .iter()
-        .filter(|mirror| mirror.is_plain_http())
-        .map(|mirror| format!("[registry.\"{}\"]\n  http = true\n", mirror.host()));
-    let hub = format!("[registry.\"docker.io\"]\n  mirrors = {}\n", json!(hosts));
-    let toml: String = std::iter::once(hub).chain(plain_http).collect();
     let volume = builder.file_volume(
         BUILDKITD_TOML,
         BUILDKITD_TOML_VOLUME,

@@ -11,21 +11,45 @@ use crate::{
 
 pub(super) const VOLUME: &str = "slipway-docker-cache";
 
-/// Mounts the volume on `path`. Returns whether the volume there is Slipway's.
-pub(super) fn inject(builder: &mut Builder<'_, '_>, dockerd: ContainerRef, path: &str) -> bool {
+/// What is on dockerd's data-root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DataRoot {
+    /// What the pod has there, which stays.
+    OfThePod,
+    /// A volume of Slipway's that ends with the pod, or none.
+    Temporary,
+    /// A claim that outlives the pod, on the usual path.
+    Claim,
+}
+
+/// Mounts the volume on `path`.
+pub(super) fn inject(builder: &mut Builder<'_, '_>, dockerd: ContainerRef, path: &str) -> DataRoot {
     let cache = builder.plan.profile.dind.cache.volume();
     let leased = builder
         .is_unoccupied(dockerd, path)
         .then(|| leased_claim::source(builder))
         .flatten();
     let Some(source) = leased.or_else(|| source(builder, &cache)) else {
-        return false;
+        return DataRoot::OfThePod;
     };
-    let mounted = builder.mount(dockerd, path.to_owned(), VOLUME, &source);
-    if mounted {
+    if builder.mount(dockerd, path.to_owned(), VOLUME, &source) {
         warn_of_sharing(builder, &cache);
+        DataRoot::of(&source)
+    } else if builder.is_ours(dockerd, path, VOLUME) {
+        DataRoot::Temporary
+    } else {
+        DataRoot::OfThePod
     }
-    mounted || builder.is_ours(dockerd, path, VOLUME)
+}
+
+impl DataRoot {
+    /// Classifies a volume of Slipway's.
+    pub fn of(source: &VolumeSource<'_>) -> Self {
+        match source {
+            VolumeSource::PersistentVolumeClaim(_) => Self::Claim,
+            _ => Self::Temporary,
+        }
+    }
 }
 
 /// Returns the volume source for a cache; `None` for no volume.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::{
     DAEMON_JSON, DAEMON_JSON_VOLUME,
     builder::Builder,
-    data_root, resources,
+    data_root::{self, DataRoot},
+    resources,
     settings::{self, Delivery},
     start,
     target::{CONFIG_DIR, Target},
@@ -42,26 +43,33 @@ pub(super) fn sidecar(builder: &mut Builder<'_, '_>, at: ContainerRef) {
         builder.env(at, name, value);
     }
     resources::dockerd(builder, at);
-    let slot_fits = sidecar_data_root(builder, at, &target);
-    start::wrap(builder, &target, slot_fits);
+    let root = sidecar_data_root(builder, at, &target);
+    start::wrap(builder, &target, root);
 }
 
-/// Mounts the volume on the sidecar's data-root. Returns whether it is Slipway's, at the usual path.
-fn sidecar_data_root(builder: &mut Builder<'_, '_>, at: ContainerRef, target: &Target<'_>) -> bool {
+/// Mounts the volume on the sidecar's data-root. A data-root at another path is the pod's: what is kept
+/// has the usual one.
+fn sidecar_data_root(
+    builder: &mut Builder<'_, '_>,
+    at: ContainerRef,
+    target: &Target<'_>,
+) -> DataRoot {
     if target.image.is_rootless() {
         builder.note(Reason::Rootless(Setting::CacheVolume.into()));
-        return false;
+        return DataRoot::OfThePod;
     }
-    let Some(root) = data_root_path(&target.line) else {
+    let Some(path) = data_root_path(&target.line) else {
         builder.note(Reason::PodSets(Setting::DataRoot));
-        return false;
+        return DataRoot::OfThePod;
     };
-    let is_ours = data_root::inject(builder, at, root);
-    let is_moved = target.line.sets("data-root");
-    if is_moved && builder.plan.profile.dind.cache.node_slots().is_some() {
+    let root = data_root::inject(builder, at, path);
+    if !target.line.sets("data-root") {
+        return root;
+    }
+    if builder.plan.profile.dind.cache.node_slots().is_some() {
         builder.note(Reason::PodSets(Setting::DataRoot));
     }
-    is_ours && !is_moved
+    DataRoot::OfThePod
 }
 
 /// Optimises a dockerd inside the runner container. ARC's entrypoint reads variables and writes
@@ -100,6 +108,7 @@ fn note_sidecar_settings(builder: &mut Builder<'_, '_>) {
         (!dind.env.is_empty(), Setting::Env),
         (dind.mtu == Some(Mtu::Auto), Setting::AutoMtu),
         (dind.cache.node_slots().is_some(), Setting::NodeSlots),
+        (dind.keep_builders, Setting::KeepBuilders),
         (settings::needs_file(profile), Setting::DaemonJson),
     ] {
         if is_set {

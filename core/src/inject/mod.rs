@@ -6,6 +6,7 @@
 mod builder;
 mod buildkit;
 mod buildkitd;
+mod buildkitd_config;
 mod containerd;
 mod data_root;
 mod dind;

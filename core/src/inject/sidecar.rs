@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::{
     DAEMON_JSON, DAEMON_JSON_VOLUME,
     builder::Builder,
-    data_root, leased_claim, resources, settings, start,
+    data_root::{self, DataRoot},
+    leased_claim, resources, settings, start,
     target::{CONFIG_DIR, Target},
 };
 use crate::{
@@ -49,10 +50,11 @@ pub(super) fn add_dockerd(builder: &mut Builder<'_, '_>) {
         builder.note(Reason::NothingToShare);
     }
     mounts.push(run);
-    mounts.extend(data_root(builder));
+    let (root, mount) = data_root(builder);
+    mounts.extend(mount);
 
     let target = Target::added(image);
-    let options = start::options(builder, &target, true, |builder, source| {
+    let options = start::options(builder, &target, root, |builder, source| {
         let volume = builder.new_volume(start::SLOTS_VOLUME, source);
         mounts.push(VolumeMount::whole(volume, start::SLOTS_DIR));
         true
@@ -107,14 +109,17 @@ pub(super) fn share_socket<'a>(
     VolumeMount::whole(name, dir)
 }
 
-/// Returns the mount of the volume on the data-root, if the profile has one.
-fn data_root<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeMount<'a>> {
+/// Returns what is on the data-root, and its mount, if the profile has a volume there.
+fn data_root<'a>(builder: &mut Builder<'_, 'a>) -> (DataRoot, Option<VolumeMount<'a>>) {
     let cache = builder.plan.profile.dind.cache.volume();
     let leased = leased_claim::source(builder);
-    let source = leased.or_else(|| data_root::source(builder, &cache))?;
+    let Some(source) = leased.or_else(|| data_root::source(builder, &cache)) else {
+        return (DataRoot::Temporary, None);
+    };
     let volume = builder.new_volume(data_root::VOLUME, &source);
     data_root::warn_of_sharing(builder, &cache);
-    Some(VolumeMount::whole(volume, "/var/lib/docker"))
+    let mount = VolumeMount::whole(volume, "/var/lib/docker");
+    (DataRoot::of(&source), Some(mount))
 }
 
 /// Returns the mount of daemon.json, if there is one.

@@ -1,9 +1,12 @@
 //! The start wrapper: a shell script that runs as the container's `command` and then execs dockerd,
 //! for what is known on the node only: which data-root is free, and the MTU of the pod's interface.
 
-use super::{builder::Builder, settings, target::Target};
+use std::borrow::Cow;
+
+use super::{builder::Builder, buildkitd_config, data_root::DataRoot, settings, target::Target};
 use crate::{
-    dockerd::{MtuScope, Setting, Slots, StartOptions, StartScript, StartWrapper},
+    dockerd::{KeptRoot, MtuScope, Setting, Slots, StartOptions, StartScript, StartWrapper},
+    k8s::quantity::Quantity,
     patch::VolumeSource,
     pod::Str,
     policy::{NodeSlots, values::Mtu},
@@ -16,16 +19,15 @@ pub(super) const SLOTS_VOLUME: &str = "slipway-docker-slots";
 const BYTES_PER_MB: i128 = 1_000_000;
 const NANO: i128 = 1_000_000_000;
 
-/// Wraps the command of a dockerd that the pod brings, if a feature needs it. A slot replaces the
-/// default data-root, so it `fits` only where the volume there is Slipway's.
-pub(super) fn wrap(builder: &mut Builder<'_, '_>, target: &Target<'_>, slot_fits: bool) {
+/// Wraps the command of a dockerd that the pod brings, if a feature needs it.
+pub(super) fn wrap(builder: &mut Builder<'_, '_>, target: &Target<'_>, root: DataRoot) {
     let Some((at, container)) = target.container else {
         return;
     };
     if target.line.is_wrapped() {
         return;
     }
-    let options = options(builder, target, slot_fits, |builder, source| {
+    let options = options(builder, target, root, |builder, source| {
         builder.mount(at, SLOTS_DIR, SLOTS_VOLUME, source)
     });
     let own = container.command.iter().flatten().map(Str::as_str);
@@ -36,10 +38,10 @@ pub(super) fn wrap(builder: &mut Builder<'_, '_>, target: &Target<'_>, slot_fits
 
 /// Returns the wrapper in front of a container's `own` command; `None` where there is nothing to do.
 pub(super) fn wrapper<'c>(
-    options: StartOptions,
+    options: StartOptions<'static>,
     own: impl IntoIterator<Item = &'c str>,
 ) -> Option<StartWrapper<'static>> {
-    let script = StartScript::for_options(options);
+    let script = StartScript::for_options(&options);
     (!options.is_empty()).then(|| StartWrapper::new(script, options, own))
 }
 
@@ -48,9 +50,9 @@ pub(super) fn wrapper<'c>(
 pub(super) fn options<'a>(
     builder: &mut Builder<'_, 'a>,
     target: &Target<'_>,
-    slot_fits: bool,
+    root: DataRoot,
     mount_slots: impl FnOnce(&mut Builder<'_, 'a>, &VolumeSource<'a>) -> bool,
-) -> StartOptions {
+) -> StartOptions<'static> {
     let dind = &builder.plan.profile.dind;
     let mut options = StartOptions::default();
     if dind.mtu == Some(Mtu::Auto)
@@ -59,24 +61,52 @@ pub(super) fn options<'a>(
     {
         options.mtu = Some(mtu_scope(builder, target));
     }
-    if let Some(slots) = dind.cache.node_slots()
-        && slot_fits
-        && admits(builder, target, Setting::NodeSlots)
-        && let Some(source) = slots_source(builder, slots)
-        && mount_slots(builder, &source)
-    {
-        let budget = slots.budget.as_ref();
-        options.slots = Some(Slots {
-            count: slots.slots,
-            budget_mb: budget
-                .and_then(|budget| u64::try_from(budget.nano() / NANO / BYTES_PER_MB).ok()),
-        });
-    }
+    options.kept_root = match root {
+        DataRoot::Temporary => slots(builder, target, mount_slots).map(KeptRoot::Slots),
+        DataRoot::Claim => {
+            admits_kept_root(builder, target, Setting::KeptClaim).then_some(KeptRoot::Claim)
+        }
+        DataRoot::OfThePod => None,
+    };
     options.containerd_first = dind.start_containerd
         && !pod_sets(builder, target, Setting::Containerd)
         && !pod_sets(builder, target, Setting::DataRoot)
         && admits(builder, target, Setting::StartContainerd);
+    options.builders = builders(builder, target, options.kept_root.is_some());
     options
+}
+
+/// Returns the slots for this dockerd, if it can have one.
+fn slots<'a>(
+    builder: &mut Builder<'_, 'a>,
+    target: &Target<'_>,
+    mount: impl FnOnce(&mut Builder<'_, 'a>, &VolumeSource<'a>) -> bool,
+) -> Option<Slots> {
+    let slots = builder.plan.profile.dind.cache.node_slots()?;
+    if !admits_kept_root(builder, target, Setting::NodeSlots) {
+        return None;
+    }
+    let source = slots_source(builder, slots)?;
+    let budget = slots.budget.as_ref();
+    let megabytes = |budget: &Quantity| u64::try_from(budget.nano() / NANO / BYTES_PER_MB).ok();
+    mount(builder, &source).then(|| Slots {
+        count: slots.slots,
+        budget_mb: budget.and_then(megabytes),
+    })
+}
+
+/// Returns the configuration for the builders that jobs create; `None` leaves them alone.
+fn builders(
+    builder: &mut Builder<'_, '_>,
+    target: &Target<'_>,
+    is_kept: bool,
+) -> Option<Cow<'static, str>> {
+    if !builder.plan.profile.dind.keep_builders {
+        return None;
+    }
+    let config = buildkitd_config::registries(builder);
+    let is_needed = is_kept || !config.is_empty();
+    (is_needed && admits(builder, target, Setting::KeepBuilders)).then(|| config.into())
 }
 
 /// Returns which networks get the MTU: those of jobs too, where dockerd knows the flag and the pod
@@ -112,6 +142,16 @@ fn pod_sets(builder: &mut Builder<'_, '_>, target: &Target<'_>, setting: Setting
         builder.note(Reason::PodSets(setting));
     }
     sets
+}
+
+/// Returns whether this dockerd can have a data-root that outlives the pod, with a note where it cannot.
+/// The wrapper then runs the containerd, so that nothing of dead jobs starts.
+fn admits_kept_root(builder: &mut Builder<'_, '_>, target: &Target<'_>, feature: Setting) -> bool {
+    if !target.is_privileged() {
+        builder.note(Reason::NotPrivileged(feature));
+        return false;
+    }
+    !pod_sets(builder, target, Setting::Containerd) && admits(builder, target, feature)
 }
 
 /// Returns whether the wrapper can run before this dockerd, with a note where it cannot.

@@ -57,6 +57,13 @@ impl<'t> Target<'t> {
         }
     }
 
+    /// Returns whether the container is privileged, as an added one is. dockerd can do without in a sandbox
+    /// of its own, from which a directory of the node would be a way out.
+    pub fn is_privileged(&self) -> bool {
+        self.container
+            .is_none_or(|(_, container)| container.is_privileged())
+    }
+
     /// Returns what keeps settings from being delivered by flag or file: dockerd refuses to start
     /// when one contradicts the other.
     pub fn obstacle_to_settings(&self) -> Option<Obstacle> {

@@ -203,6 +203,9 @@ pub struct Dind {
     /// Whether the start wrapper starts containerd before dockerd. Some versions of dockerd, 26.1 among
     /// them, wait a second for a containerd that they start themselves.
     pub start_containerd: bool,
+    /// Whether the builders that jobs create (`docker buildx create`, `setup-buildx-action`) get the mirrors,
+    /// and the state that earlier builders left, where the data-root outlives the pod.
+    pub keep_builders: bool,
     /// What is on dockerd's data-root.
     pub cache: DockerdCache,
 }
@@ -223,6 +226,7 @@ impl Default for Dind {
             inject: InjectDind::Never,
             wait_seconds: 120,
             start_containerd: false,
+            keep_builders: true,
             cache: DockerdCache::NodeSlots(NodeSlots::default()),
         }
     }

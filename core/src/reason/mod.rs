@@ -186,6 +186,9 @@ pub enum Reason {
     /// The pod mounts something at this path, and its mount stays.
     #[error("{0}: the pod's own mount is kept")]
     MountTaken(String),
+    /// The dockerd container is not privileged.
+    #[error("{0}: left out, the dockerd container is not privileged")]
+    NotPrivileged(Setting),
     /// Host paths are not allowed here.
     #[error("{0}: left out, host paths are not allowed here")]
     NoHostPath(Setting),

@@ -27,7 +27,34 @@ pub const TESTS: &[Test] = &[
         "a_slot_that_stays_unclean_is_set_aside",
         a_slot_that_stays_unclean_is_set_aside,
     ),
-    ("leftover_containers_are_seen", leftover_containers_are_seen),
+    (
+        "a_containerd_that_does_not_start_costs_the_slot_its_content",
+        a_containerd_that_does_not_start_costs_the_slot_its_content,
+    ),
+    (
+        "leftover_containers_cannot_start",
+        leftover_containers_cannot_start,
+    ),
+    (
+        "very_many_containers_are_not_cleaned_one_by_one",
+        very_many_containers_are_not_cleaned_one_by_one,
+    ),
+    (
+        "what_dockerd_would_read_at_once_is_small",
+        what_dockerd_would_read_at_once_is_small,
+    ),
+    (
+        "a_search_that_takes_long_is_odd",
+        a_search_that_takes_long_is_odd,
+    ),
+    (
+        "a_tree_deeper_than_a_path_is_measured_and_deleted",
+        a_tree_deeper_than_a_path_is_measured_and_deleted,
+    ),
+    (
+        "of_builders_the_last_used_states_stay",
+        of_builders_the_last_used_states_stay,
+    ),
     (
         "a_budget_is_compared_with_the_note",
         a_budget_is_compared_with_the_note,
@@ -52,15 +79,20 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-const PARTS: [&str; 4] = [
+const PARTS: [&str; 6] = [
     include_str!("../../src/dockerd/start_script/mtu.sh"),
-    include_str!("../../src/dockerd/start_script/slots.sh"),
+    include_str!("../../src/dockerd/start_script/kept.sh"),
+    include_str!("../../src/dockerd/start_script/containerd.sh"),
     include_str!("../../src/dockerd/start_script/clean.sh"),
     include_str!("../../src/dockerd/start_script/beside.sh"),
+    include_str!("../../src/dockerd/start_script/slots.sh"),
 ];
 /// What main.sh sets, and a slot.
 const STATE: &str = "log() { :; }; slots=4 budget=100 flags='' network_mtu=''
-slot=$dir/slot-0; root=$slot/docker private=$slot/private\n";
+kept=$dir/slot-0; own=$kept root=$kept/docker\n";
+/// In place of what needs root.
+const WITHOUT_ROOT: &str =
+    "is_usable() { :; }; start_containerd() { :; }; stop_containerd() { :; }\n";
 
 /// Runs `body` after the parts. Returns its output, with spaces for line ends.
 fn call(sandbox: &Sandbox, body: &str) -> String {
@@ -75,12 +107,7 @@ fn call(sandbox: &Sandbox, body: &str) -> String {
 /// Marks a file as last used so many seconds ago.
 fn age(path: &Path, seconds: u64) {
     let when = SystemTime::now() - Duration::from_secs(seconds);
-    File::options()
-        .append(true)
-        .open(path)
-        .unwrap()
-        .set_modified(when)
-        .unwrap();
+    File::open(path).unwrap().set_modified(when).unwrap();
 }
 
 fn locks(sandbox: &Sandbox, ages: &[(u32, u64)]) {
@@ -134,40 +161,92 @@ fn what_is_not_a_file_is_no_lock(sandbox: &Sandbox) {
 }
 
 fn oddities_are_found(sandbox: &Sandbox) {
-    let found = |body: &str| call(sandbox, &format!("{body}\noddities 2>/dev/null"));
-    sandbox.write("slots/slot-0/docker/containers/c/hostconfig.json", "{}");
-    sandbox.write("slots/slot-0/docker/image/overlay2/repositories.json", "{}");
-    assert_eq!(found(""), "");
+    let found = |body: &str| call(sandbox, &format!("{body}\noddities"));
+    let slot = sandbox.path("slots/slot-0");
+    for file in [
+        "docker/containers/c/hostconfig.json",
+        "docker/image/overlay2/repositories.json",
+        "docker/overlay2/id/diff/pipe",
+        "docker/containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots/1/fs/pipe",
+        "builders/key/state/runc-overlayfs/snapshots/snapshots/1/fs/pipe",
+    ] {
+        sandbox.write(&format!("slots/slot-0/{file}"), "{}");
+    }
+    // Layers hold what the images of jobs hold.
+    let layers = r#"for pipe in $(find "$kept" -name pipe); do rm "$pipe"; mkfifo "$pipe"; done
+        mkdir "$root/overlay2/l"; ln -s ../id/diff "$root/overlay2/l/SHORT""#;
+    assert_eq!(found(layers), "");
     for odd in [
         "size",
+        "docker/engine-id",
         "docker/containers/c/config.v2.json",
         "docker/image/overlay2/distribution",
+        "docker/image/overlay2/imagedb/content/sha256/0a",
+        "docker/image/overlay2/layerdb/sha256/0a/diff",
+        "docker/buildkit/content/blobs/sha256/0a",
+        "docker/containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
+        "docker/overlay2/id/link",
+        "builders/key/state/cache.db",
     ] {
-        let path = sandbox.path("slots/slot-0").join(odd);
+        let path = slot.join(odd);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         assert_eq!(
-            found(&format!("mkfifo \"$slot/{odd}\"")),
+            found(&format!("mkfifo \"$kept/{odd}\"")),
             path.to_str().unwrap()
         );
         fs::remove_file(&path).unwrap();
-        symlink("/etc/passwd", &path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
         assert_eq!(found(""), path.to_str().unwrap());
         fs::remove_file(&path).unwrap();
     }
-    fs::remove_dir_all(sandbox.path("slots/slot-0/docker")).unwrap();
+    fs::remove_dir_all(slot.join("docker")).unwrap();
     sandbox.write("slots/slot-0/docker", "a file");
-    assert_eq!(
-        found(""),
-        sandbox.path("slots/slot-0/docker").to_str().unwrap()
-    );
+    assert_eq!(found(""), slot.join("docker").to_str().unwrap());
+}
+
+fn what_dockerd_would_read_at_once_is_small(sandbox: &Sandbox) {
+    for (file, megabytes, is_odd) in [
+        ("docker/engine-id", 1, true),
+        ("docker/overlay2/id/lower", 1, true),
+        ("docker/image/overlay2/imagedb/content/sha256/0a", 200, true),
+        (
+            "docker/image/overlay2/layerdb/sha256/0a/tar-split.json.gz",
+            200,
+            false,
+        ),
+        ("docker/buildkit/content/blobs/sha256/0a", 200, false),
+    ] {
+        let name = format!("slots/slot-0/{file}");
+        sandbox.write(&name, "");
+        let sparse = File::options()
+            .write(true)
+            .open(sandbox.path(&name))
+            .unwrap();
+        sparse.set_len(megabytes << 20).unwrap();
+        let expected = if is_odd {
+            sandbox.path(&name)
+        } else {
+            Path::new("").into()
+        };
+        assert_eq!(call(sandbox, "oddities"), expected.to_str().unwrap());
+        fs::remove_file(sandbox.path(&name)).unwrap();
+    }
+}
+
+fn a_search_that_takes_long_is_odd(sandbox: &Sandbox) {
+    sandbox.write("slots/slot-0/docker/image/kept", "");
+    sandbox.stub("timeout", "exit 143");
+    let found = call(sandbox, "oddities");
+    assert!(found.contains("slot-0/docker/image"), "{found}");
 }
 
 fn a_busy_trash_is_made_again(sandbox: &Sandbox) {
     let mktemp = r#"mktemp() { [ -e "$dir/deleted" ] || { touch "$dir/deleted"; rmdir "$trash"; return 1; }
         "$dir/../bin/mktemp" "$@"; }"#;
-    let body = format!("mkdir \"$slot\"; {mktemp}\ndiscard \"$slot\" && ls \"$trash\"/*");
+    let body = format!("mkdir \"$kept\"; {mktemp}\ndiscard \"$kept\" && ls \"$trash\"/*");
     assert_eq!(call(sandbox, &body), "slot-0");
     // It may also be busy for good.
-    let body = "mkdir \"$slot\"; mktemp() { return 1; }; discard \"$slot\" || ls -d \"$slot\"";
+    let body = "mkdir \"$kept\"; mktemp() { return 1; }; discard \"$kept\" || ls -d \"$kept\"";
     assert_eq!(
         call(sandbox, body),
         sandbox.path("slots/slot-0").to_str().unwrap()
@@ -182,7 +261,7 @@ fn a_link_is_no_trash(sandbox: &Sandbox) {
     sandbox.write("elsewhere/kept", "");
     symlink(sandbox.path("elsewhere"), sandbox.path("slots/trash")).unwrap();
     let body =
-        "mkdir \"$slot\"; discard \"$slot\"; rm -rf \"$trash\"; exists \"$slot\" || echo gone";
+        "mkdir \"$kept\"; discard \"$kept\"; rm -rf \"$trash\"; exists \"$kept\" || echo gone";
     assert_eq!(call(sandbox, body), "gone");
     assert_eq!(fs::read_dir(sandbox.path("elsewhere")).unwrap().count(), 1);
 }
@@ -190,9 +269,8 @@ fn a_link_is_no_trash(sandbox: &Sandbox) {
 fn a_slot_on_which_dockerd_did_not_start_is_set_aside(sandbox: &Sandbox) {
     sandbox.write("slots/slot-0/starting", "");
     sandbox.write("slots/slot-0/docker/image/broken", "");
-    let body =
-        "is_usable() { :; }; log() { echo \"$*\"; }; prepare_slot && ls -R \"$slot\" | grep broken";
-    let log = call(sandbox, body);
+    let body = "log() { echo \"$*\"; }; prepare && ls -R \"$kept\" | grep broken";
+    let log = call(sandbox, &format!("{WITHOUT_ROOT}{body}"));
     assert!(
         log.ends_with("dockerd did not start on it last time: set aside"),
         "{log}"
@@ -201,41 +279,119 @@ fn a_slot_on_which_dockerd_did_not_start_is_set_aside(sandbox: &Sandbox) {
 }
 
 fn a_slot_that_stays_unclean_is_set_aside(sandbox: &Sandbox) {
-    sandbox.write("slots/slot-0/docker/containers/c/config.v2.json", "{}");
-    sandbox.write("slots/slot-0/docker/image/kept", "");
-    let cleaned = "is_usable() { :; }; clean() { rm -rf \"$root/containers\"; }; prepare_slot && ls \"$root/image\"";
-    let unclean =
-        "is_usable() { :; }; clean() { :; }; rm \"$slot/starting\"; prepare_slot && ls \"$root\"";
-    assert_eq!(call(sandbox, cleaned), "kept");
-    sandbox.write("slots/slot-0/docker/containers/c/config.v2.json", "{}");
-    assert_eq!(call(sandbox, unclean), "");
+    let prepare = |clean: &str| {
+        sandbox.write("slots/slot-0/docker/containers/0a/config.v2.json", "{}");
+        sandbox.write("slots/slot-0/docker/image/kept", "");
+        let body = format!(
+            "{WITHOUT_ROOT}run_private_dockerd() {{ {clean}; }}; rm -f \"$own/starting\"; prepare"
+        );
+        call(sandbox, &format!("{body} && ls \"$root\""))
+    };
+    assert_eq!(
+        prepare("rm -rf \"$root/containers/0a\""),
+        "containers image"
+    );
+    assert_eq!(prepare(":"), "");
 }
 
-fn leftover_containers_are_seen(sandbox: &Sandbox) {
-    let has = |text| assert_eq!(call(sandbox, "has_containers && echo yes || echo no"), text);
-    has("no");
-    sandbox.write("slots/slot-0/docker/containers/c/hostconfig.json", "{}");
-    has("no");
-    sandbox.write("slots/slot-0/docker/containers/c/config.v2.json", "{}");
-    has("yes");
+fn a_containerd_that_does_not_start_costs_the_slot_its_content(sandbox: &Sandbox) {
+    sandbox.write("slots/slot-0/docker/image/kept", "");
+    let body = r#"start_containerd() { ! [ -e "$1/image" ]; }; prepare && ls "$root"; ls "$dir/trash"/*/slot-0/docker"#;
+    assert_eq!(call(sandbox, &format!("{WITHOUT_ROOT}{body}")), "image");
+}
+
+fn leftover_containers_cannot_start(sandbox: &Sandbox) {
+    let disarm = "disarm $(leftovers -) && echo disarmed || echo refused";
+    assert_eq!(call(sandbox, disarm), "disarmed");
+    let config = "slots/slot-0/docker/containers/0a1f/hostconfig.json";
+    let policy = r#"{"RestartPolicy" : {"Name": "always"}, "Runtime": "/slot/evil"}"#;
+    sandbox.write(config, policy);
+    assert_eq!(call(sandbox, disarm), "disarmed");
+    assert_eq!(fs::read_to_string(sandbox.path(config)).unwrap(), "{}\n");
+    // A name that no pattern of the shell lists, and one that is two.
+    for odd in [".hidden", "0b\n0c", "x"] {
+        let name = format!("slots/slot-0/docker/containers/{odd}");
+        sandbox.write(&format!("{name}/hostconfig.json"), policy);
+        assert_eq!(call(sandbox, disarm), "refused", "{odd}");
+        fs::remove_dir_all(sandbox.path(&name)).unwrap();
+    }
+}
+
+fn very_many_containers_are_not_cleaned_one_by_one(sandbox: &Sandbox) {
+    let containers = sandbox.path("slots/slot-0/docker/containers");
+    for number in 0..600 {
+        fs::create_dir_all(containers.join(format!("{number:064x}"))).unwrap();
+    }
+    let body = "leftovers - | awk 'END { print NR }'; disarm $(leftovers -) || echo refused";
+    assert_eq!(call(sandbox, body), "501 refused");
 }
 
 fn a_budget_is_compared_with_the_note(sandbox: &Sandbox) {
     let over = |budget: &str| {
-        let body = format!("budget={budget}; is_over_budget && echo yes || echo no");
-        call(sandbox, &body)
+        let body =
+            "is_over_budget && echo over || echo under; stays_over_budget && echo stays || echo ok";
+        call(sandbox, &format!("budget={budget}; {body}"))
     };
-    assert_eq!(over("100"), "no");
-    for (note, expected) in [
-        ("101\n", "yes"),
-        ("100\n", "no"),
-        ("", "no"),
-        ("1e9\n", "no"),
+    assert_eq!(over("100"), "under ok");
+    for (note, pruned, expected) in [
+        ("101\n", false, "over ok"),
+        ("100\n", false, "under ok"),
+        ("126\n", false, "over ok"),
+        ("126\n", true, "over stays"),
+        ("125\n", true, "over ok"),
+        ("", true, "under ok"),
+        ("1e9\n", true, "under ok"),
     ] {
         sandbox.write("slots/slot-0/size", note);
+        let _ = fs::remove_file(sandbox.path("slots/slot-0/pruned"));
+        if pruned {
+            sandbox.write("slots/slot-0/pruned", "");
+        }
         assert_eq!(over("100"), expected, "{note}");
-        assert_eq!(over("''"), "no");
+        assert_eq!(over("0"), "under ok");
     }
+}
+
+fn a_tree_deeper_than_a_path_is_measured_and_deleted(sandbox: &Sandbox) {
+    // A longer path than a program can name is made from below.
+    let name = "d".repeat(250);
+    let ten = [name.as_str(); 10].join("/");
+    sandbox.write("below/file", "");
+    for number in 0..4 {
+        let above = format!("above-{number}");
+        fs::create_dir_all(sandbox.path(&format!("{above}/{ten}"))).unwrap();
+        let bottom = sandbox.path(&format!("{above}/{ten}/below"));
+        fs::rename(sandbox.path("below"), bottom).unwrap();
+        fs::rename(sandbox.path(&above), sandbox.path("below")).unwrap();
+    }
+    fs::rename(sandbox.path("below"), sandbox.path("slots/slot-0")).unwrap();
+    let body = "note_size; is_over_budget || stays=under; discard \"$own\"; empty_trash; ls \"$dir\"; echo $stays";
+    // Only busybox cannot follow it, and then it counts as too large.
+    let over = call(sandbox, body);
+    assert!(over.is_empty() || sandbox.has_system_programs(), "{over}");
+    assert!(
+        fs::read_dir(sandbox.path("slots"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+}
+
+fn of_builders_the_last_used_states_stay(sandbox: &Sandbox) {
+    for (name, seconds) in [("old", 300), ("new", 100), ("newest", 50)] {
+        let name = format!("slots/slot-0/builders/{name}/file");
+        sandbox.write(&name, "");
+        age(sandbox.path(&name).parent().unwrap(), seconds);
+    }
+    assert_eq!(
+        call(sandbox, "keep_builders 2; ls \"$own/builders\""),
+        "new newest"
+    );
+    assert_eq!(
+        call(sandbox, "keep_builders 1; ls \"$own/builders\""),
+        "newest"
+    );
+    assert_eq!(call(sandbox, "keep_builders 0; ls \"$own/builders\""), "");
 }
 
 fn sizes_add_up_in_mb(sandbox: &Sandbox) {
@@ -269,11 +425,11 @@ fn a_full_disk_costs_the_coldest_free_slots(sandbox: &Sandbox) {
 fn the_size_of_a_slot_is_noted(sandbox: &Sandbox) {
     sandbox.write("slots/slot-0/docker/layer", &"x".repeat(3_000_000));
     for before in [
-        "rm -rf \"$slot/size\"",
-        "rm \"$slot/size\"; mkdir \"$slot/size\"",
+        "rm -rf \"$kept/size\"",
+        "rm \"$kept/size\"; mkdir \"$kept/size\"",
     ] {
         assert_eq!(
-            call(sandbox, &format!("{before}; note_size; cat \"$slot/size\"")),
+            call(sandbox, &format!("{before}; note_size; cat \"$kept/size\"")),
             "3"
         );
     }

@@ -13,6 +13,7 @@
 )]
 #![cfg(unix)]
 
+mod builders;
 mod functions;
 mod shell;
 mod whole;
@@ -26,7 +27,10 @@ use shell::{Sandbox, Shell};
 type Test = (&'static str, fn(&Sandbox));
 
 fn main() -> ExitCode {
-    let tests = functions::TESTS.iter().chain(whole::TESTS);
+    let tests = functions::TESTS
+        .iter()
+        .chain(builders::TESTS)
+        .chain(whole::TESTS);
     let trials = tests.flat_map(|test| Shell::ALL.map(|shell| trial(*test, shell)));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

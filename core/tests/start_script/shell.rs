@@ -9,12 +9,15 @@ use std::{
 };
 
 /// What the script and its tests call.
-const PROGRAMS: [&str; 20] = [
-    "awk", "cat", "chmod", "df", "du", "find", "flock", "grep", "ls", "mkdir", "mkfifo", "mktemp",
-    "mv", "nice", "rm", "rmdir", "sed", "seq", "sleep", "touch",
+const PROGRAMS: [&str; 31] = [
+    "awk", "cat", "chmod", "cut", "date", "df", "du", "find", "flock", "grep", "head", "ln", "ls",
+    "mkdir", "mkfifo", "md5sum", "mktemp", "mv", "nice", "rm", "rmdir", "sed", "seq", "sh",
+    "sleep", "stat", "tail", "timeout", "touch", "tr", "wc",
 ];
 /// The applets of Alpine's busybox that Debian's lacks: the system's programs serve instead.
 const NOT_IN_DEBIANS_BUSYBOX: [&str; 2] = ["flock", "nice"];
+/// What tests put beside the programs, and no busybox has.
+const NO_APPLETS: [&str; 4] = ["containerd", "docker", "dockerd", "runc"];
 const SYSTEM: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -83,6 +86,11 @@ impl Sandbox {
         sandbox
     }
 
+    /// Returns whether the programs are the system's.
+    pub fn has_system_programs(&self) -> bool {
+        self.shell == Shell::Dash
+    }
+
     /// A file of the test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -117,6 +125,8 @@ impl Sandbox {
         let dir = self.dir.to_str().unwrap();
         let text = text
             .replace("/opt/slipway/slots", &format!("{dir}/slots"))
+            .replace("/var/lib/docker", &format!("{dir}/claim"))
+            .replace("/tmp/slipway.", &format!("{dir}/slipway."))
             .replace("/var/run/docker/", &format!("{dir}/run/"))
             .replace("/var/run/docker.pid", &format!("{dir}/run/docker.pid"))
             .replace("/sys/fs/cgroup/init", &format!("{dir}/cgroup"));
@@ -144,8 +154,9 @@ impl Sandbox {
         }
         let programs = fs::read_dir(self.dir.join("bin")).unwrap();
         let names = programs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let identifiers = names.filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric()));
-        identifiers.fold(String::new(), |functions, name| {
+        // What busybox does not have, it looks for on the PATH.
+        let applets = names.filter(|name| !NO_APPLETS.contains(&name.as_str()));
+        applets.fold(String::new(), |functions, name| {
             let path = self.program(&name);
             functions + &format!("{name}() {{ {} \"$@\"; }}\n", path.display())
         })

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154 # main.sh sets what the options say.
-# With slots: what runs beside dockerd when it is up.
+# With a kept data-root: what runs beside dockerd when it is up.
 
 # Prints where dockerd listens, by its arguments: a socket file, if there is one.
 listens_on() {
@@ -19,37 +19,49 @@ listens_on() {
 # namespace the root is the node's.
 find_cgroup() {
     cgroup=/sys/fs/cgroup/init
-    read -r own </proc/self/cgroup && [ "$own" = 0::/ ] && mkdir -p "$cgroup" 2>/dev/null || cgroup=''
+    read -r own_cgroup </proc/self/cgroup && [ "$own_cgroup" = 0::/ ] && mkdir -p "$cgroup" 2>/dev/null || cgroup=''
 }
 
-# Waits until the dockerd at $1 is up, and touches nothing of its slot but notes: that dockerd started, and for the next
-# start how large the slot is. A dockerd that cannot be asked counts as up after a while: this shell ends with it.
+# Waits until the dockerd at $1 is up, and touches nothing of its data-root but notes: that dockerd started, and for the
+# next start how large it is. A dockerd that cannot be asked counts as up after a while: this shell ends with it.
 follow() {
     use_docker "$1"
     case $(command -v docker)$1 in
         /*unix://*) for _ in $(seq 600); do answers && break; sleep 0.1; done ;;
         *) sleep 15 ;;
     esac >/dev/null 2>&1
-    [ -z "$slot" ] || rm -f "$slot/starting"
-    rm -rf "$trash"
+    [ -z "$own" ] || rm -f "$own/starting"
+    empty_trash
     free_disk
-    [ -z "$slot" ] || note_size
+    [ -z "$own" ] || note_size
+}
+
+# Of the disk, the kubelet deletes images until 20 % are available, and evicts pods below 15 %; of inodes, below 5 %.
+# A file system without a fixed number of inodes says that it has none.
+has_room() {
+    df -P "$dir" | awk 'NR == 2 { exit $4 * 100 < $2 * 17 }' &&
+        df -Pi "$dir" 2>/dev/null | awk 'NR == 2 { exit $4 * 100 < $2 * 10 }'
 }
 
 # Deletes free slots, the coldest first: those beyond the number of slots, and others while the disk is too full.
 free_disk() {
+    [ "$slots" -gt 0 ] || return 0
     for n in $(by_last_use -tr); do
         if [ "$n" -ge "$slots" ] || ! has_room; then
             ! is_file "$dir/lock-$n" || (flock -n 8 && discard "$dir/slot-$n") 8>>"$dir/lock-$n"
-            rm -rf "$trash"
+            empty_trash
         fi
     done
 }
 
-# Notes the slot's size in MB, in two steps: a pod that ends in between keeps the note that was there.
+# Notes the size in MB, in two steps: a pod that ends in between keeps the note that was there. A file counts as 16 KB at
+# least, about what a disk has room for; a tree that `du` cannot follow to its end is too large.
 note_size() {
-    nice du -xsk "$slot" 2>/dev/null | awk '{ print int($1 * 1.024 / 1000) }' >"$slot/size.new" &&
-        rm -rf "$slot/size" && mv "$slot/size.new" "$slot/size"
+    mb=$(LC_ALL=C nice du -xsk "$kept" 2>"$own/du.log" | awk '{ print int($1 * 1.024 / 1000) }')
+    least=$(nice find "$kept" -xdev 2>/dev/null | awk 'END { print int(NR * 16 / 1000) }')
+    ! grep -q 'too long' "$own/du.log" || mb=1000000000
+    [ "$mb" -ge "$least" ] || mb=$least
+    echo "$mb" >"$own/size.new" && rm -rf "$own/size" && mv "$own/size.new" "$own/size"
 }
 
 # Starts to follow the dockerd with these arguments.

@@ -1,6 +1,8 @@
 # shellcheck shell=sh disable=SC2154 # main.sh sets what the options say.
-# containerd=first: starts containerd before dockerd. dockerd looks for the socket of a containerd that it starts itself
-# before it can be there, and then again a second later.
+# Starts containerd before dockerd: for a kept data-root, or by containerd=first. dockerd looks for the socket of a
+# containerd that it starts itself before it can be there, and then again a second later.
+#
+# Nothing starts by itself: containerd's restart monitor, which dockerd leaves on, is off.
 
 state=/var/run/docker/containerd
 containerd=$state/containerd.sock
@@ -13,23 +15,36 @@ start_containerd() {
 version = 2
 root = "$1/containerd/daemon"
 state = "$state/daemon"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
+disabled_plugins = ["io.containerd.internal.v1.restart", "io.containerd.monitor.container.v1.restart",
+ "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
 [grpc]
 address = "$containerd"
 END
-    containerd --config "$state/containerd.toml" --log-level warn & daemon=$!
+    keep_containerd & keeper=$!
     tries=250
     until [ -S "$containerd" ]; do
         tries=$((tries - 1))
-        [ "$tries" -gt 0 ] && [ -e "/proc/$daemon/exe" ] && sleep 0.02 || return 1
+        [ "$tries" -gt 0 ] && [ -e "/proc/$keeper/exe" ] && sleep 0.02 || { stop_containerd; return 1; }
     done
 }
 
+# Runs containerd, and again where it is killed, as dockerd would.
+keep_containerd() {
+    trap 'kill "$child"; exit' TERM
+    while :; do
+        started=$(date +%s)
+        containerd --config "$state/containerd.toml" --log-level warn & child=$!
+        wait "$child"
+        [ "$(date +%s)" -gt $((started + 2)) ] || exit
+    done
+}
+
+stop_containerd() { { kill "$keeper"; wait "$keeper"; } 2>/dev/null; }
+
 add_containerd() {
-    if start_containerd "${slot:-/var/lib}/docker"; then
+    if start_containerd /var/lib/docker; then
         flags="$flags --containerd=$containerd"
     else
         log 'containerd did not start: left to dockerd'
-        kill "$daemon" 2>/dev/null
     fi
 }

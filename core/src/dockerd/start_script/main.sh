@@ -8,13 +8,16 @@
 
 log() { echo "slipway-start: $*" >&2; }
 
-slot='' flags=''
-slots=0 budget='' # only: slots
+# The kept data-root, and where this script keeps its notes; see kept.sh.
+root='' own='' flags=''
+slots=0 budget=0 # only: kept
+builders='' bin='' # only: builders
 network_mtu='' # only: mtu
 while [ $# -gt 0 ]; do
     case $1 in
         slots=*) slots=${1#*=} ;; # only: slots
-        budget=*) budget=${1#*=} ;; # only: slots
+        budget=*) budget=${1#*=} ;; # only: kept
+        builders=*) builders=${1#*=} ;; # only: builders
         network-mtu=auto) network_mtu=auto ;; # only: mtu
         --) shift; break ;;
     esac
@@ -27,8 +30,12 @@ case ${1:-} in '' | -*) set -- dockerd "$@" ;; esac
 # A killed dockerd leaves them behind in the pod's /run, and the next one does not start.
 rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
 add_mtu # only: mtu
+find_runtime 2>/dev/null # only: builders
 add_slot # only: slots
-run_beside "$@" # only: slots
-add_containerd # only: containerd
+add_claim # only: claim
+add_builders # only: builders
+[ -z "$root" ] || flags="$flags --containerd=$containerd" # only: kept
+[ -n "$root" ] || add_containerd # only: containerd
+run_beside "$@" # only: kept
 # shellcheck disable=SC2086 # flags, without spaces
 exec "$@" $flags

@@ -4,78 +4,115 @@
 
 use std::sync::LazyLock;
 
-use super::StartOptions;
+use strum::VariantArray;
+
+use super::{KeptRoot, StartOptions};
 
 /// What a script can hold beside `main.sh`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 enum Part {
     Mtu,
+    Kept,
     Slots,
+    Claim,
     Containerd,
+    Builders,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Mtu, Self::Slots, Self::Containerd];
-
     /// Returns the name by which lines of `main.sh` are marked.
     fn name(self) -> &'static str {
-        match self {
-            Self::Mtu => "mtu",
-            Self::Slots => "slots",
-            Self::Containerd => "containerd",
-        }
+        self.into()
     }
 
     fn source(self) -> &'static [&'static str] {
         match self {
             Self::Mtu => &[include_str!("mtu.sh")],
-            Self::Slots => &[
-                include_str!("slots.sh"),
+            Self::Kept => &[
+                include_str!("kept.sh"),
+                include_str!("containerd.sh"),
                 include_str!("clean.sh"),
                 include_str!("beside.sh"),
             ],
+            Self::Slots => &[include_str!("slots.sh")],
+            Self::Claim => &[include_str!("claim.sh")],
             Self::Containerd => &[include_str!("containerd.sh")],
+            Self::Builders => &[include_str!("builders.sh")],
         }
-    }
-
-    fn is_needed(self, options: StartOptions) -> bool {
-        match self {
-            Self::Mtu => options.mtu.is_some(),
-            Self::Slots => options.slots.is_some(),
-            Self::Containerd => options.containerd_first,
-        }
-    }
-
-    /// Returns the part's bit in the number of a script.
-    fn bit(self) -> usize {
-        1 << self as usize
     }
 }
 
-/// One for each set of parts, in the order of their numbers.
+/// A set of parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Parts(u8);
+
+impl Parts {
+    /// Returns the parts that these options need. A kept data-root brings a containerd with it.
+    fn needed(options: &StartOptions<'_>) -> Self {
+        let kept = options.kept_root;
+        Self::of(&[
+            (Part::Mtu, options.mtu.is_some()),
+            (Part::Kept, kept.is_some()),
+            (Part::Slots, matches!(kept, Some(KeptRoot::Slots(_)))),
+            (Part::Claim, kept == Some(KeptRoot::Claim)),
+            (Part::Containerd, options.containerd_first && kept.is_none()),
+            (Part::Builders, options.builders.is_some()),
+        ])
+    }
+
+    fn of(parts: &[(Part, bool)]) -> Self {
+        let needed = parts.iter().filter(|(_, needed)| *needed);
+        Self(needed.map(|(part, _)| 1 << *part as u8).sum())
+    }
+
+    fn has(self, part: Part) -> bool {
+        self.0 & (1 << part as u8) != 0
+    }
+}
+
+/// One for each set of parts that options can need.
 static SCRIPTS: LazyLock<Vec<StartScript>> = LazyLock::new(|| {
-    let numbers = 0..1 << Part::ALL.len();
-    numbers
-        .map(|number| StartScript::of(|part| number & part.bit() != 0))
-        .collect()
+    let mut scripts = Vec::new();
+    for mtu in [false, true] {
+        for builders in [false, true] {
+            for root in [
+                None,
+                Some(Part::Slots),
+                Some(Part::Claim),
+                Some(Part::Containerd),
+            ] {
+                let is_kept = matches!(root, Some(Part::Slots | Part::Claim));
+                let mut parts = vec![
+                    (Part::Mtu, mtu),
+                    (Part::Builders, builders),
+                    (Part::Kept, is_kept),
+                ];
+                parts.extend(root.map(|part| (part, true)));
+                scripts.push(StartScript::of(Parts::of(&parts)));
+            }
+        }
+    }
+    scripts
 });
 
 /// A start script. There are few, each made once, so what is derived from one can be kept.
 #[derive(Debug)]
 pub struct StartScript {
+    parts: Parts,
     text: String,
 }
 
 impl StartScript {
     /// Returns the script that these options need.
     #[must_use]
-    pub fn for_options(options: StartOptions) -> &'static str {
-        let needed = Part::ALL.into_iter().filter(|part| part.is_needed(options));
-        let number = needed.map(Part::bit).sum::<usize>();
-        SCRIPTS.get(number).map_or("", Self::text)
+    pub fn for_options(options: &StartOptions<'_>) -> &'static str {
+        let parts = Parts::needed(options);
+        let script = SCRIPTS.iter().find(|script| script.parts == parts);
+        script.map_or("", Self::text)
     }
 
-    /// Returns all scripts that there are.
+    /// Returns all scripts.
     #[must_use]
     pub fn all() -> &'static [Self] {
         &SCRIPTS
@@ -88,32 +125,39 @@ impl StartScript {
     }
 
     /// Puts the parts together: functions first, then `main.sh`.
-    fn of(has: impl Fn(Part) -> bool) -> Self {
+    fn of(parts: Parts) -> Self {
         let mut text = String::new();
-        let functions = Part::ALL.into_iter().filter(|part| has(*part));
-        for source in functions.flat_map(Part::source) {
+        let functions = Part::VARIANTS.iter().filter(|part| parts.has(**part));
+        for source in functions.flat_map(|part| part.source()) {
             source.lines().for_each(|line| push_line(&mut text, line));
         }
         for line in include_str!("main.sh").lines() {
-            match line.split_once(" # only: ") {
+            match line.split_once(MARK) {
                 Some((line, name)) => {
-                    if Part::ALL
-                        .iter()
-                        .any(|part| part.name() == name && has(*part))
-                    {
+                    let marked = Part::VARIANTS.iter().find(|part| part.name() == name);
+                    if marked.is_some_and(|part| parts.has(*part)) {
                         push_line(&mut text, line);
                     }
                 }
                 None => push_line(&mut text, line),
             }
         }
-        Self { text }
+        Self { parts, text }
     }
 }
+
+/// Marks a line of `main.sh` as one of a part.
+const MARK: &str = " # only: ";
+/// The line of `builders.sh` in whose place the runtime wrapper comes.
+const RUNTIME_WRAPPER: &str = "# insert: runc.sh";
 
 /// Appends a line as the pod gets it: without the comments that are for the script's readers, and
 /// indented by one space for each four.
 fn push_line(text: &mut String, line: &str) {
+    if line == RUNTIME_WRAPPER {
+        let wrapper = include_str!("runc.sh").lines();
+        return wrapper.for_each(|line| push_line(text, line));
+    }
     let code = line.trim_start_matches(' ');
     if code.is_empty() || code.starts_with('#') {
         return;
@@ -126,39 +170,46 @@ fn push_line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::dockerd::{MtuScope, Slots};
 
-    const DEFAULT: StartOptions = StartOptions {
+    const DEFAULT: StartOptions<'_> = StartOptions {
         mtu: None,
-        slots: Some(Slots {
+        kept_root: Some(KeptRoot::Slots(Slots {
             count: 4,
             budget_mb: Some(10_000),
-        }),
+        })),
         containerd_first: false,
+        builders: Some(Cow::Borrowed("")),
     };
-    const ONLY_MTU: StartOptions = StartOptions {
+    const ONLY_MTU: StartOptions<'_> = StartOptions {
         mtu: Some(MtuScope::AllNetworks),
-        slots: None,
+        kept_root: None,
         containerd_first: false,
+        builders: None,
     };
 
     #[test]
     fn a_pod_carries_no_more_than_it_needs() {
         let (default, mtu) = (
-            StartScript::for_options(DEFAULT).len(),
-            StartScript::for_options(ONLY_MTU).len(),
+            StartScript::for_options(&DEFAULT).len(),
+            StartScript::for_options(&ONLY_MTU).len(),
         );
-        assert!(default <= 6_000, "{default} bytes");
+        assert!(default <= 9_000, "{default} bytes");
         assert!(mtu <= 2_000, "{mtu} bytes");
-        assert!(!StartScript::for_options(DEFAULT).contains("containerd.toml"));
+        assert!(!StartScript::for_options(&ONLY_MTU).contains("containerd.toml"));
     }
 
     #[test]
     fn every_mark_names_a_part() {
         let marks = include_str!("main.sh").lines();
         for name in marks.filter_map(|line| Some(line.split_once("# only: ")?.1)) {
-            assert!(Part::ALL.iter().any(|part| part.name() == name), "{name}");
+            assert!(
+                Part::VARIANTS.iter().any(|part| part.name() == name),
+                "{name}"
+            );
         }
     }
 
@@ -172,6 +223,29 @@ mod tests {
                 // Any word can be a variable's name.
                 let of_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
                 assert!(name.is_empty() || !name.chars().all(of_a_name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_a_script_for_all_options() {
+        let slots = DEFAULT.kept_root;
+        for mtu in [None, Some(MtuScope::Bridge)] {
+            for kept_root in [None, slots, Some(KeptRoot::Claim)] {
+                for containerd_first in [false, true] {
+                    for builders in [None, Some("".into())] {
+                        let options = StartOptions {
+                            mtu,
+                            kept_root,
+                            containerd_first,
+                            builders,
+                        };
+                        assert!(
+                            !StartScript::for_options(&options).is_empty(),
+                            "{options:?}"
+                        );
+                    }
+                }
             }
         }
     }
