@@ -63,3 +63,46 @@ pub(crate) async fn within<T>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use kube::core::Status;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_says_what_failed_and_why() {
+        let limit = Duration::from_secs(10);
+        let refused = kube::Error::Api(
+            Status::failure("not yours", "Forbidden")
+                .with_code(403)
+                .boxed(),
+        );
+        let call = ready(kube::Result::<()>::Err(refused));
+        let error = within(limit, "read the Lease", "slipway", call)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), Some(403));
+        let message = error.to_string();
+        assert!(
+            message.starts_with("failed to read the Lease slipway: "),
+            "{message}"
+        );
+        assert!(message.contains("not yours"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_call_without_an_answer_fails_when_its_time_is_over() {
+        let call = pending::<kube::Result<()>>();
+        let error = within(Duration::ZERO, "read the Lease", "slipway", call)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), None);
+        assert_eq!(
+            error.to_string(),
+            "failed to read the Lease slipway: no answer within 0.0 s"
+        );
+    }
+}
