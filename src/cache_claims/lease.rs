@@ -1,4 +1,4 @@
-//! The lease in an admission request: one write, by the version that was looked at.
+//! Leases a claim during an admission request, with one write that compares versions.
 
 use std::{
     collections::HashMap,
@@ -7,11 +7,8 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{api::core::v1::PersistentVolumeClaim, jiff::Timestamp};
-use kube::{
-    Api, Client, Error,
-    api::{Patch, PatchParams},
-};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Client, Error};
 use slipway_core::{
     cache::claims::{Claim, ClaimRequest, LeaseResult},
     reason::{PoolFailure, Reason},
@@ -19,31 +16,32 @@ use slipway_core::{
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use super::{FIELD_MANAGER, claim_of, watch::edit};
+use super::patch::patch_claim;
 use crate::{
     cluster::state::LiveState,
     metrics::{LeaseOutcome, Metrics},
 };
 
-/// A lease takes no more of a request's time, unless another limit is given.
+/// The time that a lease may take, unless another limit is set.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What is left of a request's time for its answer.
+/// The part of a request's time that is kept for its answer.
 const RESERVE: Duration = Duration::from_millis(200);
-/// Claims that others took in the meantime, before the fallback.
+/// The number of claims that are tried before the pod gets its fallback.
 const MAX_ATTEMPTS: usize = 6;
-/// Versions that were tried are remembered only to spare writes that are bound to fail.
+/// The number of claims whose tried version is remembered. Forgetting one costs at most a write that
+/// fails.
 const MAX_REMEMBERED: usize = 4096;
 
 /// A claim's namespace and name.
 type Key = (String, String);
 
-/// Leases claims to the pods of one replica's requests.
+/// Leases claims to the pods that one replica admits.
 pub struct Leaser {
     client: Client,
     state: Arc<LiveState>,
     metrics: Arc<Metrics>,
-    /// The version of each claim that one of our requests has tried or is trying: two of our own
-    /// never race for one, and one that is out of date is not tried again.
+    /// The version of each claim that a request of this replica has tried. No version is tried twice:
+    /// requests do not compete for the same claim, and an outdated version would fail again.
     tried: Mutex<HashMap<Key, String>>,
     patience: Duration,
 }
@@ -55,7 +53,7 @@ impl fmt::Debug for Leaser {
 }
 
 impl Leaser {
-    /// Leases with this client, from the claims in the cluster state.
+    /// Creates a leaser that writes with this client and updates the claims in `state`.
     #[must_use]
     pub fn new(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -67,23 +65,23 @@ impl Leaser {
         }
     }
 
-    /// Takes up to so much of a request's time for a lease, instead of a second.
+    /// Sets how long a lease may take. The default is a second.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Leases the best claim that can be had before the deadline. Never fails: a pod without a
-    /// claim gets its fallback, with a reason.
+    /// Leases the best available claim before the deadline. Never fails: the result may be that the
+    /// pod gets its fallback, with the reason.
     pub async fn lease(&self, request: &ClaimRequest, deadline: Instant) -> LeaseResult {
-        let begin = Instant::now();
-        let until = (begin + self.patience).min(deadline.checked_sub(RESERVE).unwrap_or(begin));
+        let start = Instant::now();
+        let until = (start + self.patience).min(deadline.checked_sub(RESERVE).unwrap_or(start));
         let claim = self.try_candidates(request, until).await;
         let (outcome, result) = match claim {
             Ok(claim) => leased(request, &claim),
             Err(refusal) => (refusal, LeaseResult::Refused(reason(refusal))),
         };
-        self.metrics.pools.count_lease(outcome, begin.elapsed());
+        self.metrics.pools.count_lease(outcome, start.elapsed());
         result
     }
 
@@ -98,28 +96,31 @@ impl Leaser {
             if attempts == MAX_ATTEMPTS {
                 return Err(LeaseOutcome::Contended);
             }
-            if !self.begin(claim) {
+            if !self.is_first_try(claim) {
                 continue;
             }
             attempts += 1;
             match timeout_at(until, self.write(request, claim)).await {
                 Ok(Ok(())) => return Ok(Claim::clone(claim)),
                 Ok(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => {
-                    debug!(claim = claim.name, "somebody else changed the claim");
+                    debug!(
+                        claim = claim.name,
+                        "the claim has changed since it was read"
+                    );
                 }
                 Ok(Err(error)) => {
-                    self.give_up(claim);
+                    self.allow_retry(claim);
                     warn!(claim = claim.name, namespace = claim.namespace, %error, "failed to lease a claim");
                     return Err(LeaseOutcome::Failed);
                 }
-                // Whether it was written is not known. If it was, the controller finds no pod for
-                // it, and the next try finds another version.
+                // The lease may have been written. Then the next try fails, because the version has
+                // changed, and the controller ends the lease, because its pod never appears.
                 Err(_) => {
-                    self.give_up(claim);
+                    self.allow_retry(claim);
                     warn!(
                         claim = claim.name,
                         namespace = claim.namespace,
-                        "no answer in time to the lease of a claim"
+                        "failed to lease a claim: no answer in time"
                     );
                     return Err(LeaseOutcome::Timeout);
                 }
@@ -133,25 +134,11 @@ impl Leaser {
 
     async fn write(&self, request: &ClaimRequest, claim: &Claim) -> Result<(), Error> {
         let patch = claim.lease_patch(&request.lease, &request.key, Timestamp::now());
-        let parameters = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let api = Api::<PersistentVolumeClaim>::namespaced(self.client.clone(), &request.namespace);
-        let written = api
-            .patch(&claim.name, &parameters, &Patch::Merge(patch))
-            .await?;
-        // The next request need not wait for the watch.
-        if let Some(written) = claim_of(&written) {
-            edit(&self.state, |claims| {
-                claims.apply_write(&claim.version, written.clone());
-            });
-        }
-        Ok(())
+        patch_claim(&self.client, &self.state, claim, patch).await
     }
 
-    /// Whether this version of the claim is still to be tried; if so, it is by the caller.
-    fn begin(&self, claim: &Claim) -> bool {
+    /// Notes that this version of the claim is tried now. Returns whether it had not been tried before.
+    fn is_first_try(&self, claim: &Claim) -> bool {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         if tried.len() >= MAX_REMEMBERED {
             tried.clear();
@@ -160,8 +147,8 @@ impl Leaser {
         version.as_ref() != Some(&claim.version)
     }
 
-    /// This version of the claim may be tried again.
-    fn give_up(&self, claim: &Claim) {
+    /// Allows this version of the claim to be tried again.
+    fn allow_retry(&self, claim: &Claim) {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         tried.remove(&key(claim));
     }
@@ -171,7 +158,7 @@ fn key(claim: &Claim) -> Key {
     (claim.namespace.clone(), claim.name.clone())
 }
 
-/// `claim` is as it was before the lease.
+/// Returns the result of a successful lease. `claim` is as it was before.
 fn leased(request: &ClaimRequest, claim: &Claim) -> (LeaseOutcome, LeaseResult) {
     let warm = claim.serves(&request.key);
     let outcome = if warm {

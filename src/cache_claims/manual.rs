@@ -1,6 +1,6 @@
-//! What a person may do to a claim: end its lease, or delete it. With the leader's caution, so that
-//! it is safe beside a leader, and also where there is none: a claim that a live pod has is left
-//! alone, and each write names the version that was looked at.
+//! Manual changes to claims, for `slipway cache`: releases or deletes a claim as carefully as the leader
+//! does. That is safe next to a leader and without one: a claim that a live pod holds is left alone,
+//! and each write names the version of the claim that was checked.
 
 use std::time::Duration;
 
@@ -16,74 +16,74 @@ use tokio::time::sleep;
 use super::{PodObject, claim_of};
 use crate::cluster::watch::list_pages;
 
-/// Who writes, in `managedFields`.
+/// The field manager of all writes.
 const FIELD_MANAGER: &str = "slipway-cache";
 
-/// Changes claims for a person.
+/// Makes manual changes to claims.
 #[derive(Clone)]
 pub struct ManualChanges {
     /// The cluster.
     pub client: Client,
-    /// Whether claims that live pods have are changed all the same.
+    /// Whether claims that live pods hold are changed too.
     pub force: bool,
-    /// How long a pod of a lease may still appear; at least the API server's `--request-timeout`.
+    /// How long the pod of a lease may take to appear: at least the API server's `--request-timeout`.
     pub appearance: Duration,
 }
 
-/// What became of a claim.
+/// The result of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// Its lease ended.
     Released,
     /// It had no lease.
     WasFree,
-    /// It is being deleted, at once or when the pod that still has it is gone.
+    /// It is deleted, or will be once the pod that holds it is gone.
     Evicted,
 }
 
-/// Why a claim was left as it is.
+/// A reason why a claim was not changed.
 #[derive(Debug, ThisError)]
 pub enum Refusal {
-    /// A live pod has it.
-    #[error("pod {0} has it")]
+    /// A live pod holds it.
+    #[error("pod {0} uses it")]
     Held(String),
-    /// There is none of this name.
+    /// No claim has this name.
     #[error("there is no such claim")]
     NotFound,
-    /// It is somebody's own.
-    #[error("it is no claim of a pool: it has no label {POOL}")]
+    /// It was not made by Slipway.
+    #[error("it does not belong to a cache pool: it has no label {POOL}")]
     NotOfAPool,
-    /// Somebody else changed it in the meantime.
-    #[error("it was changed in the meantime; look at it again")]
+    /// It changed after it was checked.
+    #[error("it has changed in the meantime; run the command again")]
     Changed,
-    /// The API server refused, or could not be asked.
+    /// The API server refused the call, or could not be reached.
     #[error("failed to {0}: {1}")]
     Failed(&'static str, Error),
 }
 
-/// A claim that was looked at, and the live pods that have it.
+/// A claim, and the live pods that hold it.
 #[derive(Debug)]
-struct Looked {
+struct Usage {
     claim: Claim,
     holders: Vec<String>,
-    /// A pod with its lease was seen, be it one that has ended.
+    /// Whether a pod with its lease exists, live or ended.
     appeared: bool,
 }
 
 impl ManualChanges {
-    /// Ends the lease of a claim. `waits` is called before a wait for a pod that may still appear.
+    /// Ends the lease of a claim. Calls `on_wait` before it waits for a pod that may still appear.
     ///
     /// # Errors
-    /// When a live pod has the claim and nobody forces, when somebody else was faster, and when the
-    /// API server does not do it.
+    /// When a live pod holds the claim, unless forced; when the claim changes in the meantime; and when
+    /// a call to the API server fails.
     pub async fn release(
         &self,
         namespace: &str,
         name: &str,
-        waits: impl FnOnce(),
+        on_wait: impl FnOnce(),
     ) -> Result<Done, Refusal> {
         let claim = self.read(namespace, name).await?;
-        let claim = self.settled(claim, waits).await?;
+        let claim = self.unused(claim, on_wait).await?;
         if claim.annotations.lease.is_none() {
             return Ok(Done::WasFree);
         }
@@ -98,22 +98,22 @@ impl ManualChanges {
         Ok(Done::Released)
     }
 
-    /// Deletes a claim, and so, with the usual reclaim policy, its volume and the layers there.
-    /// A claim that a pod has stays until that is gone, but nobody gets it any more.
+    /// Deletes a claim; with the usual reclaim policy, that deletes its volume and all layers too. A
+    /// claim that a pod holds stays until the pod is gone, but is not leased again.
     ///
     /// # Errors
-    /// As [`Self::release`].
+    /// As for [`Self::release`].
     pub async fn evict(
         &self,
         namespace: &str,
         name: &str,
-        waits: impl FnOnce(),
+        on_wait: impl FnOnce(),
     ) -> Result<Done, Refusal> {
         let claim = self.read(namespace, name).await?;
         if claim.terminating {
             return Ok(Done::Evicted);
         }
-        let claim = self.settled(claim, waits).await?;
+        let claim = self.unused(claim, on_wait).await?;
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: Some(claim.uid),
@@ -133,26 +133,26 @@ impl ManualChanges {
         claim_of(&object).ok_or(Refusal::NotOfAPool)
     }
 
-    /// The claim, when no live pod has it, and none that is being admitted can get it; or at once by
-    /// force.
-    async fn settled(&self, claim: Claim, waits: impl FnOnce()) -> Result<Claim, Refusal> {
+    /// Returns the claim once no live pod holds it and no pod that is being admitted can still get it.
+    /// Does not check that if forced.
+    async fn unused(&self, claim: Claim, on_wait: impl FnOnce()) -> Result<Claim, Refusal> {
         if self.force {
             return Ok(claim);
         }
-        let mut looked = self.look(claim).await?;
-        let is_leased = looked.claim.annotations.lease.is_some();
-        if looked.holders.is_empty() && is_leased && !looked.appeared {
-            waits();
+        let mut usage = self.usage(claim).await?;
+        let is_leased = usage.claim.annotations.lease.is_some();
+        if usage.holders.is_empty() && is_leased && !usage.appeared {
+            on_wait();
             sleep(self.appearance).await;
-            looked = self.look(looked.claim).await?;
+            usage = self.usage(usage.claim).await?;
         }
-        match looked.holders.into_iter().next() {
+        match usage.holders.into_iter().next() {
             Some(pod) => Err(Refusal::Held(pod)),
-            None => Ok(looked.claim),
+            None => Ok(usage.claim),
         }
     }
 
-    async fn look(&self, claim: Claim) -> Result<Looked, Refusal> {
+    async fn usage(&self, claim: Claim) -> Result<Usage, Refusal> {
         let pods = Api::<PodObject>::namespaced(self.client.clone(), &claim.namespace);
         let pods = list_pages(&pods, ListParams::default()).await;
         let pods =
@@ -166,7 +166,7 @@ impl ManualChanges {
             .iter()
             .any(|pod| pod.lease().is_some() && pod.lease() == lease);
         let holders = holders(&claim, &pods).map(ResourceExt::name_any).collect();
-        Ok(Looked {
+        Ok(Usage {
             claim,
             holders,
             appeared,
@@ -178,7 +178,8 @@ impl ManualChanges {
     }
 }
 
-/// The live pods, of these of its namespace, that have a claim: by its lease, or by naming it.
+/// Returns the live pods among `pods`, all of its namespace, that hold a claim: they carry its lease, or
+/// a volume names it.
 pub fn holders<'p>(
     claim: &Claim,
     pods: impl IntoIterator<Item = &'p PodObject>,

@@ -1,32 +1,34 @@
-//! Pools of claims in a cluster: a watch that keeps the [cluster state](crate::cluster::state) up to date, the lease
-//! in an admission request, the leader's controller, and what a person does. What is decided here, [`pool`](slipway_core::cache::claims)
-//! decides.
+//! The cache pools of a cluster: watches their claims, leases claims to pods, and keeps the pools in
+//! order, automatically on the leader and manually for `slipway cache`.
+//!
+//! Everything here does I/O; the [core](slipway_core::cache::claims) decides.
 
-mod api;
 mod controller;
 mod lease;
 mod manual;
+mod objects;
+mod patch;
 mod watch;
 
 use std::sync::Arc;
 
 use kube::Client;
 
-pub use api::{PodObject, claim_of};
 pub(crate) use controller::wanted_pools;
 pub use controller::{Controller, Timings};
 pub use lease::Leaser;
 pub use manual::{Done, ManualChanges, Refusal, holders};
+pub use objects::{PodObject, claim_of};
 
 use crate::{
     cluster::{leader::Leadership, state::LiveState},
     metrics::Metrics,
 };
 
-/// Who writes, in `managedFields`.
+/// The field manager of all writes by the server.
 pub(crate) const FIELD_MANAGER: &str = "slipway";
 
-/// Does the leader's work on claims whenever this replica leads, for ever.
+/// Does the leader's work on claims while this replica leads, forever.
 pub async fn lead(
     client: Client,
     mut leadership: Leadership,
@@ -46,7 +48,7 @@ pub async fn lead(
     }
 }
 
-/// Follows the claims while the policy has pools, for ever.
+/// Follows the claims while the policy has pools, forever.
 pub async fn follow(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) {
     loop {
         state.until(|state| state.policy.has_claim_pools()).await;

@@ -1,4 +1,4 @@
-//! The claims of all pools, as they are now.
+//! Watches the claims of all pools.
 
 use std::{pin::pin, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::{
     metrics::{Metrics, Watched},
 };
 
-/// Follows the claims, for ever.
+/// Follows the claims, forever.
 pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     metrics.watches.begin(Watched::Claims);
     let api = Api::<PersistentVolumeClaim>::all(client);
@@ -43,7 +43,7 @@ pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics)
     }
 }
 
-/// Changes the known claims, if they are known.
+/// Changes the claims in the cluster state, if they are known.
 pub(super) fn edit(state: &LiveState, change: impl Fn(&mut Claims)) {
     state.update(|state| {
         if let Some(claims) = &mut state.claims {
@@ -52,7 +52,7 @@ pub(super) fn edit(state: &LiveState, change: impl Fn(&mut Claims)) {
     });
 }
 
-/// Nothing is known of claims any more.
+/// Removes the claims from the cluster state.
 pub(super) fn forget(state: &LiveState, metrics: &Metrics) {
     metrics.watches.end(Watched::Claims);
     state.update(|state| state.claims = None);

@@ -67,13 +67,13 @@ pub fn reload(directory: &Path, name: &str, serving: &ServingCertificate, now: S
     let new = match load(directory, serving, now) {
         Ok(new) => new,
         Err(error) => {
-            if serving.keep_last_because(error.to_string()) {
+            if serving.set_problem(error.to_string()) {
                 warn!(%error, "still serving the last good certificate, if there is one");
             }
             return;
         }
     };
-    if serving.nothing_is_wrong() {
+    if serving.clear_problem() {
         info!("the certificate files are usable again");
     }
     let Some(leaf) = new else { return };

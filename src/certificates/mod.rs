@@ -9,7 +9,6 @@
 //! writes. It reads everything each time, so nothing depends on having seen every change.
 
 mod authority;
-mod error;
 mod files;
 mod material;
 mod options;
@@ -34,7 +33,6 @@ use kube::{
 use tracing::debug;
 
 pub use authority::{BACKDATED, CA_LIFETIME, SERVING_LIFETIME};
-pub use error::ApiError;
 pub use files::{FilesError, reload};
 pub use options::{Mode, Options};
 pub use plan::PROPAGATION;
@@ -42,6 +40,8 @@ pub use rotation::{Rotation, RotationError};
 
 use crate::{cluster::leader::Leadership, tls::ServingCertificate};
 
+/// The longest a call to the API server may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time between two passes without a cause.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// The time until the next pass after a failed one.

@@ -9,14 +9,13 @@ use tracing::{info, warn};
 use super::{
     Options,
     authority::BACKDATED,
-    error::ApiError,
     material::{Flaw, Material},
     plan::{self, PROPAGATION},
     secret::{SecretStore, Stored},
     webhooks::{Registration, WebhookStore},
     x509::Certificate,
 };
-use crate::tls::ServingCertificate;
+use crate::{cluster::call::CallError, tls::ServingCertificate};
 
 /// How often a leader whose write conflicts tries again within one pass.
 const ATTEMPTS: usize = 5;
@@ -26,10 +25,10 @@ const ATTEMPTS: usize = 5;
 pub enum RotationError {
     /// A call to the API server failed.
     #[error(transparent)]
-    Api(#[from] ApiError),
+    Api(#[from] CallError),
     /// The webhook configuration changed after it was read, or cannot be changed.
     #[error(transparent)]
-    Conflict(ApiError),
+    Conflict(CallError),
     /// The leader is not allowed to read the webhook configuration.
     #[error(
         "not allowed to read the webhook configuration {0}, so its caBundle is not kept up to date"
@@ -107,12 +106,12 @@ impl Rotation {
     /// Logs when a problem begins, and when it is over.
     fn report(&self, error: Option<&RotationError>) {
         let Some(error) = error else {
-            if self.serving.nothing_is_wrong() {
+            if self.serving.clear_problem() {
                 info!("the certificates are up to date again");
             }
             return;
         };
-        if !self.serving.keep_last_because(error.to_string()) {
+        if !self.serving.set_problem(error.to_string()) {
             return;
         }
         match error {

@@ -6,9 +6,10 @@ use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Obje
 use kube::{Api, Client, api::PostParams};
 
 use super::{
-    error::{ApiError, within},
+    CALL_TIMEOUT,
     material::{Data, Flaw, Material},
 };
+use crate::cluster::call::{CallError, within};
 
 /// The field manager of all writes.
 pub(super) const FIELD_MANAGER: &str = "slipway-certificates";
@@ -53,9 +54,9 @@ impl SecretStore {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(super) async fn read(&self) -> Result<Option<Stored>, ApiError> {
+    pub(super) async fn read(&self) -> Result<Option<Stored>, CallError> {
         let read = self.api.get_opt(&self.name);
-        let secret = within("read the Secret", &self.name, read).await?;
+        let secret = within(CALL_TIMEOUT, "read the Secret", &self.name, read).await?;
         Ok(secret.map(Stored::from))
     }
 
@@ -68,7 +69,7 @@ impl SecretStore {
         &self,
         read: Option<Stored>,
         material: &Material,
-    ) -> Result<Option<Stored>, ApiError> {
+    ) -> Result<Option<Stored>, CallError> {
         let exists = read.is_some();
         let mut secret = read.map_or_else(|| self.empty(), |stored| stored.secret);
         material.write(secret.data.get_or_insert_default());
@@ -79,10 +80,10 @@ impl SecretStore {
         };
         let written = if exists {
             let replaced = self.api.replace(&self.name, &parameters, &secret);
-            within("update the Secret", &self.name, replaced).await
+            within(CALL_TIMEOUT, "update the Secret", &self.name, replaced).await
         } else {
             let created = self.api.create(&parameters, &secret);
-            within("create the Secret", &self.name, created).await
+            within(CALL_TIMEOUT, "create the Secret", &self.name, created).await
         };
         match written {
             Ok(secret) => Ok(Some(secret.into())),

@@ -12,11 +12,8 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{
-    error::{ApiError, within},
-    secret::FIELD_MANAGER,
-    x509::Certificate,
-};
+use super::{CALL_TIMEOUT, secret::FIELD_MANAGER, x509::Certificate};
+use crate::cluster::call::{CallError, within};
 
 /// Access to the webhook configuration.
 #[derive(Clone)]
@@ -33,7 +30,7 @@ pub(super) enum Registration {
     /// It may not be read.
     Forbidden,
     /// It could not be read this time.
-    Unknown(ApiError),
+    Unknown(CallError),
     /// It exists.
     Present(Trust),
 }
@@ -62,7 +59,14 @@ impl WebhookStore {
     /// Reads the webhook configuration.
     pub(super) async fn read(&self) -> Registration {
         let read = self.api.get_opt(&self.name);
-        match within("read the webhook configuration", &self.name, read).await {
+        match within(
+            CALL_TIMEOUT,
+            "read the webhook configuration",
+            &self.name,
+            read,
+        )
+        .await
+        {
             Ok(None) => Registration::Absent,
             Ok(Some(configuration)) => Registration::Present(Trust::of(configuration)),
             Err(error) if error.code() == Some(403) => Registration::Forbidden,
@@ -78,14 +82,20 @@ impl WebhookStore {
     ///
     /// # Errors
     /// When the API server refuses the write; 409 and 422 when the configuration changed.
-    pub(super) async fn write(&self, read: &Trust, bundle: &str) -> Result<Trust, ApiError> {
+    pub(super) async fn write(&self, read: &Trust, bundle: &str) -> Result<Trust, CallError> {
         let patch = Patch::<Configuration>::Json(read.patch(bundle));
         let parameters = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
         let patched = self.api.patch(&self.name, &parameters, &patch);
-        let patched = within("update the webhook configuration", &self.name, patched).await?;
+        let patched = within(
+            CALL_TIMEOUT,
+            "update the webhook configuration",
+            &self.name,
+            patched,
+        )
+        .await?;
         Ok(Trust::of(patched))
     }
 }

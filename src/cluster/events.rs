@@ -1,7 +1,8 @@
-//! Kubernetes Events: why a runner pod was left alone, where its owner looks.
+//! Kubernetes Events that tell the owner of a runner pod why it was left alone.
 //!
-//! An Event is about the pod's controller, which has a uid already; a pod that is being admitted has
-//! none. It appears in the pod's namespace, once in a while however many pods are left alone.
+//! An Event is about the pod's controller, or about its namespace if it has none: a pod that is being
+//! admitted has no uid that an Event could refer to. For each namespace and reason, only one Event is
+//! written in a while, however many pods are left alone.
 
 use std::{
     collections::HashMap,
@@ -20,16 +21,17 @@ use tracing::{debug, warn};
 
 use crate::metrics::{EventOutcome, Metrics};
 
-/// One Event for a namespace and reason in this time.
+/// The least time between two Events with the same namespace and reason.
 const EVERY: Duration = Duration::from_secs(5 * 60);
-/// So many namespaces and reasons are remembered; beyond that nothing new is told for a while.
+/// How many pairs of namespace and reason are remembered. When the memory is full, new pairs get no
+/// Events until old ones have expired.
 const MAX_REMEMBERED: usize = 4096;
-/// Waiting Events beyond this are dropped: requests never wait for Events.
+/// The length of the queue. Further Events are dropped: requests never wait for Events.
 const QUEUE: usize = 64;
-/// The API server's limit on `note`, in bytes.
+/// The API server's limit on the length of `note`, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Where the server puts pods that were left alone.
+/// The sending end of the queue of pods that were left alone.
 #[derive(Debug, Clone)]
 pub struct Sink {
     queue: mpsc::Sender<LeftAlone>,
@@ -37,14 +39,14 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A sink, and its other end for [`publish`].
+    /// Creates a queue, whose receiving end is for [`publish`].
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> (Self, mpsc::Receiver<LeftAlone>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         (Self { queue, metrics }, waiting)
     }
 
-    /// Takes one, or drops it when too many wait. Never waits itself.
+    /// Queues a pod, or drops it if the queue is full. Never waits.
     pub fn put(&self, left: LeftAlone) {
         if self.queue.try_send(left).is_err() {
             self.metrics.cluster.count_event(EventOutcome::Dropped);
@@ -52,7 +54,8 @@ impl Sink {
     }
 }
 
-/// Publishes what comes, until the sink is gone. `instance` is the name of our own pod.
+/// Publishes an Event for each queued pod, until the sink is dropped. `instance` is the name of this
+/// replica's own pod.
 pub async fn publish(
     client: Client,
     instance: Option<String>,
@@ -74,12 +77,12 @@ pub async fn publish(
         match recorder.publish(&event(&left), &regarding(&left)).await {
             Ok(()) => {
                 metrics.cluster.count_event(EventOutcome::Published);
-                limiter.told(&left, Instant::now());
+                limiter.note(&left, Instant::now());
                 failing = false;
             }
             Err(error) => {
                 metrics.cluster.count_event(EventOutcome::Failed);
-                // Once an outage is enough.
+                // One warning per outage is enough.
                 if std::mem::replace(&mut failing, true) {
                     debug!(%error, "failed to publish an Event");
                 } else {
@@ -104,7 +107,7 @@ fn event(left: &LeftAlone) -> Event {
     }
 }
 
-/// The controller of the pod, or its namespace.
+/// Returns the object that the Event is about: the pod's controller, or its namespace.
 fn regarding(left: &LeftAlone) -> ObjectReference {
     let namespace = Some(left.namespace.clone());
     match &left.owner {
@@ -120,14 +123,14 @@ fn regarding(left: &LeftAlone) -> ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Namespace".to_owned()),
             name: namespace.clone(),
-            // An Event lives in the namespace that this names, and there it is looked for.
+            // The Event is created in this namespace, where the owner looks for it.
             namespace,
             ..ObjectReference::default()
         },
     }
 }
 
-/// `profile-unknown` as Events spell it: `ProfileUnknown`.
+/// Converts a reason code to the spelling of Events: `profile-unknown` to `ProfileUnknown`.
 fn pascal_case(code: &str) -> String {
     code.split('-')
         .flat_map(|word| {
@@ -141,25 +144,25 @@ fn pascal_case(code: &str) -> String {
         .collect()
 }
 
-/// When what was last told.
+/// The time of the last Event for each namespace and reason.
 #[derive(Debug, Default)]
 struct Limiter(HashMap<(String, &'static str), Instant>);
 
 impl Limiter {
-    /// Whether it may be told now.
+    /// Returns whether an Event may be written now.
     fn admits(&mut self, left: &LeftAlone, now: Instant) -> bool {
-        let recent = |told: &Instant| now.duration_since(*told) < EVERY;
+        let is_recent = |written: &Instant| now.duration_since(*written) < EVERY;
         if self.0.len() >= MAX_REMEMBERED {
-            self.0.retain(|_, told| recent(told));
+            self.0.retain(|_, written| is_recent(written));
         }
         match self.0.get(&key(left)) {
-            Some(told) => !recent(told),
+            Some(written) => !is_recent(written),
             None => self.0.len() < MAX_REMEMBERED,
         }
     }
 
-    /// It was told.
-    fn told(&mut self, left: &LeftAlone, now: Instant) {
+    /// Notes that an Event was written.
+    fn note(&mut self, left: &LeftAlone, now: Instant) {
         self.0.insert(key(left), now);
     }
 }
@@ -182,17 +185,17 @@ mod tests {
         }
     }
 
-    /// Tells it, if it may be told.
-    fn tell(limiter: &mut Limiter, left: &LeftAlone, now: Instant) -> bool {
+    /// Notes an Event, if it may be written.
+    fn write(limiter: &mut Limiter, left: &LeftAlone, now: Instant) -> bool {
         let admitted = limiter.admits(left, now);
         if admitted {
-            limiter.told(left, now);
+            limiter.note(left, now);
         }
         admitted
     }
 
     #[test]
-    fn what_was_not_told_may_be_told_again() {
+    fn an_event_that_was_not_written_does_not_count() {
         let mut limiter = Limiter::default();
         let now = Instant::now();
         assert!(limiter.admits(&left("ci", "profile-unknown"), now));
@@ -200,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_told_of_a_reason_once_in_a_while() {
+    fn each_namespace_gets_one_event_per_reason_in_five_minutes() {
         let mut limiter = Limiter::default();
         let now = Instant::now();
-        assert!(tell(&mut limiter, &left("ci", "profile-unknown"), now));
-        assert!(!tell(&mut limiter, &left("ci", "profile-unknown"), now));
-        assert!(tell(&mut limiter, &left("ci", "pod-ask-refused"), now));
-        assert!(tell(&mut limiter, &left("ci-2", "profile-unknown"), now));
-        assert!(tell(
+        assert!(write(&mut limiter, &left("ci", "profile-unknown"), now));
+        assert!(!write(&mut limiter, &left("ci", "profile-unknown"), now));
+        assert!(write(&mut limiter, &left("ci", "pod-ask-refused"), now));
+        assert!(write(&mut limiter, &left("ci-2", "profile-unknown"), now));
+        assert!(write(
             &mut limiter,
             &left("ci", "profile-unknown"),
             now + EVERY
@@ -215,19 +218,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_namespaces_is_bounded() {
+    fn the_number_of_remembered_namespaces_is_bounded() {
         let mut limiter = Limiter::default();
         let now = Instant::now();
         for i in 0..MAX_REMEMBERED {
-            assert!(tell(&mut limiter, &left(&i.to_string(), "a"), now));
+            assert!(write(&mut limiter, &left(&i.to_string(), "a"), now));
         }
-        assert!(!tell(&mut limiter, &left("one more", "a"), now));
-        assert!(tell(&mut limiter, &left("one more", "a"), now + EVERY));
+        assert!(!write(&mut limiter, &left("one more", "a"), now));
+        assert!(write(&mut limiter, &left("one more", "a"), now + EVERY));
         assert_eq!(limiter.0.len(), 1);
     }
 
     #[test]
-    fn an_event_has_the_form_that_the_api_server_asks_for() {
+    fn an_event_has_the_form_that_the_api_server_requires() {
         let event = event(&left("ci", "profile-not-selectable"));
         assert_eq!(event.reason, "ProfileNotSelectable");
         assert_eq!(event.note.unwrap().len(), MAX_NOTE);

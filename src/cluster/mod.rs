@@ -1,5 +1,6 @@
-//! The cluster as this replica sees it: watches, the state they fill, events, and who leads.
+//! The cluster as this replica sees it: watches, the state they fill, events, and the leader election.
 
+pub mod call;
 pub mod events;
 pub mod leader;
 pub mod state;

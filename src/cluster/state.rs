@@ -1,7 +1,7 @@
-//! The state of the cluster as this replica knows it, and the one place where it is replaced.
+//! The state of the cluster as this replica knows it.
 //!
-//! A [`ClusterState`] is immutable. A request loads the current one without a lock and keeps it to its end;
-//! each watch replaces its own part as a whole.
+//! A [`ClusterState`] is immutable. A request loads the current one without a lock and uses it until it is
+//! answered; each watch replaces its own part as a whole.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -84,12 +84,12 @@ impl ClusterState {
 #[derive(Debug, Default)]
 pub struct LiveState {
     current: ArcSwap<ClusterState>,
-    /// Wakes those who wait for a change.
+    /// Wakes the tasks that wait for a change.
     changed: watch::Sender<()>,
 }
 
 impl LiveState {
-    /// Begins with `state`.
+    /// Creates a live state whose first state is `state`.
     #[must_use]
     pub fn new(state: ClusterState) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl LiveState {
         }
     }
 
-    /// Returns the current state: cheap, and without waiting.
+    /// Returns the current state, cheaply and without waiting.
     #[must_use]
     pub fn load(&self) -> Guard<Arc<ClusterState>> {
         self.current.load()
@@ -121,7 +121,7 @@ impl LiveState {
         self.changed.subscribe()
     }
 
-    /// Waits until the state is as `wanted`.
+    /// Waits until the state satisfies `wanted`.
     pub async fn until(&self, mut wanted: impl FnMut(&ClusterState) -> bool) {
         let mut changed = self.changed.subscribe();
         while !wanted(&self.load()) {

@@ -9,6 +9,7 @@ use prometheus_client::{
 };
 
 use super::{gauge_value, register};
+
 /// Metrics of the replica.
 pub(crate) struct ReplicaMetrics {
     certificate_expiry: Gauge,

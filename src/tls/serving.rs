@@ -25,7 +25,7 @@ use super::ClientCheck;
 #[derive(Debug, Default)]
 pub struct ServingCertificate {
     shown: ArcSwapOption<Shown>,
-    /// Why a newer certificate cannot be had or used.
+    /// Why a newer certificate cannot be obtained or used.
     problem: ArcSwapOption<String>,
     /// Why clients cannot be expected to trust it yet.
     distrust: ArcSwapOption<&'static str>,
@@ -75,15 +75,15 @@ impl ServingCertificate {
         Ok(true)
     }
 
-    /// Records why a newer certificate cannot be had or used. Returns whether that is news.
-    pub fn keep_last_because(&self, problem: String) -> bool {
+    /// Records why a newer certificate cannot be obtained or used. Returns whether that is news.
+    pub fn set_problem(&self, problem: String) -> bool {
         let is_known = self.problem.load().as_deref() == Some(&problem);
         self.problem.store(Some(Arc::new(problem)));
         !is_known
     }
 
-    /// Records that nothing is wrong. Returns whether that is news.
-    pub fn nothing_is_wrong(&self) -> bool {
+    /// Records that there is no problem. Returns whether that is news.
+    pub fn clear_problem(&self) -> bool {
         self.problem.swap(None).is_some()
     }
 
@@ -111,7 +111,7 @@ impl ServingCertificate {
         Some(self.shown.load().as_ref()?.expires_at)
     }
 
-    /// Returns why a newer certificate cannot be had or used, in words for people.
+    /// Returns why a newer certificate cannot be obtained or used, in words for people.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         Some(self.problem.load().as_ref()?.as_ref().clone())
@@ -176,14 +176,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_news_once_and_so_is_its_end() {
+    fn a_problem_and_its_end_are_each_news_once() {
         let certificate = ServingCertificate::default();
-        assert!(!certificate.nothing_is_wrong());
-        assert!(certificate.keep_last_because("a".to_owned()));
-        assert!(!certificate.keep_last_because("a".to_owned()));
-        assert!(certificate.keep_last_because("b".to_owned()));
+        assert!(!certificate.clear_problem());
+        assert!(certificate.set_problem("a".to_owned()));
+        assert!(!certificate.set_problem("a".to_owned()));
+        assert!(certificate.set_problem("b".to_owned()));
         assert_eq!(certificate.problem().as_deref(), Some("b"));
-        assert!(certificate.nothing_is_wrong());
+        assert!(certificate.clear_problem());
         assert_eq!(certificate.problem(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Leader election against an API server with real versions, on clocks that the test moves.
+//! Leader election against an API server that compares versions, on a clock that the tests advance.
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,7 +12,7 @@ use slipway_testkit::api_server::{ApiServer, Verb};
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases";
 
-/// A clock that stands still until the test moves it.
+/// A clock that stands still until a test advances it.
 #[derive(Clone)]
 struct TestClock(Arc<Mutex<Instant>>);
 
@@ -21,7 +21,7 @@ impl TestClock {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn pass(&self, seconds: u64) {
+    fn advance(&self, seconds: u64) {
         *self.0.lock().unwrap() += Duration::from_secs(seconds);
     }
 }
@@ -37,7 +37,7 @@ fn spec(server: &ApiServer) -> Value {
 }
 
 #[tokio::test]
-async fn of_two_candidates_one_leads_and_stays() {
+async fn of_two_candidates_one_leads_and_keeps_leading() {
     let (server, clock) = (ApiServer::start(), TestClock::new());
     let mut a = candidate(&server, &clock, "a");
     let mut b = candidate(&server, &clock, "b");
@@ -45,7 +45,7 @@ async fn of_two_candidates_one_leads_and_stays() {
         a.tick().await.unwrap();
         b.tick().await.unwrap();
         assert!(a.leads() && !b.leads());
-        clock.pass(2);
+        clock.advance(2);
     }
     let spec = spec(&server);
     assert_eq!(spec["holderIdentity"], "a");
@@ -54,13 +54,13 @@ async fn of_two_candidates_one_leads_and_stays() {
 }
 
 #[tokio::test]
-async fn two_who_create_or_take_it_at_once_get_one_leader() {
+async fn candidates_that_write_the_lease_at_the_same_time_get_one_leader() {
     let (server, clock) = (ApiServer::start(), TestClock::new());
     let mut a = candidate(&server, &clock, "a");
     let mut b = candidate(&server, &clock, "b");
     let gate = server.when(Verb::Create, LEASES).times(2).hold();
     let both = async { tokio::join!(a.tick(), b.tick()) };
-    let together = async {
+    let at_once = async {
         server
             .until_called(|c| c.verb == Verb::Create && c.user == "a")
             .await;
@@ -69,7 +69,7 @@ async fn two_who_create_or_take_it_at_once_get_one_leader() {
             .await;
         gate.open();
     };
-    let ((first, second), ()) = tokio::join!(both, together);
+    let ((first, second), ()) = tokio::join!(both, at_once);
     assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
     assert!(a.leads() != b.leads());
 
@@ -80,8 +80,11 @@ async fn two_who_create_or_take_it_at_once_get_one_leader() {
     let mut b = candidate(&server, &clock, "b");
     a.tick().await.unwrap();
     b.tick().await.unwrap();
-    assert!(!a.leads() && !b.leads(), "it has been seen only once");
-    clock.pass(16);
+    assert!(
+        !a.leads() && !b.leads(),
+        "the Lease has not been seen to expire"
+    );
+    clock.advance(16);
     let rival = Arc::new(tokio::sync::Mutex::new(b));
     server.clear_calls();
     let gate = server.when(Verb::Update, LEASES).from("a").hold();
@@ -99,7 +102,7 @@ async fn two_who_create_or_take_it_at_once_get_one_leader() {
 }
 
 #[tokio::test]
-async fn a_holder_that_crashed_is_followed_after_the_lease_and_not_before() {
+async fn a_crashed_leader_is_replaced_when_its_lease_expires_and_not_before() {
     let (server, clock) = (ApiServer::start(), TestClock::new());
     let mut a = candidate(&server, &clock, "a");
     let mut b = candidate(&server, &clock, "b");
@@ -107,17 +110,17 @@ async fn a_holder_that_crashed_is_followed_after_the_lease_and_not_before() {
     b.tick().await.unwrap();
     drop(a);
     for _ in 0..7 {
-        clock.pass(2);
+        clock.advance(2);
         b.tick().await.unwrap();
         assert!(!b.leads());
     }
-    clock.pass(2);
+    clock.advance(2);
     b.tick().await.unwrap();
     assert!(b.leads());
 }
 
 #[tokio::test]
-async fn a_holder_that_is_cut_off_stops_before_another_begins() {
+async fn a_leader_that_is_cut_off_stops_before_another_starts() {
     let (server, clock) = (ApiServer::start(), TestClock::new());
     let mut a = candidate(&server, &clock, "a");
     let mut b = candidate(&server, &clock, "b");
@@ -131,7 +134,7 @@ async fn a_holder_that_is_cut_off_stops_before_another_begins() {
         .close();
     let mut leaders = Vec::new();
     for _ in 0..20 {
-        clock.pass(1);
+        clock.advance(1);
         assert!(a.tick().await.is_err());
         b.tick().await.unwrap();
         assert!(!(a.leads() && b.leads()));
@@ -143,11 +146,11 @@ async fn a_holder_that_is_cut_off_stops_before_another_begins() {
 
     server.clear_faults();
     a.tick().await.unwrap();
-    assert!(!a.leads(), "it comes back as a follower");
+    assert!(!a.leads(), "it must come back as a follower");
 }
 
 #[tokio::test]
-async fn what_the_lease_says_of_the_time_does_not_matter() {
+async fn the_times_in_the_lease_do_not_matter() {
     let (server, clock) = (ApiServer::start(), TestClock::new());
     for renewed in ["2001-01-01T00:00:00.000000Z", "2101-01-01T00:00:00.000000Z"] {
         let spec = json!({"holderIdentity": "x", "renewTime": renewed, "leaseDurationSeconds": 15});
@@ -155,37 +158,37 @@ async fn what_the_lease_says_of_the_time_does_not_matter() {
         let mut a = candidate(&server, &clock, "a");
         a.tick().await.unwrap();
         assert!(!a.leads(), "{renewed}");
-        clock.pass(16);
+        clock.advance(16);
         a.tick().await.unwrap();
         assert!(a.leads(), "{renewed}");
     }
 }
 
 #[tokio::test]
-async fn a_leader_survives_errors_that_end_in_time() {
+async fn a_leader_keeps_leading_through_short_failures() {
     let (server, clock) = (ApiServer::start(), TestClock::new());
     let mut a = candidate(&server, &clock, "a");
     a.tick().await.unwrap();
     for status in [500, 409, 403, 429] {
         server.when(Verb::Update, LEASES).answer(status);
-        clock.pass(2);
+        clock.advance(2);
         assert!(a.tick().await.is_err());
         assert!(a.leads(), "{status}");
     }
     server.when(Verb::Update, LEASES).lose_answer();
     assert!(a.tick().await.is_err());
     a.tick().await.unwrap();
-    clock.pass(9);
+    clock.advance(9);
     assert!(a.leads());
     server.edit(LEASE, |lease| {
         lease["spec"]["holderIdentity"] = json!("other");
     });
     a.tick().await.unwrap();
-    assert!(!a.leads(), "somebody else holds it");
+    assert!(!a.leads(), "another candidate holds the Lease");
 }
 
 #[tokio::test]
-async fn a_campaign_gives_the_lease_back_at_its_end() {
+async fn an_election_releases_the_lease_at_its_end() {
     let server = ApiServer::start();
     let election = Election::new(server.client("a"), "slipway-system", "slipway", "a");
     let mut leadership = election.leadership();
@@ -203,11 +206,11 @@ async fn a_campaign_gives_the_lease_back_at_its_end() {
     let clock = TestClock::new();
     let mut b = candidate(&server, &clock, "b");
     b.tick().await.unwrap();
-    assert!(b.leads(), "at once");
+    assert!(b.leads(), "the released Lease is free at once");
 }
 
 #[tokio::test]
-async fn a_campaign_that_is_dropped_no_longer_leads() {
+async fn a_dropped_election_no_longer_leads() {
     let server = ApiServer::start();
     let mut election = Election::new(server.client("a"), "slipway-system", "slipway", "a");
     let mut leadership = election.leadership();

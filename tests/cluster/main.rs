@@ -1,4 +1,4 @@
-//! Slipway in a cluster that an API server in memory plays: watches, leadership, claims, certificates.
+//! Slipway in a cluster with an in-memory API server: watches, leader election, claims, certificates.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
-//! `slipway serve` as the chart runs it, against a scripted API server.
+//! `slipway serve` as the chart runs it, against an in-memory API server.
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, ChildStderr, Command, Stdio},
     time::Duration,
@@ -62,17 +62,31 @@ fn start(server: &ApiServer, name: &str, policy: &str) -> Replica {
 }
 
 impl Replica {
-    /// The next line of the log with this message.
+    /// Reads the log up to the next line with this message, and returns that line.
     fn line(&mut self, message: &str) -> Value {
+        let mut log = String::new();
         loop {
-            let mut line = String::new();
-            let length = self.log.read_line(&mut line).unwrap();
-            assert_ne!(length, 0, "the log ended before `{message}`");
-            let line: Value = serde_json::from_str(&line).unwrap_or_default();
+            let start = log.len();
+            let length = self.log.read_line(&mut log).unwrap();
+            assert_ne!(length, 0, "the log ended without `{message}`:\n{log}");
+            let line: Value = serde_json::from_str(&log[start..]).unwrap_or_default();
             if line["message"] == message {
                 return line;
             }
         }
+    }
+
+    /// Waits until the process ends, which must be with this exit code. Returns the rest of the log.
+    fn exits_with(&mut self, code: i32) -> String {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(
+            status.code(),
+            Some(code),
+            "{status}, after this log:\n{log}"
+        );
+        log
     }
 
     fn terminate(&self) {
@@ -109,7 +123,7 @@ fn ready(metrics: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_installs_itself_turns_ready_and_gives_its_lease_back() {
+async fn a_replica_installs_itself_becomes_ready_and_releases_the_lease() {
     let server = cluster();
     let mut replica = start(&server, "replica-a", "{}");
     let metrics = tokio::task::block_in_place(|| replica.line("serving"))["metrics"]
@@ -128,24 +142,23 @@ async fn a_replica_installs_itself_turns_ready_and_gives_its_lease_back() {
         configuration["webhooks"][0]["clientConfig"]["caBundle"].is_string()
     })
     .await;
-    let turned_ready = async {
+    let became_ready = async {
         while !ready(&metrics) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(60), turned_ready)
+    timeout(Duration::from_secs(60), became_ready)
         .await
         .unwrap();
 
     replica.terminate();
-    let status = tokio::task::block_in_place(|| replica.child.wait()).unwrap();
-    assert!(status.success(), "{status}");
+    let log = tokio::task::block_in_place(|| replica.exits_with(0));
     let lease = server.object(LEASE).unwrap();
-    assert_eq!(lease["spec"]["holderIdentity"], "", "it is given back");
+    assert_eq!(lease["spec"]["holderIdentity"], "", "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_cannot_be_used_ends_the_start_and_says_why() {
+async fn an_unusable_policy_stops_the_start_and_the_log_says_why() {
     let server = cluster();
     for (name, policy, why) in [
         (
@@ -156,12 +169,11 @@ async fn a_policy_that_cannot_be_used_ends_the_start_and_says_why() {
         ("emptied", "", "the file is empty"),
     ] {
         let mut replica = start(&server, name, policy);
-        let mut log = String::new();
-        tokio::task::block_in_place(|| {
-            std::io::Read::read_to_string(&mut replica.log, &mut log).unwrap();
-            assert_eq!(replica.child.wait().unwrap().code(), Some(1));
-        });
+        let log = tokio::task::block_in_place(|| replica.exits_with(1));
         assert!(log.contains(why), "{log}");
     }
-    assert!(server.calls().is_empty(), "nothing was asked");
+    assert!(
+        server.calls().is_empty(),
+        "a replica without a policy must not call the API server"
+    );
 }

@@ -1,4 +1,4 @@
-//! The watches, the policy file and Events, against a scripted API server.
+//! Watches, the policy file and Events, against an in-memory API server.
 
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ impl Drop for Watching {
 }
 
 impl Watching {
-    /// Begins to watch a server that has one node and one namespace.
+    /// Watches this server.
     fn start_on(server: ApiServer) -> Self {
         let state = Arc::new(LiveState::default());
         let metrics = Arc::new(Metrics::new());
@@ -50,6 +50,7 @@ impl Watching {
         }
     }
 
+    /// Watches a server that has one node and one namespace.
     fn start() -> Self {
         let server = ApiServer::start();
         set_node(&server, "n1", "containerd://2.1.4");
@@ -59,14 +60,14 @@ impl Watching {
 
     async fn until(&self, wanted: impl FnMut(&ClusterState) -> bool) {
         let result = timeout(Duration::from_secs(30), self.state.until(wanted)).await;
-        result.expect("the state never became as wanted");
+        result.expect("the state did not change as expected");
     }
 
     async fn until_synced(&self) {
         self.until(|state| state.missing().is_empty()).await;
     }
 
-    /// The value of a metric, as it is written.
+    /// Returns the value of a metric, as text.
     fn metric(&self, name: &str) -> String {
         let page = self.metrics.encode(&self.state.load()).unwrap();
         let value = page.lines().find_map(|line| line.strip_prefix(name));
@@ -85,7 +86,7 @@ fn nodes(state: &ClusterState) -> usize {
 }
 
 #[tokio::test]
-async fn nodes_namespaces_and_limits_become_facts_and_follow_changes() {
+async fn the_state_follows_nodes_namespaces_and_limits() {
     let watching = Watching::start();
     watching.until_synced().await;
     assert_eq!(nodes(&watching.state.load()), 1);
@@ -123,7 +124,7 @@ async fn nodes_namespaces_and_limits_become_facts_and_follow_changes() {
 }
 
 #[tokio::test]
-async fn what_happened_while_a_watch_was_cut_and_its_history_gone_is_known_after_it() {
+async fn changes_during_a_broken_watch_are_seen_even_if_their_history_is_gone() {
     let watching = Watching::start();
     watching.until_synced().await;
     let gate = watching.server.when(Verb::Watch, NODES).hold();
@@ -139,24 +140,27 @@ async fn what_happened_while_a_watch_was_cut_and_its_history_gone_is_known_after
     let lists = calls
         .iter()
         .filter(|call| call.verb == Verb::List && call.path == NODES);
-    assert_eq!(lists.count(), 2, "what is gone from history is listed");
+    assert_eq!(lists.count(), 2, "without history, a new list is needed");
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_leaves_the_last_facts_and_an_age() {
+async fn when_the_api_server_is_gone_the_last_state_stays_and_its_age_is_known() {
     let watching = Watching::start();
     watching.until_synced().await;
     let age = "slipway_snapshot_age_seconds{resource=\"nodes\"}";
     assert_eq!(watching.metric(age), "0.0");
 
     watching.server.stop().await;
-    let it_ages = async {
+    let aged = async {
         while watching.metric(age) == "0.0" {
             tokio::task::yield_now().await;
         }
     };
-    timeout(Duration::from_secs(30), it_ages).await.unwrap();
-    assert!(watching.state.load().missing().is_empty(), "still in force");
+    timeout(Duration::from_secs(30), aged).await.unwrap();
+    assert!(
+        watching.state.load().missing().is_empty(),
+        "the last state must stay"
+    );
     assert_eq!(nodes(&watching.state.load()), 1);
 
     set_node(&watching.server, "n2", "containerd://2.1.4");
@@ -166,7 +170,7 @@ async fn a_server_that_is_gone_leaves_the_last_facts_and_an_age() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_list_nothing_is_known_until_it_is_given() {
+async fn without_permission_to_list_nothing_is_known_until_it_is_granted() {
     let server = ApiServer::start();
     set_node(&server, "n1", "containerd://2.1.4");
     server.when(Verb::List, LIMITS).always().answer(403);
@@ -181,7 +185,7 @@ async fn without_the_right_to_list_nothing_is_known_until_it_is_given() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_lists_but_does_not_watch_is_not_asked_for_lists_all_the_time() {
+async fn an_api_server_that_lists_but_does_not_watch_is_not_listed_constantly() {
     let server = ApiServer::start();
     set_node(&server, "n1", "containerd://2.1.4");
     server.when(Verb::Watch, NODES).always().answer(403);
@@ -202,12 +206,12 @@ async fn an_api_server_that_lists_but_does_not_watch_is_not_asked_for_lists_all_
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_off_is_no_list() {
+async fn an_incomplete_list_is_not_used() {
     let server = ApiServer::start();
     for i in 0..700 {
         set_node(&server, &format!("n{i}"), "containerd://2.1.4");
     }
-    // The first page comes; the second is refused, as when the server restarts between them.
+    // The first page succeeds; the second is refused, as when the server restarts in between.
     server
         .when(Verb::List, NODES)
         .run(|server| server.when(Verb::List, NODES).answer(410));
@@ -225,7 +229,7 @@ async fn a_mounted_policy_is_followed_through_swapped_links() {
     let dir = std::env::temp_dir().join(format!("slipway-policy-{}", std::process::id()));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).unwrap();
-    // A kubelet mounts a ConfigMap as links to a directory, and swaps the directory.
+    // A kubelet mounts a ConfigMap as links into a directory, and updates it by swapping that directory.
     let mount = |version: &str, text: Option<&str>| {
         let data = dir.join(version);
         fs::create_dir_all(&data).unwrap();
@@ -254,7 +258,7 @@ async fn a_mounted_policy_is_followed_through_swapped_links() {
     });
     let until = async |wanted: &dyn Fn(&ClusterState) -> bool| {
         let waited = timeout(Duration::from_secs(30), state.until(wanted)).await;
-        waited.expect("the policy never became as wanted");
+        waited.expect("the policy did not change as expected");
     };
     let says = |state: &ClusterState, word: &str| {
         let error = state.policy_error.as_deref();
@@ -267,7 +271,7 @@ async fn a_mounted_policy_is_followed_through_swapped_links() {
     until(&|state| says(state, "unknown key `mtuu`")).await;
     assert!(
         state.load().policy.profile("two").is_some(),
-        "the last good one"
+        "the last good policy must stay"
     );
     mount("v4", Some(""));
     until(&|state| says(state, "empty")).await;

@@ -1,8 +1,7 @@
-//! One candidate: what it knows of the Lease, and its next move.
+//! One candidate: what it knows about the Lease, and what it does next.
 
 use std::{
     fmt,
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,46 +14,22 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 
 use super::{Clock, Timings};
+use crate::cluster::call::{CallError, within};
 
-/// What Leases are written as.
+/// The field manager of all writes.
 const FIELD_MANAGER: &str = "slipway-leader";
-/// Nothing is asked for less, or an almost ended deadline could not be met at all.
-const SHORTEST_CALL: Duration = Duration::from_millis(100);
+/// The least time that a call gets. With less, a leader close to its deadline could not renew at all.
+const MIN_CALL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Why the Lease could be neither taken nor renewed.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// The API server refuses, or cannot be reached.
-    #[error("failed to {action} the lease {name}: {source}")]
-    Api {
-        /// read, create or update.
-        action: &'static str,
-        /// Of the Lease.
-        name: String,
-        /// Why.
-        source: Box<kube::Error>,
-    },
-    /// It does not answer.
-    #[error("failed to {action} the lease {name}: no answer within {} ms", limit.as_millis())]
-    Timeout {
-        /// read, create or update.
-        action: &'static str,
-        /// Of the Lease.
-        name: String,
-        /// How long it was given.
-        limit: Duration,
-    },
-}
-
-/// The Lease as it was last seen to change.
+/// The content of the Lease, and when it last changed.
 #[derive(Debug)]
 struct Observed {
     spec: LeaseSpec,
-    /// By the own clock, after the answer was there.
+    /// When this content was first seen, on the candidate's own clock.
     at: Instant,
 }
 
-/// A replica that wants to lead.
+/// A replica that competes for the Lease.
 pub struct Candidate {
     leases: Api<Lease>,
     name: String,
@@ -62,7 +37,7 @@ pub struct Candidate {
     timings: Timings,
     clock: Clock,
     observed: Option<Observed>,
-    /// When the last successful renewal *began*, while it leads.
+    /// When the last successful renewal *began*; `None` for a follower.
     renewed_at: Option<Instant>,
 }
 
@@ -77,7 +52,7 @@ impl fmt::Debug for Candidate {
 }
 
 impl Candidate {
-    /// With the usual timings and the machine's clock.
+    /// Creates a candidate with the default timings and the machine's clock.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
         Self {
@@ -91,26 +66,26 @@ impl Candidate {
         }
     }
 
-    /// The same with another clock.
+    /// Replaces the clock.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The name of the Lease.
+    /// Returns the name of the Lease.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it leads now.
+    /// Returns whether it leads now.
     #[must_use]
     pub fn leads(&self) -> bool {
         !self.time_left().is_zero()
     }
 
-    /// How long it still leads without another renewal.
+    /// Returns how long it leads if it cannot renew again.
     fn time_left(&self) -> Duration {
         let Some(renewed_at) = self.renewed_at else {
             return Duration::ZERO;
@@ -119,8 +94,8 @@ impl Candidate {
         self.timings.renew_deadline.saturating_sub(since)
     }
 
-    /// How long to wait until the next tick; `jitter` is from 0 to 1. A leader never waits beyond
-    /// its deadline, others wait up to 2.2 times as long.
+    /// Returns how long to wait before the next tick, for a `jitter` between 0 and 1. A leader waits
+    /// for the retry period, but never beyond its deadline; a follower waits up to 2.2 times as long.
     pub(super) fn pause(&self, jitter: f64) -> Duration {
         if self.leads() {
             return self.timings.retry.min(self.time_left());
@@ -128,15 +103,15 @@ impl Candidate {
         self.timings.retry.mul_f64(1.0 + jitter * 1.2)
     }
 
-    /// Looks at the Lease, and takes or renews it if it may.
+    /// Reads the Lease, and acquires or renews it if possible.
     ///
     /// # Errors
-    /// When that fails. A leader still leads until its deadline.
-    pub async fn tick(&mut self) -> Result<(), LeaseError> {
+    /// When a call fails. A leader keeps leading until its deadline.
+    pub async fn tick(&mut self) -> Result<(), CallError> {
         let began = (self.clock)();
         let spec = match self.read().await? {
             None => {
-                let spec = self.claim(None);
+                let spec = self.held(None);
                 let lease = Lease {
                     metadata: ObjectMeta {
                         name: Some(self.name.clone()),
@@ -146,11 +121,11 @@ impl Candidate {
                 };
                 let parameters = parameters();
                 let created = self.leases.create(&parameters, &lease);
-                self.within("create", created).await?.spec
+                self.call("create the Lease", created).await?.spec
             }
             Some(lease) => {
                 self.observe(lease.spec.clone().unwrap_or_default());
-                if !self.may_take() {
+                if !self.may_acquire() {
                     self.renewed_at = None;
                     return Ok(());
                 }
@@ -162,11 +137,11 @@ impl Candidate {
         Ok(())
     }
 
-    /// Gives the Lease back, if it is held. Says whether it was.
+    /// Stops leading, and releases the Lease. Returns whether this candidate held it.
     ///
     /// # Errors
-    /// When that fails. It does not lead any more in any case.
-    pub async fn release(&mut self) -> Result<bool, LeaseError> {
+    /// When a call fails. The candidate no longer leads in any case.
+    pub async fn release(&mut self) -> Result<bool, CallError> {
         self.renewed_at = None;
         let Some(mut lease) = self.read().await? else {
             return Ok(false);
@@ -180,22 +155,25 @@ impl Candidate {
         spec.renew_time = Some(MicroTime(Timestamp::now()));
         let parameters = parameters();
         let replaced = self.leases.replace(&self.name, &parameters, &lease);
-        self.within("update", replaced).await?;
+        self.call("update the Lease", replaced).await?;
         Ok(true)
     }
 
-    async fn read(&self) -> Result<Option<Lease>, LeaseError> {
-        self.within("read", self.leases.get_opt(&self.name)).await
+    async fn read(&self) -> Result<Option<Lease>, CallError> {
+        self.call("read the Lease", self.leases.get_opt(&self.name))
+            .await
     }
 
-    async fn update(&self, mut lease: Lease) -> Result<Lease, LeaseError> {
-        lease.spec = Some(self.claim(lease.spec));
+    async fn update(&self, mut lease: Lease) -> Result<Lease, CallError> {
+        lease.spec = Some(self.held(lease.spec));
         let parameters = parameters();
-        // It carries the version that was read: of two who take it at once, one gets a conflict.
+        // The Lease carries the version that was read: if two candidates acquire it at once, one of
+        // them gets a conflict.
         let replaced = self.leases.replace(&self.name, &parameters, &lease);
-        self.within("update", replaced).await
+        self.call("update the Lease", replaced).await
     }
 
+    /// Notes the content of the Lease, and the time if it has changed.
     fn observe(&mut self, spec: LeaseSpec) {
         if self.observed.as_ref().is_some_and(|seen| seen.spec == spec) {
             return;
@@ -204,8 +182,8 @@ impl Candidate {
         self.observed = Some(Observed { spec, at });
     }
 
-    /// Whether the Lease is free, its own, or has not been renewed for as long as it says.
-    fn may_take(&self) -> bool {
+    /// Returns whether the Lease is free, already held by this candidate, or expired.
+    fn may_acquire(&self) -> bool {
         let Some(Observed { spec, at }) = &self.observed else {
             return false;
         };
@@ -220,8 +198,9 @@ impl Candidate {
         (self.clock)().saturating_duration_since(*at) > lease
     }
 
-    /// The Lease as this candidate's. Its times are for people: nobody decides by them.
-    fn claim(&self, old: Option<LeaseSpec>) -> LeaseSpec {
+    /// Returns the Lease as held by this candidate from now on. The times in it only inform people:
+    /// no candidate decides by them.
+    fn held(&self, old: Option<LeaseSpec>) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
         let mut spec = old.unwrap_or_default();
         if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
@@ -235,31 +214,19 @@ impl Candidate {
         spec
     }
 
-    /// A call that ends before the deadline does: a leader must know in time that it is none.
-    async fn within<T>(
+    /// Makes a call that ends no later than the deadline, so that a leader learns in time that it no
+    /// longer leads.
+    async fn call<T>(
         &self,
         action: &'static str,
         call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, LeaseError> {
+    ) -> Result<T, CallError> {
         let limit = if self.renewed_at.is_some() {
-            self.time_left().max(SHORTEST_CALL)
+            self.time_left().max(MIN_CALL_TIMEOUT)
         } else {
             self.timings.renew_deadline
         };
-        let name = self.name.clone();
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(LeaseError::Api {
-                action,
-                name,
-                source: Box::new(source),
-            }),
-            Err(_) => Err(LeaseError::Timeout {
-                action,
-                name,
-                limit,
-            }),
-        }
+        within(limit, action, &self.name, call).await
     }
 }
 

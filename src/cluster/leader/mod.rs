@@ -1,10 +1,11 @@
-//! Leader election among replicas, by a Lease of `coordination.k8s.io/v1`, as client-go does it.
+//! Leader election among the replicas through a `coordination.k8s.io/v1` Lease, by the rules of
+//! client-go.
 //!
-//! The holder renews its Lease every two seconds, and gives up when it could not for ten. The
-//! others take the Lease when they saw no renewal for fifteen seconds of *their own* clock, so the
-//! replicas' clocks may differ. Between ten and fifteen nobody leads; never do two. That holds
-//! while clocks run about equally fast and no process is frozen for seconds: what leaders write
-//! must be safe without it, by versions that are compared.
+//! The leader renews the Lease every two seconds, and stops leading when it could not renew for ten. A
+//! follower takes over after it has seen no renewal for fifteen seconds on *its own* clock, so the
+//! clocks of the replicas may differ. Between ten and fifteen seconds there is no leader; there are
+//! never two, as long as clocks run at about the same speed and no process is frozen for seconds.
+//! Leaders do not rely on that: their writes compare versions.
 
 mod candidate;
 
@@ -20,24 +21,26 @@ use rustls::crypto::aws_lc_rs;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-pub use candidate::{Candidate, LeaseError};
+use super::call::CallError;
 
-/// A clock that never goes back. Tests bring their own.
+pub use candidate::Candidate;
+
+/// A monotonic clock. Tests use their own.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// How long things take.
+/// The timings of an election.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timings {
-    /// A Lease that nobody renewed for so long is free.
+    /// How long a Lease lasts after its last renewal.
     pub lease: Duration,
-    /// A holder who could not renew for so long no longer leads; shorter than `lease`.
+    /// How long a leader leads after its last renewal; shorter than `lease`.
     pub renew_deadline: Duration,
-    /// How often the Lease is renewed, and at least how long others wait between looks at it.
+    /// How often the leader renews the Lease, and the least time between two reads by a follower.
     pub retry: Duration,
 }
 
 impl Default for Timings {
-    /// Those of Kubernetes' own components.
+    /// Returns the timings of Kubernetes' own components.
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(15),
@@ -47,30 +50,30 @@ impl Default for Timings {
     }
 }
 
-/// Whether this replica leads, at any moment. Clones say the same.
+/// A handle that tells whether this replica leads. All clones agree.
 #[derive(Debug, Clone)]
 pub struct Leadership(watch::Receiver<bool>);
 
 impl Leadership {
-    /// Whether it leads now.
+    /// Returns whether this replica leads now.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until it does not lead: what the leader does stops then.
+    /// Waits until this replica does not lead: the leader's work must stop then.
     pub async fn lost(&mut self) {
         self.wait_for(false).await;
     }
 
-    /// Waits until whether it leads is no longer so.
+    /// Waits until leadership changes. `leads` is what the caller last saw.
     pub async fn changed_from(&mut self, leads: bool) {
         self.wait_for(!leads).await;
     }
 
     async fn wait_for(&mut self, leads: bool) {
         if self.0.wait_for(|now| *now == leads).await.is_err() {
-            // The election is over: it does not lead, and never will.
+            // The election is over: this replica does not lead, and never will again.
             if leads {
                 std::future::pending::<()>().await;
             }
@@ -78,23 +81,24 @@ impl Leadership {
     }
 }
 
-/// One replica's way to lead.
+/// One replica's part in the leader election.
 #[derive(Debug)]
 pub struct Election {
     candidate: Candidate,
     leads: watch::Sender<bool>,
+    /// Whether the last tick failed.
     failing: bool,
 }
 
 impl Election {
-    /// Prepares to compete for the Lease of this name. `identity` must be this replica's alone:
-    /// the name of its pod.
+    /// Prepares to compete for the Lease `name`. `identity` must be unique to this replica: use the
+    /// name of its pod.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
         Self::of(Candidate::new(client, namespace, name, identity))
     }
 
-    /// The same with a candidate of one's own making.
+    /// Prepares an election with this candidate.
     #[must_use]
     pub fn of(candidate: Candidate) -> Self {
         Self {
@@ -104,14 +108,14 @@ impl Election {
         }
     }
 
-    /// Tells whether this replica leads.
+    /// Returns a handle that tells whether this replica leads.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         Leadership(self.leads.subscribe())
     }
 
-    /// Competes until `shutdown`, then gives the Lease back, so that another replica can lead at
-    /// once. When this is dropped earlier, it no longer leads, but the Lease has to run out.
+    /// Competes until `shutdown`, then releases the Lease so that another replica can lead at once.
+    /// If this is dropped earlier, the replica stops leading, but the Lease has to expire.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
@@ -125,16 +129,17 @@ impl Election {
                 () = turn => {}
             }
         }
-        // First: what the leader does stops before another one can begin.
+        // This comes first: the leader's work stops before another replica can take over.
         self.leads.send_replace(false);
         match self.candidate.release().await {
-            Ok(true) => info!(lease = self.candidate.name(), "gave the lease back"),
+            Ok(true) => info!(lease = self.candidate.name(), "released the Lease"),
             Ok(false) => {}
-            Err(error) => warn!(%error, "failed to give the lease back; it will run out"),
+            Err(error) => warn!(%error, "failed to release the Lease; it will expire"),
         }
     }
 
-    /// One look at the Lease; says how long to wait until the next.
+    /// Reads the Lease once, and acquires or renews it if possible. Returns how long to wait before
+    /// the next tick.
     pub async fn tick(&mut self) -> Duration {
         let result = self.candidate.tick().await;
         let leads = self.candidate.leads();
@@ -145,17 +150,17 @@ impl Election {
         self.candidate.pause(jitter())
     }
 
-    /// A line when it begins to fail and when that is over, not one every two seconds.
-    fn report(&mut self, error: Option<LeaseError>) {
+    /// Logs when ticks begin to fail and when they succeed again, not every failure.
+    fn report(&mut self, error: Option<CallError>) {
         match error {
             Some(error) if !self.failing => {
                 self.failing = true;
-                warn!(%error, "failed to take or renew the lease; trying on");
+                warn!(%error, "failed to acquire or renew the Lease; trying again");
             }
-            Some(error) => debug!(%error, "still no lease"),
+            Some(error) => debug!(%error, "still failing to acquire or renew the Lease"),
             None if self.failing => {
                 self.failing = false;
-                info!("the lease can be reached again");
+                info!("the Lease is reachable again");
             }
             None => {}
         }
@@ -168,10 +173,10 @@ impl Drop for Election {
     }
 }
 
-/// A random part of one, so that replicas do not move in step.
+/// Returns a random number from 0 to 1, so that replicas do not act in lockstep.
 fn jitter() -> f64 {
     let mut byte = [0_u8; 1];
-    // Without randomness there is just no jitter.
+    // If this fails, there is simply no jitter.
     let _ = aws_lc_rs::default_provider().secure_random.fill(&mut byte);
     f64::from(u8::from_ne_bytes(byte)) / 256.0
 }

@@ -16,7 +16,7 @@ use crate::metrics::{Metrics, Watched};
 /// The seconds after which a watch is renewed.
 const WATCH_SECONDS: u32 = 120;
 /// How long an API server may stay silent, in a list or in a watch, before it counts as gone: a connection can
-/// die without a sign. The client that watches must be configured with it as its timeout.
+/// break without notice. Clients for watches must use it as their read timeout.
 pub const MAX_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 
 /// A change of the objects of a watch.

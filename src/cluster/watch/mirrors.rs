@@ -24,7 +24,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The number of failed probes in a row after which a mirror is dead. One success revives it.
 const DEAD_AFTER: u32 = 2;
 
-/// Probes the mirrors of the current policy, for ever.
+/// Probes the mirrors of the current policy, forever.
 pub async fn follow(state: &LiveState) {
     let mut probes = Probes::default();
     let mut ticks = time::interval(EVERY);
@@ -85,10 +85,10 @@ fn log_change(mirror: &str, before: u32, failures: u32) {
     if failures == DEAD_AFTER {
         warn!(
             mirror,
-            "mirror does not answer; new pods are not given it until it does"
+            "the mirror does not answer; new pods do not use it until it does"
         );
     } else if failures == 0 && before >= DEAD_AFTER {
-        info!(mirror, "mirror answers again");
+        info!(mirror, "the mirror answers again");
     }
 }
 

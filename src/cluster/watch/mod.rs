@@ -1,7 +1,7 @@
 //! Keeps the [cluster state](crate::cluster::state) up to date: watches nodes, namespaces, LimitRanges and
 //! ResourceQuotas, follows the policy file, and probes the registry mirrors.
 //!
-//! Each of these runs for ever, survives every error, and replaces its own part of the state as a whole.
+//! Each of these runs forever, survives every error, and replaces its own part of the state as a whole.
 
 pub(crate) mod changes;
 pub mod mirrors;
@@ -25,7 +25,7 @@ const GATHER: Duration = Duration::from_millis(200);
 /// The size of a page of a list, in objects.
 const PAGE: u32 = 500;
 
-/// Watches nodes, namespaces, LimitRanges and ResourceQuotas, for ever.
+/// Watches nodes, namespaces, LimitRanges and ResourceQuotas, forever.
 pub async fn cluster(client: Client, state: Arc<LiveState>, metrics: Arc<Metrics>) {
     tokio::join!(
         nodes::follow(client.clone(), &state, &metrics),

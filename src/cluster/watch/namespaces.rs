@@ -25,7 +25,7 @@ use crate::{
     metrics::{Metrics, Watched},
 };
 
-/// Follows all three, for ever. Nothing is published before each has been listed: a pod in a namespace with
+/// Follows all three, forever. Nothing is published before each has been listed: a pod in a namespace with
 /// unknown limits could be given more than the namespace admits.
 pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     let namespaces = Api::<objects::Namespace>::all(client.clone());
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_nothing_relevant_is_not_reported() {
+    fn an_irrelevant_change_is_not_reported() {
         let mut known = Listed::default();
         let mut apply = |change| known.apply(change, labels);
         assert!(apply(Change::All(vec![namespace("ci", "a")])));

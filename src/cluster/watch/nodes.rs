@@ -31,7 +31,7 @@ impl Extend<Node> for Listing {
     }
 }
 
-/// Follows the nodes, for ever.
+/// Follows the nodes, forever.
 pub(super) async fn follow(client: Client, state: &LiveState, metrics: &Metrics) {
     let mut changes = pin!(changes(Api::<Node>::all(client), Watched::Nodes, metrics));
     let mut inventory = Inventory::default();

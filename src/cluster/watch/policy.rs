@@ -18,7 +18,7 @@ use crate::{cluster::state::LiveState, metrics::Metrics};
 /// How often the file is read. A kubelet takes up to a minute to deliver a changed ConfigMap anyway.
 pub const EVERY: Duration = Duration::from_secs(2);
 
-/// Follows the policy file at `path`, for ever: reads it at the interval `every`. `in_force` is the text of the
+/// Follows the policy file at `path`, forever: reads it at the interval `every`. `in_force` is the text of the
 /// policy in force.
 ///
 /// If the file cannot be used, the last good policy stays in force; the log, a metric and the readiness probe's

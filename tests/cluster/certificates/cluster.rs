@@ -29,7 +29,7 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 pub const HOUR: Duration = Duration::from_secs(60 * 60);
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns when the tests start.
+/// Returns the time at which the tests start.
 pub fn start() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
@@ -92,7 +92,7 @@ impl Replica {
     }
 }
 
-/// Starts a cluster in which a leader has just made everything.
+/// Starts a cluster whose leader has just made all certificates.
 pub async fn installed() -> (ApiServer, Replica) {
     let server = cluster();
     let mut leader = Replica::new(&server, "leader");

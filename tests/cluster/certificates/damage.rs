@@ -8,7 +8,7 @@ use super::cluster::{DAY, Replica, SECRET, accepts, bundle, installed, start, st
 
 type Damage = fn(&mut Value, &Value);
 
-/// Each takes the Secret, and that of another installation.
+/// Ways to damage the Secret. Each also gets the Secret of another installation.
 const DAMAGES: [(&str, Damage); 10] = [
     ("no data", |secret, _| secret["data"] = Value::Null),
     ("empty certificate", |s, _| s["data"]["tls.crt"] = json!("")),

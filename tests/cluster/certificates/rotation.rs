@@ -1,4 +1,4 @@
-//! Years of renewals in which no possible client ever refuses a replica.
+//! Renewals over years, in which no client ever refuses a replica's certificate.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use super::cluster::{
     webhook_configuration,
 };
 
-/// The bundles that API servers may still hold: the present one, and those replaced less than the
+/// The bundles that API servers may still hold: the current one, and those replaced less than the
 /// propagation time ago.
 #[derive(Default)]
 struct Held(Vec<(Vec<u8>, Option<SystemTime>)>);
@@ -62,7 +62,7 @@ async fn over_two_years_every_possible_client_accepts_every_replica() {
     let (mut restarts, mut visits) = (0, 0);
     while now < start() + CA_LIFETIME * 2 {
         let days = now.duration_since(start()).unwrap().as_secs() / DAY.as_secs();
-        // The two take turns at leading, and one is restarted now and then.
+        // The two take turns leading, and one is restarted now and then.
         if days % 14 < 7 {
             a.lead(early(now)).await.unwrap();
             b.follow(late(now)).await.unwrap();

@@ -1,4 +1,4 @@
-//! `slipway cache` as people run it, with a kubeconfig.
+//! `slipway cache` with a kubeconfig, as people run it.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ impl Output {
     }
 }
 
-/// Runs the program with a kubeconfig of its own, whose context has the namespace `ci`.
+/// Runs `slipway cache` with a kubeconfig whose context has the namespace `ci`.
 async fn run(server: &ApiServer, args: &[&str]) -> Output {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +58,7 @@ async fn run(server: &ApiServer, args: &[&str]) -> Output {
     }
 }
 
-/// A namespace with a pool, one with node slots, and the policy that says so.
+/// Starts a cluster with a policy, under which `ci` has a claim pool and `slots` has node slots.
 fn cluster() -> ApiServer {
     let server = ApiServer::start();
     let labels = |labels: Value| json!({"metadata": {"labels": labels}});
@@ -136,7 +136,7 @@ async fn claims_and_slots_are_listed_with_their_pods() {
         "{}",
         output.out
     );
-    // The age of a use is counted from now.
+    // The age of the last use depends on the current date.
     let years = output.out.split_whitespace().find(|word| {
         word.strip_suffix('d')
             .is_some_and(|days| days.parse::<u32>().is_ok())
@@ -164,7 +164,7 @@ no problems
 }
 
 #[tokio::test]
-async fn a_program_gets_the_same_as_json() {
+async fn the_list_is_available_as_json() {
     let server = cluster();
     set_claim(&server, 0, &leased("r1"));
     set_pod(&server, "runner-x", "r1", "slipway-fast-0", "Running");
@@ -214,7 +214,7 @@ async fn a_claim_with_two_pods_is_an_error_and_one_without_a_lease_a_warning() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_said_and_the_rest_is_listed() {
+async fn unreadable_objects_are_reported_and_the_rest_is_listed() {
     let server = cluster();
     set_claim(&server, 0, &leased("r1"));
     for path in [
@@ -246,7 +246,7 @@ async fn what_may_not_be_read_is_said_and_the_rest_is_listed() {
 }
 
 #[tokio::test]
-async fn a_claim_that_a_live_pod_has_is_left_alone() {
+async fn a_claim_that_a_live_pod_uses_is_left_alone() {
     for command in ["release", "evict"] {
         let server = cluster();
         set_claim(&server, 0, &leased("r1"));
@@ -257,8 +257,8 @@ async fn a_claim_that_a_live_pod_has_is_left_alone() {
         let output = run(&server, &args).await;
         assert_eq!(output.code, 3, "{}{}", output.out, output.err);
         for line in [
-            "ci/slipway-fast-0: left alone: pod by-lease has it",
-            "ci/slipway-fast-1: left alone: pod by-name has it",
+            "ci/slipway-fast-0: left alone: pod by-lease uses it",
+            "ci/slipway-fast-1: left alone: pod by-name uses it",
         ] {
             assert!(output.out.contains(line), "{}", output.out);
         }
@@ -271,7 +271,7 @@ async fn a_lease_whose_pod_has_ended_is_released_at_once() {
     let server = cluster();
     set_claim(&server, 0, &leased("r1"));
     set_pod(&server, "runner-x", "r1", "slipway-fast-0", "Succeeded");
-    // Without a wait: the test would take a minute.
+    // No wait is needed. The default wait would make this test take a minute.
     let output = run(&server, &["release", "slipway-fast-0"]).await;
     assert_eq!((output.code, output.err.as_str()), (0, ""));
     assert_eq!(output.out, "ci/slipway-fast-0: released\n");
@@ -279,7 +279,7 @@ async fn a_lease_whose_pod_has_ended_is_released_at_once() {
     assert_eq!(annotations["slipway.io/lease"], json!(null));
     assert_eq!(
         annotations["slipway.io/cache-key"], "arc-build",
-        "its layers stay"
+        "the claim keeps its layers"
     );
     let again = run(&server, &["release", "slipway-fast-0"]).await;
     assert_eq!(
@@ -292,7 +292,7 @@ async fn a_lease_whose_pod_has_ended_is_released_at_once() {
 async fn a_pod_that_appears_while_a_release_waits_keeps_its_claim() {
     let server = cluster();
     set_claim(&server, 0, &leased("r1"));
-    // The first look finds no pod, and the one after the wait does.
+    // The list before the wait shows no pod, the one after it does.
     server.when(Verb::List, PODS).run(|_| {});
     let appears = |server: &ApiServer| set_pod(server, "late", "r1", "slipway-fast-0", "Pending");
     server.when(Verb::List, PODS).run(appears);
@@ -313,12 +313,12 @@ async fn a_lease_whose_pod_never_appears_is_released_after_the_wait() {
     assert_eq!(
         lists.count(),
         2,
-        "pods are looked at before and after the wait"
+        "pods are listed before and after the wait"
     );
 }
 
 #[tokio::test]
-async fn a_claim_that_is_leased_meanwhile_is_neither_released_nor_evicted() {
+async fn a_claim_that_is_leased_in_the_meantime_is_neither_released_nor_evicted() {
     for (command, verb) in [("release", Verb::Patch), ("evict", Verb::Delete)] {
         let server = cluster();
         set_claim(&server, 0, &leased("r1"));
@@ -389,7 +389,7 @@ async fn all_claims_of_a_key_are_evicted_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_not_there_or_not_of_a_pool_is_an_error() {
+async fn a_missing_claim_and_one_outside_a_pool_are_errors() {
     let server = cluster();
     server.set(&format!("{CLAIMS}/mine"), json!({"spec": {}}));
     let output = run(&server, &["evict", "--force", "absent", "mine"]).await;
@@ -397,7 +397,7 @@ async fn a_claim_that_is_not_there_or_not_of_a_pool_is_an_error() {
     let lines: Vec<&str> = output.out.lines().collect();
     assert_eq!(lines[0], "ci/absent: failed: there is no such claim");
     assert!(
-        lines[1].starts_with("ci/mine: failed: it is no claim of a pool"),
+        lines[1].starts_with("ci/mine: failed: it does not belong to a cache pool"),
         "{}",
         output.out
     );

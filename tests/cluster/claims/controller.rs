@@ -1,4 +1,4 @@
-//! The leader's work.
+//! The leader's work on claims.
 
 use serde_json::json;
 use slipway_core::cache::claims::Claim;
@@ -11,7 +11,7 @@ fn all_free(claims: &[Claim]) -> bool {
 }
 
 #[tokio::test]
-async fn claims_are_made_ahead_from_the_template_up_to_the_size() {
+async fn claims_are_created_in_advance_up_to_the_size_of_the_pool() {
     let server = ApiServer::start();
     let settings = "claims: 3, minFree: 2, size: 20Gi, storageClass: fast, accessMode: ReadWriteOnce, labels: {team: a}";
     let mut replica = Replica::start(&server, "replica", policy(settings)).await;
@@ -33,7 +33,7 @@ async fn claims_are_made_ahead_from_the_template_up_to_the_size() {
         assert!(admitted.claim.is_some(), "{name}");
         admitted.store(&server, &name);
     }
-    assert_eq!(stored(&server, 9).len(), 3, "and no more");
+    assert_eq!(stored(&server, 9).len(), 3, "the pool has its full size");
     let leased = "slipway_pool_claims{profile=\"fast\",state=\"leased\"}";
     assert_eq!(replica.metric(leased), 3);
 }
@@ -83,22 +83,22 @@ async fn a_pod_of_another_namespace_cannot_keep_a_claim_by_naming_its_lease() {
 async fn a_pod_that_the_watch_does_not_show_keeps_its_claim() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({"slipway.io/lease": "r1"}));
-    // Somebody took the label off: only the volume still tells.
+    // Somebody removed the label, so only the volume shows that the pod holds the claim.
     let pod = json!({"spec": {"volumes": [
         {"name": "x", "persistentVolumeClaim": {"claimName": "slipway-fast-0"}}]}});
     server.set(&format!("{PODS}/p"), pod);
     let mut replica = Replica::start(&server, "replica", policy("claims: 1")).await;
     server.clear_calls();
     replica.lead();
-    // It is looked at time and again, and stays.
+    // The controller checks the claim several times, and keeps the lease.
     for round in 1..4 {
-        let looked = || {
+        let lists = || {
             server
                 .calls()
                 .into_iter()
                 .filter(|c| c.verb == Verb::List && c.path == PODS)
         };
-        while looked().count() < round {
+        while lists().count() < round {
             server.until_called(|call| call.verb == Verb::List).await;
             tokio::task::yield_now().await;
         }
@@ -109,7 +109,7 @@ async fn a_pod_that_the_watch_does_not_show_keeps_its_claim() {
 }
 
 #[tokio::test]
-async fn what_happened_while_nobody_led_is_mended_by_the_next_leader() {
+async fn a_new_leader_ends_a_lease_whose_pod_was_deleted_while_there_was_no_leader() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({}));
     let mut a = Replica::start(&server, "replica-a", policy("claims: 1")).await;
@@ -146,7 +146,7 @@ async fn no_lease_ends_while_pods_cannot_be_listed() {
 }
 
 #[tokio::test]
-async fn a_bound_claim_learns_which_nodes_reach_its_volume() {
+async fn the_topology_of_a_bound_claim_is_recorded() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({}));
     let terms = json!([{"matchExpressions": [
@@ -165,16 +165,16 @@ async fn a_bound_claim_learns_which_nodes_reach_its_volume() {
             claim["spec"]["volumeName"] = json!(volume);
         });
     }
-    let told =
+    let recorded =
         |claims: &[Claim]| claims.len() == 2 && claims.iter().all(|claim| !claim.lacks_topology());
-    until_stored(&server, 2, told).await;
+    until_stored(&server, 2, recorded).await;
     let claims = stored(&server, 2);
     assert_eq!(claims[0].annotations.topology, Some(terms.to_string()));
     assert_eq!(claims[1].annotations.topology.as_deref(), Some("[]"));
 }
 
 #[tokio::test]
-async fn an_idle_claim_is_deleted_and_one_that_was_leased_meanwhile_is_not() {
+async fn an_idle_claim_is_deleted_but_not_one_that_was_leased_in_the_meantime() {
     let server = ApiServer::start();
     let old = json!({"slipway.io/cache-key": "set", "slipway.io/leases": "1",
         "slipway.io/last-used": "2020-01-01T00:00:00Z"});
@@ -205,7 +205,7 @@ async fn an_idle_claim_is_deleted_and_one_that_was_leased_meanwhile_is_not() {
 }
 
 #[tokio::test]
-async fn a_name_that_somebody_else_has_is_passed_over() {
+async fn a_claim_name_that_is_taken_is_skipped() {
     let server = ApiServer::start();
     server.set(&format!("{CLAIMS}/slipway-fast-0"), json!({"spec": {}}));
     let mut replica = Replica::start(&server, "replica", policy("claims: 1")).await;

@@ -1,4 +1,4 @@
-//! When the API server is slow, refuses or is not there, a pod gets its fallback.
+//! A pod gets the fallback when the API server hangs or refuses.
 
 use serde_json::json;
 use slipway_core::admission::{Admission, admit};
@@ -27,7 +27,7 @@ fn leases(replica: &Replica, outcome: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_refused_becomes_the_fallback() {
+async fn a_pod_whose_lease_is_refused_gets_the_fallback() {
     for status in [403, 422, 500, 503] {
         let (server, replica) = one_claim().await;
         server.when(Verb::Patch, CLAIMS).answer(status);
@@ -36,12 +36,15 @@ async fn a_lease_that_is_refused_becomes_the_fallback() {
         assert_eq!(admitted.response["allowed"], true);
         assert_eq!(leases(&replica, "failed"), 1);
         let next = replica.admit(&review("r2", "set")).await;
-        assert!(next.claim.is_some(), "the claim is not lost after {status}");
+        assert!(
+            next.claim.is_some(),
+            "the claim cannot be leased after {status}"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_api_server_that_hangs_costs_a_second_and_no_job() {
+async fn a_pod_gets_the_fallback_when_the_api_server_hangs() {
     let (server, replica) = one_claim().await;
     let gate = server.when(Verb::Patch, CLAIMS).hold();
     let admitted = replica.admit(&review("r1", "set")).await;
@@ -51,31 +54,31 @@ async fn an_api_server_that_hangs_costs_a_second_and_no_job() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_no_claim() {
+async fn a_claim_whose_lease_got_no_answer_is_not_leased_again() {
     let (server, replica) = one_claim().await;
     server.when(Verb::Patch, CLAIMS).lose_answer();
     let admitted = replica.admit(&review("r1", "set")).await;
     assert!(has_scratch(&admitted.pod));
-    // It was leased all the same, and nobody else may have it before the controller took it back.
+    // The lease was written, so no other pod may have the claim until the controller releases it.
     let next = replica.admit(&review("r2", "set")).await;
     assert_eq!(next.claim, None);
 }
 
 #[tokio::test]
-async fn without_the_right_to_list_claims_pods_get_the_fallback() {
+async fn without_permission_to_list_claims_pods_get_the_fallback() {
     let server = ApiServer::start();
     let state = super::cluster::cluster_state(policy("claims: 5"));
     assert!(state.claims.is_none());
     let body = review("r1", "set").to_string();
     let Admission::NeedsClaim(pending) = admit(body.as_bytes(), state.cluster()).unwrap() else {
-        panic!("the pod asks for no claim");
+        panic!("the pod does not need a claim");
     };
     assert!(pending.claim_request().candidates.is_none());
     drop(server);
 }
 
 #[tokio::test]
-async fn a_claim_that_another_replica_took_a_moment_ago_is_passed_over() {
+async fn a_claim_that_another_replica_has_just_leased_is_skipped() {
     let server = ApiServer::start();
     for index in 0..2 {
         set_claim(&server, index, &json!({}));

@@ -1,5 +1,5 @@
-//! Pools of claims: the promise that no claim has two live pods, in a model and against an API server
-//! with real versions.
+//! Cache pools: no claim ever has two live pods, neither in a model nor against an API server that
+//! compares versions.
 
 mod admissions;
 mod command;
@@ -7,5 +7,6 @@ mod controller;
 mod faults;
 mod model;
 mod served;
+mod world;
 
 use slipway_testkit::claims as cluster;

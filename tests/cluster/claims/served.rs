@@ -1,4 +1,4 @@
-//! The same through the server: HTTPS in, a lease on the way, a patch out.
+//! Leases in requests to a running server: HTTPS in, a lease on the way, a patch out.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ struct Served {
 }
 
 impl Served {
-    /// Serves what the replica knows, with its leases.
+    /// Starts a server with the replica's state, and a leaser.
     fn start(replica: &Replica, server: &ApiServer) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let identity = Identity::generate(&[], any.ip()).unwrap();
@@ -113,7 +113,7 @@ async fn a_request_leases_a_claim_and_a_dry_run_does_not() {
 }
 
 #[tokio::test]
-async fn a_request_with_little_time_gets_its_answer_before_the_lease_is_done() {
+async fn a_request_with_little_time_is_answered_without_a_claim() {
     let server = ApiServer::start();
     set_claim(&server, 0, &json!({}));
     let replica = Replica::start(&server, "replica", policy("claims: 1")).await;

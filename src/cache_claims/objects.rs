@@ -1,4 +1,4 @@
-//! Claims and pods as the API server shows them.
+//! Reads claims and pods from what the API server sends.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,17 @@ use serde::Deserialize;
 
 use slipway_core::cache::claims::{Claim, LEASE, POOL, claim::Annotations, expire::Holder};
 
-/// A claim of a pool; `None` for any other claim.
+/// Reads a claim of a pool; `None` for any other claim.
 #[must_use]
 pub fn claim_of(object: &PersistentVolumeClaim) -> Option<Claim> {
     let metadata = &object.metadata;
     let profile = metadata.labels.as_ref()?.get(POOL)?.clone();
     let spec = object.spec.as_ref();
-    let asked = spec
+    let requested = spec
         .and_then(|spec| spec.resources.as_ref())
         .and_then(|resources| resources.requests.as_ref());
     let actual = object.status.as_ref().and_then(|s| s.capacity.as_ref());
-    let storage = actual.or(asked).and_then(|sizes| sizes.get("storage"));
+    let storage = actual.or(requested).and_then(|sizes| sizes.get("storage"));
     Some(Claim {
         namespace: metadata.namespace.clone()?,
         name: metadata.name.clone()?,
@@ -41,10 +41,10 @@ pub fn claim_of(object: &PersistentVolumeClaim) -> Option<Claim> {
     })
 }
 
-/// What leases need to know of a pod; everything else is skipped as it is read.
+/// The parts of a pod that leases need. The rest is skipped while it is read.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PodObject {
-    /// `metadata`.
+    /// The pod's metadata.
     pub metadata: ObjectMeta,
     #[serde(default)]
     spec: PodSpec,
@@ -83,26 +83,26 @@ struct PodStatus {
 }
 
 impl PodObject {
-    /// Whether it has not ended. Its containers may still run while it is being deleted.
+    /// Returns whether it has not ended. The containers of a pod that is being deleted may still run.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
     }
 
-    /// Its lease, if its label says one.
+    /// Returns the lease that its label names.
     #[must_use]
     pub fn lease(&self) -> Option<&str> {
         let labels = self.metadata.labels.as_ref()?;
         labels.get(LEASE).map(String::as_str)
     }
 
-    /// The directories of the node that it names.
+    /// Returns the directories of the node that its volumes name.
     pub fn host_paths(&self) -> impl Iterator<Item = &str> {
         let volumes = self.spec.volumes.iter().flatten();
         volumes.filter_map(|volume| Some(volume.host_path.as_ref()?.path.as_str()))
     }
 
-    /// What it holds.
+    /// Returns the lease and the claims that it holds.
     #[must_use]
     pub fn holder(&self) -> Holder {
         let volumes = self.spec.volumes.iter().flatten();
