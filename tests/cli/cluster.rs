@@ -124,7 +124,7 @@ async fn an_unknown_runtime_is_an_error_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn nodes_that_may_not_be_listed_are_no_panic() {
+async fn a_forbidden_list_of_nodes_is_an_error_with_a_remedy() {
     let server = ApiServer::start();
     server
         .when(Verb::List, "/api/v1/nodes")
@@ -157,7 +157,7 @@ no problems
 }
 
 #[tokio::test]
-async fn what_is_broken_is_told_with_what_to_do() {
+async fn the_check_says_what_is_broken_and_what_to_do() {
     let server = healthy();
     server.edit("/api/v1/namespaces/ci", |namespace| {
         namespace["metadata"]["labels"]["slipway.io/profile"] = json!("fsat");
@@ -184,7 +184,7 @@ async fn what_is_broken_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_said_and_left_out() {
+async fn the_check_says_what_it_may_not_read_and_continues() {
     let server = healthy();
     for path in [
         "/api/v1/namespaces/slipway-system/configmaps",
@@ -207,7 +207,7 @@ async fn what_may_not_be_read_is_said_and_left_out() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_gone_is_named() {
+async fn an_unreachable_cluster_is_an_error_that_names_it() {
     let server = healthy();
     server.stop().await;
     let (code, out, err) = run(&server, &["check"]).await;
@@ -233,7 +233,7 @@ spec:
 "#;
 
 #[tokio::test]
-async fn a_pod_is_explained_by_what_the_cluster_is_now() {
+async fn a_pod_is_explained_with_the_present_state_of_the_cluster() {
     let server = healthy();
     let path = file(STORED);
     let explain = [
@@ -260,7 +260,7 @@ async fn a_pod_is_explained_by_what_the_cluster_is_now() {
 }
 
 #[tokio::test]
-async fn what_a_cluster_does_not_say_a_file_can() {
+async fn files_replace_what_may_not_be_read_from_the_cluster() {
     let server = healthy();
     let refused = [
         ("nodes", "/api/v1/nodes", "examples/nodes/aks.yaml"),

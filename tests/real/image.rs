@@ -138,7 +138,7 @@ fn build(dockerd: &Dockerd, binary: &Path) {
     ]);
 }
 
-fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() -> Outcome {
+fn the_image_is_small_runs_as_nobody_and_contains_one_static_binary() -> Outcome {
     let binary = env::var_os("SLIPWAY_STATIC_BINARY").ok_or_else(|| {
         Skip::because("SLIPWAY_STATIC_BINARY names no static binary; .ci/run builds one")
     })?;
@@ -181,7 +181,7 @@ fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() -> Outcome {
 }
 
 /// An image that is compiled from source cannot be built here, without a network: at least its files are all sent.
-fn what_the_dockerfile_copies_is_part_of_the_context() {
+fn everything_that_the_dockerfile_copies_is_in_the_context() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
     let ignore = read(".dockerignore");
@@ -213,7 +213,7 @@ fn what_the_dockerfile_copies_is_part_of_the_context() {
 }
 
 /// A workspace of which cargo misses a member or a file that a Cargo.toml names builds nothing.
-fn cargo_finds_the_whole_workspace_in_the_context() {
+fn the_context_contains_the_whole_workspace() {
     let context = workspace::scratch().join("context");
     let _ = fs::remove_dir_all(&context);
     fs::create_dir_all(&context).unwrap();
@@ -233,8 +233,8 @@ fn cargo_finds_the_whole_workspace_in_the_context() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_image_is_small_runs_as_nobody_and_holds_one_static_binary,
-        what_the_dockerfile_copies_is_part_of_the_context,
-        cargo_finds_the_whole_workspace_in_the_context,
+        the_image_is_small_runs_as_nobody_and_contains_one_static_binary,
+        everything_that_the_dockerfile_copies_is_in_the_context,
+        the_context_contains_the_whole_workspace,
     ]
 }

@@ -13,12 +13,12 @@ pub const TESTS: &[Test] = &[
     ("the_warmest_slot_comes_first", the_warmest_slot_comes_first),
     ("a_lock_is_held_once", a_lock_is_held_once),
     (
-        "what_is_not_a_file_is_no_lock",
-        what_is_not_a_file_is_no_lock,
+        "a_lock_must_be_a_file",
+        a_lock_must_be_a_file,
     ),
     ("oddities_are_found", oddities_are_found),
-    ("a_busy_trash_is_made_again", a_busy_trash_is_made_again),
-    ("a_link_is_no_trash", a_link_is_no_trash),
+    ("a_busy_trash_is_created_again", a_busy_trash_is_created_again),
+    ("a_linked_trash_is_replaced", a_linked_trash_is_replaced),
     (
         "a_slot_on_which_dockerd_did_not_start_is_set_aside",
         a_slot_on_which_dockerd_did_not_start_is_set_aside,
@@ -27,15 +27,15 @@ pub const TESTS: &[Test] = &[
         "a_slot_that_stays_unclean_is_set_aside",
         a_slot_that_stays_unclean_is_set_aside,
     ),
-    ("leftover_containers_are_seen", leftover_containers_are_seen),
+    ("leftover_containers_are_found", leftover_containers_are_found),
     (
         "a_budget_is_compared_with_the_note",
         a_budget_is_compared_with_the_note,
     ),
     ("sizes_add_up_in_mb", sizes_add_up_in_mb),
     (
-        "a_full_disk_costs_the_coldest_free_slots",
-        a_full_disk_costs_the_coldest_free_slots,
+        "on_a_full_disk_the_coldest_free_slots_are_deleted",
+        on_a_full_disk_the_coldest_free_slots_are_deleted,
     ),
     ("the_size_of_a_slot_is_noted", the_size_of_a_slot_is_noted),
     (
@@ -116,7 +116,7 @@ fn a_lock_is_held_once(sandbox: &Sandbox) {
     );
 }
 
-fn what_is_not_a_file_is_no_lock(sandbox: &Sandbox) {
+fn a_lock_must_be_a_file(sandbox: &Sandbox) {
     sandbox.write("elsewhere", "kept");
     symlink(sandbox.path("elsewhere"), sandbox.path("slots/lock-0")).unwrap();
     sandbox.write("slots/lock-1/file", "");
@@ -161,7 +161,7 @@ fn oddities_are_found(sandbox: &Sandbox) {
     );
 }
 
-fn a_busy_trash_is_made_again(sandbox: &Sandbox) {
+fn a_busy_trash_is_created_again(sandbox: &Sandbox) {
     let mktemp = r#"mktemp() { [ -e "$dir/deleted" ] || { touch "$dir/deleted"; rmdir "$trash"; return 1; }
         "$dir/../bin/mktemp" "$@"; }"#;
     let body = format!("mkdir \"$slot\"; {mktemp}\ndiscard \"$slot\" && ls \"$trash\"/*");
@@ -178,7 +178,7 @@ fn a_busy_trash_is_made_again(sandbox: &Sandbox) {
     );
 }
 
-fn a_link_is_no_trash(sandbox: &Sandbox) {
+fn a_linked_trash_is_replaced(sandbox: &Sandbox) {
     sandbox.write("elsewhere/kept", "");
     symlink(sandbox.path("elsewhere"), sandbox.path("slots/trash")).unwrap();
     let body =
@@ -211,7 +211,7 @@ fn a_slot_that_stays_unclean_is_set_aside(sandbox: &Sandbox) {
     assert_eq!(call(sandbox, unclean), "");
 }
 
-fn leftover_containers_are_seen(sandbox: &Sandbox) {
+fn leftover_containers_are_found(sandbox: &Sandbox) {
     let has = |text| assert_eq!(call(sandbox, "has_containers && echo yes || echo no"), text);
     has("no");
     sandbox.write("slots/slot-0/docker/containers/c/hostconfig.json", "{}");
@@ -254,7 +254,7 @@ fn sizes_add_up_in_mb(sandbox: &Sandbox) {
     }
 }
 
-fn a_full_disk_costs_the_coldest_free_slots(sandbox: &Sandbox) {
+fn on_a_full_disk_the_coldest_free_slots_are_deleted(sandbox: &Sandbox) {
     locks(sandbox, &[(0, 100), (1, 300), (2, 200), (9, 50)]);
     let left = r#"for n in 0 1 2 9; do [ ! -e "$dir/slot-$n" ] || echo $n; done"#;
     // Nine is beyond the number of slots.

@@ -47,7 +47,7 @@ fn certificates(pem: &str) -> usize {
     pem.matches("BEGIN CERTIFICATE").count()
 }
 
-async fn two_replicas_that_start_at_once_make_one_ca() -> Outcome {
+async fn two_replicas_that_start_at_once_create_one_ca() -> Outcome {
     let place = Place::new("install").await?;
     let (a, b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
@@ -85,7 +85,7 @@ fn writes(place: &Place) -> Vec<String> {
         .collect()
 }
 
-async fn replicas_never_fight_not_even_when_their_leader_dies() -> Outcome {
+async fn replicas_never_fight_even_if_their_leader_dies() -> Outcome {
     let place = Place::new("leaders").await?;
     let mut replicas: Vec<_> = ["a", "b", "c"]
         .into_iter()
@@ -171,8 +171,8 @@ async fn certificates_are_renewed_under_load() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        two_replicas_that_start_at_once_make_one_ca,
-        replicas_never_fight_not_even_when_their_leader_dies,
+        two_replicas_that_start_at_once_create_one_ca,
+        replicas_never_fight_even_if_their_leader_dies,
         certificates_are_renewed_under_load,
     ]
 }

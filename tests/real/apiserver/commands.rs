@@ -45,7 +45,7 @@ fn problems(report: &Value) -> Vec<String> {
     others.map(Value::to_string).collect()
 }
 
-async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() -> Outcome {
+async fn a_healthy_cluster_passes_the_check_and_a_broken_one_fails() -> Outcome {
     let place = Place::new("check").await?;
     let kubeconfig = place.release.add_check_account(&place.cluster).await;
     let mut replica = place.release.start_one().await;
@@ -79,5 +79,5 @@ async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() -> 
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not,]
+    tests![a_healthy_cluster_passes_the_check_and_a_broken_one_fails,]
 }

@@ -193,7 +193,7 @@ async fn make_namespace(cluster: &Cluster, api: &Api, name: &str, case: &Case) {
     }
 }
 
-async fn what_the_api_server_takes_it_takes_with_our_patch() -> Outcome {
+async fn every_pod_that_the_api_server_accepts_is_accepted_with_our_patch() -> Outcome {
     let cluster = Cluster::shared().await?;
     let api = cluster.admin().await;
     let cases = Arc::new(cases());
@@ -236,5 +236,5 @@ async fn what_the_api_server_takes_it_takes_with_our_patch() -> Outcome {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![what_the_api_server_takes_it_takes_with_our_patch,]
+    tests![every_pod_that_the_api_server_accepts_is_accepted_with_our_patch,]
 }

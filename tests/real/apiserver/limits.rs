@@ -33,7 +33,7 @@ async fn limit(here: &Installed, namespace: &str, limits: Value) {
     api.post(&path, &range).await.ok();
 }
 
-async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile() -> Outcome {
+async fn the_profile_overrides_the_defaults_of_a_limit_range() -> Outcome {
     let here = installed().await?;
     here.enabled("defaulted", &json!({})).await;
     let item = json!({"type": "Container", "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
@@ -48,7 +48,7 @@ async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profi
     Ok(())
 }
 
-async fn what_is_added_stays_within_the_maximum() -> Outcome {
+async fn added_resources_stay_within_the_maximum() -> Outcome {
     let here = installed().await?;
     here.enabled("maximum", &json!({"slipway.io/profile": "greedy"}))
         .await;
@@ -65,7 +65,7 @@ async fn what_is_added_stays_within_the_maximum() -> Outcome {
     Ok(())
 }
 
-async fn a_quota_counts_what_is_stored() -> Outcome {
+async fn a_quota_counts_the_stored_requests() -> Outcome {
     let here = installed().await?;
     here.enabled("quota", &json!({})).await;
     let api = here.cluster.admin().await;
@@ -100,8 +100,8 @@ async fn a_quota_counts_what_is_stored() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile,
-        what_is_added_stays_within_the_maximum,
-        a_quota_counts_what_is_stored,
+        the_profile_overrides_the_defaults_of_a_limit_range,
+        added_resources_stay_within_the_maximum,
+        a_quota_counts_the_stored_requests,
     ]
 }

@@ -68,7 +68,7 @@ fn allow(review: &[u8]) -> Vec<u8> {
         .into_bytes()
 }
 
-async fn the_api_server_lets_every_runner_pod_through() -> Outcome {
+async fn every_runner_pod_matches_in_the_api_server() -> Outcome {
     let cluster = Cluster::shared().await?;
     let api = cluster.admin().await;
     let endpoint = Endpoint::start(allow);
@@ -119,5 +119,5 @@ async fn the_api_server_lets_every_runner_pod_through() -> Outcome {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![the_api_server_lets_every_runner_pod_through,]
+    tests![every_runner_pod_matches_in_the_api_server,]
 }

@@ -73,7 +73,7 @@ async fn try_all(here: &Installed, namespace: &str, wrong: &mut Vec<String>) -> 
     admitted
 }
 
-async fn pod_security_admits_with_us_what_it_admits_without() -> Outcome {
+async fn pod_security_admits_every_pod_with_slipway_that_it_admits_without() -> Outcome {
     let here = installed().await?;
     let mut wrong = Vec::new();
     for (level, at_least) in [("privileged", 19), ("baseline", 5), ("restricted", 1)] {
@@ -132,7 +132,7 @@ fn limits() -> [(&'static str, Value, usize); 5] {
     ]
 }
 
-async fn limit_ranges_admit_with_us_what_they_admit_without() -> Outcome {
+async fn limit_ranges_admit_every_pod_with_slipway_that_they_admit_without() -> Outcome {
     let here = installed().await?;
     let api = here.cluster.admin().await;
     let mut wrong = Vec::new();
@@ -165,7 +165,7 @@ async fn limit_ranges_admit_with_us_what_they_admit_without() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        pod_security_admits_with_us_what_it_admits_without,
-        limit_ranges_admit_with_us_what_they_admit_without,
+        pod_security_admits_every_pod_with_slipway_that_it_admits_without,
+        limit_ranges_admit_every_pod_with_slipway_that_they_admit_without,
     ]
 }

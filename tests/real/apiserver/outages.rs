@@ -12,7 +12,7 @@ use super::{
     place::{Place, count, pod},
 };
 
-async fn pods_are_admitted_as_they_came_while_slipway_is_gone() -> Outcome {
+async fn pods_are_admitted_unchanged_while_slipway_is_down() -> Outcome {
     let place = Place::new("gone").await?;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
@@ -34,7 +34,7 @@ async fn pods_are_admitted_as_they_came_while_slipway_is_gone() -> Outcome {
     Ok(())
 }
 
-async fn a_replica_that_ends_in_order_loses_no_request() -> Outcome {
+async fn a_replica_that_shuts_down_loses_no_request() -> Outcome {
     let place = Place::new("rollout").await?;
     let (mut old, mut stays) = (place.release.start("a"), place.release.start("b"));
     old.until_ready().await;
@@ -62,7 +62,7 @@ async fn a_replica_that_ends_in_order_loses_no_request() -> Outcome {
     Ok(())
 }
 
-async fn a_replica_that_dies_holds_nobody_up() -> Outcome {
+async fn a_killed_replica_delays_no_pod() -> Outcome {
     let place = Place::new("death").await?;
     let (a, mut b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
@@ -83,7 +83,7 @@ async fn a_replica_that_dies_holds_nobody_up() -> Outcome {
     Ok(())
 }
 
-async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() -> Outcome {
+async fn a_frozen_replica_delays_a_pod_no_longer_than_the_timeout() -> Outcome {
     let place = Place::new("frozen").await?;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
@@ -149,10 +149,10 @@ async fn the_api_server_restarts_under_load() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        pods_are_admitted_as_they_came_while_slipway_is_gone,
-        a_replica_that_ends_in_order_loses_no_request,
-        a_replica_that_dies_holds_nobody_up,
-        a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer,
+        pods_are_admitted_unchanged_while_slipway_is_down,
+        a_replica_that_shuts_down_loses_no_request,
+        a_killed_replica_delays_no_pod,
+        a_frozen_replica_delays_a_pod_no_longer_than_the_timeout,
         the_api_server_restarts_under_load,
     ]
 }

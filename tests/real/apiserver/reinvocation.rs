@@ -33,7 +33,7 @@ fn add_proxy(review: &[u8]) -> Vec<u8> {
 }
 
 /// Webhook configurations are called by name: one is before Slipway's, the other after it.
-async fn a_webhook_before_or_after_us_keeps_what_it_added() -> Outcome {
+async fn changes_of_a_webhook_before_or_after_slipway_are_kept() -> Outcome {
     let here = installed().await?;
     let api = here.cluster.admin().await;
     let endpoint = Endpoint::start(add_proxy);
@@ -103,5 +103,5 @@ fn duplicates(pod: &Value) -> Vec<String> {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![a_webhook_before_or_after_us_keeps_what_it_added,]
+    tests![changes_of_a_webhook_before_or_after_slipway_are_kept,]
 }

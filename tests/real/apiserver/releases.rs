@@ -21,7 +21,7 @@ fn changed() -> Value {
     values
 }
 
-async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() -> Outcome {
+async fn upgrades_and_syncs_keep_the_ca_and_lose_no_request() -> Outcome {
     let place = Place::by_helm("helm").await?;
     let (a, b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
@@ -55,7 +55,7 @@ async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() -> Outcome 
     Ok(())
 }
 
-async fn what_is_left_after_an_uninstall_is_what_the_documents_say() -> Outcome {
+async fn an_uninstall_leaves_only_what_the_documents_say() -> Outcome {
     let place = Place::by_helm("removed").await?;
     let replica = place.release.start_one().await;
     place.until_patched().await;
@@ -106,7 +106,7 @@ async fn what_is_left_after_an_uninstall_is_what_the_documents_say() -> Outcome 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request,
-        what_is_left_after_an_uninstall_is_what_the_documents_say,
+        upgrades_and_syncs_keep_the_ca_and_lose_no_request,
+        an_uninstall_leaves_only_what_the_documents_say,
     ]
 }

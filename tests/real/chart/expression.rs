@@ -106,7 +106,7 @@ fn as_stored(value: &Value) -> Value {
     }
 }
 
-fn every_runner_pod_of_the_examples_is_let_through() -> Outcome {
+fn every_runner_pod_of_the_examples_matches() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(&json!({}));
     let mut runners = 0;
@@ -120,7 +120,7 @@ fn every_runner_pod_of_the_examples_is_let_through() -> Outcome {
     Ok(())
 }
 
-fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() -> Outcome {
+fn every_runner_pod_of_the_golden_cases_matches_under_its_policy() -> Outcome {
     helm::needed()?;
     let mut conditions: BTreeMap<String, Condition> = BTreeMap::new();
     let mut runners = 0;
@@ -140,7 +140,7 @@ fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() -> Out
     Ok(())
 }
 
-fn a_system_that_is_off_is_not_in_the_condition() -> Outcome {
+fn a_disabled_system_is_not_in_the_condition() -> Outcome {
     helm::needed()?;
     let text = |policy: Value| Condition::of(&policy).text;
     assert!(text(json!({})).contains("jenkins/label"));
@@ -154,7 +154,7 @@ fn a_system_that_is_off_is_not_in_the_condition() -> Outcome {
     Ok(())
 }
 
-fn quotes_and_patterns_of_a_policy_stay_text() -> Outcome {
+fn quotes_and_patterns_in_a_policy_are_escaped() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(&json!({"recognisers": [
         {"name": "a", "runnerContainers": ["*"], "anyOf": [{"env": {"A": "\"'\\ \n<&"}}, {"image": "a.b/*+(c):*"}]}]}));
@@ -169,7 +169,7 @@ fn quotes_and_patterns_of_a_policy_stay_text() -> Outcome {
     Ok(())
 }
 
-fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() -> Outcome {
+fn a_pod_with_a_duplicate_variable_still_matches() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(
         &json!({"recognisers": [{"name": "a", "runnerContainers": ["*"],
@@ -245,7 +245,7 @@ fn to_json(containers: Vec<Parts>) -> Value {
     containers.collect()
 }
 
-fn no_runner_pod_is_ever_kept_from_slipway() -> Outcome {
+fn every_generated_runner_pod_matches() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(&marks_of_all_kinds());
     let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
@@ -263,11 +263,11 @@ fn no_runner_pod_is_ever_kept_from_slipway() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_runner_pod_of_the_examples_is_let_through,
-        every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy,
-        a_system_that_is_off_is_not_in_the_condition,
-        quotes_and_patterns_of_a_policy_stay_text,
-        a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway,
-        no_runner_pod_is_ever_kept_from_slipway,
+        every_runner_pod_of_the_examples_matches,
+        every_runner_pod_of_the_golden_cases_matches_under_its_policy,
+        a_disabled_system_is_not_in_the_condition,
+        quotes_and_patterns_in_a_policy_are_escaped,
+        a_pod_with_a_duplicate_variable_still_matches,
+        every_generated_runner_pod_matches,
     ]
 }

@@ -24,7 +24,7 @@ fn is_fresh(file: &str, wanted: &str) {
     );
 }
 
-fn the_built_in_recognisers_are_those_of_the_source() {
+fn the_built_in_recognisers_match_the_source() {
     let marks: Vec<Value> = Recogniser::built_in()
         .map(|recogniser| {
             let mut value = serde_json::to_value(recogniser).unwrap();
@@ -45,7 +45,7 @@ fn the_built_in_recognisers_are_those_of_the_source() {
     );
 }
 
-fn the_schema_of_the_policy_is_that_of_the_source() {
+fn the_policy_schema_matches_the_source() {
     let mut schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
     let mut policy = serde_json::to_value(Policy::schema()).unwrap();
     let policy = policy.as_object_mut().unwrap();
@@ -99,8 +99,8 @@ fn a_mistyped_value_is_an_error_everywhere() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_built_in_recognisers_are_those_of_the_source,
-        the_schema_of_the_policy_is_that_of_the_source,
+        the_built_in_recognisers_match_the_source,
+        the_policy_schema_matches_the_source,
         a_mistyped_value_is_an_error_everywhere,
     ]
 }

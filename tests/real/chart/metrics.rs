@@ -59,7 +59,7 @@ fn rules(objects: &Objects) -> Vec<Value> {
     rules.cloned().collect()
 }
 
-fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() -> Outcome {
+fn every_alert_uses_existing_metrics_and_says_what_is_wrong() -> Outcome {
     helm::needed()?;
     let known = known();
     let rules = rules(&with_everything());
@@ -85,7 +85,7 @@ fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() -> Outco
     Ok(())
 }
 
-fn the_dashboard_is_whole() -> Outcome {
+fn the_dashboard_is_complete() -> Outcome {
     helm::needed()?;
     let objects = with_everything();
     let mut maps = objects.all("ConfigMap");
@@ -113,7 +113,7 @@ fn the_dashboard_is_whole() -> Outcome {
 }
 
 /// Prometheus itself tries the rules, where promtool is installed.
-fn every_alert_fires_when_it_should_and_only_then() -> Outcome {
+fn every_alert_fires_exactly_when_it_should() -> Outcome {
     helm::needed()?;
     let promtool = tools::need("promtool")?;
     let objects = with_everything();
@@ -146,8 +146,8 @@ fn every_alert_fires_when_it_should_and_only_then() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong,
-        the_dashboard_is_whole,
-        every_alert_fires_when_it_should_and_only_then,
+        every_alert_uses_existing_metrics_and_says_what_is_wrong,
+        the_dashboard_is_complete,
+        every_alert_fires_exactly_when_it_should,
     ]
 }

@@ -173,7 +173,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(object: &Value) {
     assert_eq!(&again, object, "the API knows only what is on the left");
 }
 
-fn a_field_that_the_api_does_not_know_is_found() {
+fn an_unknown_api_field_is_reported() {
     let known = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}});
     check_type(&known);
     let mut unknown = known;
@@ -183,5 +183,5 @@ fn a_field_that_the_api_does_not_know_is_found() {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![a_field_that_the_api_does_not_know_is_found,]
+    tests![an_unknown_api_field_is_reported,]
 }

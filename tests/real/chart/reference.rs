@@ -65,7 +65,7 @@ fn every_value_is_documented() {
     }
 }
 
-fn every_value_is_tried_with_another_than_its_default() {
+fn every_value_is_tested_with_a_different_setting() {
     let values = values();
     let switches = matrix::switches();
     let is_tried = |path: &Vec<&str>| {
@@ -84,7 +84,7 @@ fn every_value_is_tried_with_another_than_its_default() {
     assert!(untried.is_empty(), "{untried:?}");
 }
 
-fn every_documented_value_has_the_default_that_is_given() {
+fn every_documented_default_is_correct() {
     let values = values();
     for (row, default) in documented() {
         let value = values.pointer(&format!("/{}", row.replace('.', "/")));
@@ -95,7 +95,7 @@ fn every_documented_value_has_the_default_that_is_given() {
     }
 }
 
-fn every_value_is_in_the_schema_and_no_other() {
+fn the_schema_has_exactly_the_chart_values() {
     let schema: Value = serde_json::from_str(&read("charts/slipway/values.schema.json")).unwrap();
     compare(&values(), &schema, "values");
 }
@@ -123,7 +123,7 @@ fn compare(values: &Value, schema: &Value, at: &str) {
     }
 }
 
-fn the_chart_installs_the_version_that_it_comes_with() {
+fn the_chart_installs_its_own_version() {
     let chart: Value = serde_saphyr::from_str(&read("charts/slipway/Chart.yaml")).unwrap();
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
 }
@@ -143,7 +143,7 @@ fn set_by_commands(document: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn what_the_documents_tell_to_set_is_accepted() -> Outcome {
+fn every_set_flag_in_the_documents_is_accepted() -> Outcome {
     helm::needed()?;
     let mut commands = set_by_commands(&read("charts/slipway/README.md"));
     commands.extend(set_by_commands(&read("docs/install.md")));
@@ -190,11 +190,11 @@ fn the_values_in_the_documents_are_accepted() -> Outcome {
 pub fn tests() -> Vec<Test> {
     tests![
         every_value_is_documented,
-        every_value_is_tried_with_another_than_its_default,
-        every_documented_value_has_the_default_that_is_given,
-        every_value_is_in_the_schema_and_no_other,
-        the_chart_installs_the_version_that_it_comes_with,
-        what_the_documents_tell_to_set_is_accepted,
+        every_value_is_tested_with_a_different_setting,
+        every_documented_default_is_correct,
+        the_schema_has_exactly_the_chart_values,
+        the_chart_installs_its_own_version,
+        every_set_flag_in_the_documents_is_accepted,
         the_values_in_the_documents_are_accepted,
     ]
 }

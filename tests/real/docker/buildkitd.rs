@@ -100,7 +100,7 @@ fn check_out(machine: &Machine) {
     }
 }
 
-fn the_next_job_finds_on_a_claim_what_the_last_one_built() -> Outcome {
+fn the_next_job_reuses_the_cache_on_a_claim() -> Outcome {
     let (machine, programs) = ready()?;
     let claim = json!({"type": "pvc", "claimName": "buildkit", "accessMode": "ReadWriteOncePod"});
     let pod = pod(&claim, &["https://mirror.gcr.io"]);
@@ -117,7 +117,7 @@ fn the_next_job_finds_on_a_claim_what_the_last_one_built() -> Outcome {
     Ok(())
 }
 
-fn it_starts_again_in_the_same_pod_after_it_was_killed() -> Outcome {
+fn a_killed_buildkitd_restarts_in_the_same_pod() -> Outcome {
     let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "emptyDir"}), &[]);
     let first = up(&machine, "pod", &pod, &programs);
@@ -128,7 +128,7 @@ fn it_starts_again_in_the_same_pod_after_it_was_killed() -> Outcome {
     Ok(())
 }
 
-fn it_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
+fn buildkitd_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
     let (machine, programs) = ready()?;
     let caches = [
         json!({"type": "none"}),
@@ -148,7 +148,7 @@ fn it_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
     Ok(())
 }
 
-fn its_socket_belongs_to_a_group_that_the_runner_is_in() -> Outcome {
+fn the_socket_belongs_to_a_group_of_the_runner() -> Outcome {
     let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "emptyDir"}), &[]);
     let buildkitd = up(&machine, "pod", &pod, &programs);
@@ -164,7 +164,7 @@ fn its_socket_belongs_to_a_group_that_the_runner_is_in() -> Outcome {
     Ok(())
 }
 
-fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
+fn a_second_buildkitd_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
     let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "pvc", "claimName": "buildkit"}), &[]);
     let first = up(&machine, "first", &pod, &programs);
@@ -180,10 +180,10 @@ fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_next_job_finds_on_a_claim_what_the_last_one_built,
-        it_starts_again_in_the_same_pod_after_it_was_killed,
-        it_starts_with_every_cache_and_every_kind_of_mirror,
-        its_socket_belongs_to_a_group_that_the_runner_is_in,
-        a_second_one_on_the_same_claim_is_refused_and_does_no_harm,
+        the_next_job_reuses_the_cache_on_a_claim,
+        a_killed_buildkitd_restarts_in_the_same_pod,
+        buildkitd_starts_with_every_cache_and_every_kind_of_mirror,
+        the_socket_belongs_to_a_group_of_the_runner,
+        a_second_buildkitd_on_the_same_claim_is_refused_and_does_no_harm,
     ]
 }

@@ -50,7 +50,7 @@ exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
     stdout(&mut command)
 }
 
-fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
+fn no_process_starts_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
     let _machine = Machine::ready()?;
     assert_eq!(left_for("0::/"), "0\n");
     // The node's own hierarchy: the root of that is not for a pod.
@@ -61,5 +61,5 @@ fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties,]
+    tests![no_process_starts_in_a_root_cgroup_that_the_entrypoint_empties,]
 }

@@ -64,14 +64,14 @@ fn set_versions(value: &mut Value, version: &str) {
     }
 }
 
-fn every_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
+fn every_dockerd_starts_with_the_injected_settings_and_applies_them() -> Outcome {
     let machine = Machine::ready()?;
     let started = dockerds_obey(&machine, Path::new("/usr/sbin/dockerd"), None, |_, _| true);
     assert!(started >= 30, "only {started} dockerds");
     Ok(())
 }
 
-fn a_newer_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
+fn a_newer_dockerd_starts_with_the_injected_settings_and_applies_them() -> Outcome {
     let machine = Machine::ready()?;
     let tree = machine.newer_docker()?;
     // Every shape and every profile, but not each with each: that the other test does.
@@ -229,7 +229,7 @@ fn is_as_asked(name: &str, dockerd: &Container<'_>, profile: &Value) {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_dockerd_starts_with_what_is_injected_and_obeys_it,
-        a_newer_dockerd_starts_with_what_is_injected_and_obeys_it,
+        every_dockerd_starts_with_the_injected_settings_and_applies_them,
+        a_newer_dockerd_starts_with_the_injected_settings_and_applies_them,
     ]
 }

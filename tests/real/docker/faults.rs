@@ -20,7 +20,7 @@ fn with(tools: Tools) -> Options {
     }
 }
 
-fn a_slot_that_takes_no_file_any_more_is_passed_over() -> Outcome {
+fn a_slot_that_becomes_read_only_is_skipped() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
     // The disk fails, or is full, when the slot was found good and is not marked yet.
@@ -34,7 +34,7 @@ fn a_slot_that_takes_no_file_any_more_is_passed_over() -> Outcome {
     Ok(())
 }
 
-fn a_lock_that_does_not_open_costs_no_job() -> Outcome {
+fn a_lock_that_does_not_open_fails_no_job() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);
@@ -47,7 +47,7 @@ fn a_lock_that_does_not_open_costs_no_job() -> Outcome {
     Ok(())
 }
 
-fn trash_that_another_pod_deletes_meanwhile_is_made_anew() -> Outcome {
+fn trash_that_another_pod_deletes_is_created_again() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);
@@ -66,7 +66,7 @@ fn trash_that_another_pod_deletes_meanwhile_is_made_anew() -> Outcome {
     Ok(())
 }
 
-fn settings_that_are_no_flags_do_not_stop_the_cleaning() -> Outcome {
+fn settings_of_daemon_json_do_not_prevent_the_cleaning() -> Outcome {
     let machine = Machine::ready()?;
     let config = json!({"log-level": "warn", "bip": "172.30.0.1/24", "icc": false});
     let pod = runner_pod(&json!({"daemonConfig": config, "cache": {"type": "nodeSlots"}}));
@@ -85,7 +85,7 @@ fn settings_that_are_no_flags_do_not_stop_the_cleaning() -> Outcome {
     Ok(())
 }
 
-fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() -> Outcome {
+fn a_slot_keeps_its_noted_size_if_its_pod_ends_during_the_measurement() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let size = machine.node_path(SLOTS).join("slot-0/size");
@@ -121,10 +121,10 @@ fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() ->
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        a_slot_that_takes_no_file_any_more_is_passed_over,
-        a_lock_that_does_not_open_costs_no_job,
-        trash_that_another_pod_deletes_meanwhile_is_made_anew,
-        settings_that_are_no_flags_do_not_stop_the_cleaning,
-        the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured,
+        a_slot_that_becomes_read_only_is_skipped,
+        a_lock_that_does_not_open_fails_no_job,
+        trash_that_another_pod_deletes_is_created_again,
+        settings_of_daemon_json_do_not_prevent_the_cleaning,
+        a_slot_keeps_its_noted_size_if_its_pod_ends_during_the_measurement,
     ]
 }

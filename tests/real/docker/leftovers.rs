@@ -13,7 +13,7 @@ use super::{
     machine::{Machine, Tools},
 };
 
-fn of_a_dead_job_only_images_and_build_cache_stay() -> Outcome {
+fn a_dead_job_leaves_only_images_and_build_cache() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let first = Container::up(&machine, "first", &pod, Options::default());
@@ -87,7 +87,7 @@ fn a_slot_that_cannot_be_cleaned_is_set_aside() -> Outcome {
     Ok(())
 }
 
-fn dockerds_networks_get_the_mtu_of_the_pods_interface() -> Outcome {
+fn the_networks_of_dockerd_get_the_mtu_of_the_pods_interface() -> Outcome {
     let machine = Machine::ready()?;
     for tools in [Tools::Busybox, Tools::System] {
         let pod = runner_pod(&json!({"mtu": "auto", "cache": {"type": "emptyDir"}}));
@@ -106,7 +106,7 @@ fn dockerds_networks_get_the_mtu_of_the_pods_interface() -> Outcome {
     Ok(())
 }
 
-fn a_disk_on_which_programs_may_not_run_is_mounted_anew() -> Outcome {
+fn a_noexec_disk_is_remounted() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let options = Options {
@@ -135,7 +135,7 @@ fn a_disk_on_which_programs_may_not_run_is_mounted_anew() -> Outcome {
     Ok(())
 }
 
-fn a_disk_on_which_overlays_do_not_work_is_not_used() -> Outcome {
+fn a_disk_without_overlay_support_is_not_used() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let options = Options {
@@ -151,10 +151,10 @@ fn a_disk_on_which_overlays_do_not_work_is_not_used() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        of_a_dead_job_only_images_and_build_cache_stay,
+        a_dead_job_leaves_only_images_and_build_cache,
         a_slot_that_cannot_be_cleaned_is_set_aside,
-        dockerds_networks_get_the_mtu_of_the_pods_interface,
-        a_disk_on_which_programs_may_not_run_is_mounted_anew,
-        a_disk_on_which_overlays_do_not_work_is_not_used,
+        the_networks_of_dockerd_get_the_mtu_of_the_pods_interface,
+        a_noexec_disk_is_remounted,
+        a_disk_without_overlay_support_is_not_used,
     ]
 }

@@ -112,7 +112,7 @@ fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash() -> Outcome {
     killed_in_mid_build(Tools::System)
 }
 
-fn a_slot_whose_shim_lives_is_not_given_out() -> Outcome {
+fn a_slot_with_a_live_shim_is_not_reused() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
     let options = Options {
@@ -200,7 +200,7 @@ fn settle(dockerd: &Container<'_>, slot: &Path) {
     });
 }
 
-fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
+fn on_a_full_disk_the_oldest_free_slots_are_deleted() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(3, "1G");
     let dir = machine.node_path(SLOTS);
@@ -229,7 +229,7 @@ fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
     Ok(())
 }
 
-fn a_slot_that_cannot_be_used_costs_no_other_one() -> Outcome {
+fn an_unusable_slot_does_not_affect_the_others() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
     let mount = "#!/bin/sh\ncase $PWD in */slot-0/*) exit 1 ;; esac\nexec /usr/bin/mount \"$@\"\n";
@@ -309,10 +309,10 @@ pub fn tests() -> Vec<Test> {
         three_dockerds_get_three_slots_and_a_fourth_a_temporary_root,
         a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_busybox,
         a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash,
-        a_slot_whose_shim_lives_is_not_given_out,
+        a_slot_with_a_live_shim_is_not_reused,
         ten_jobs_of_sixty_megabytes_stay_within_the_budget,
-        on_a_disk_almost_full_the_oldest_free_slots_go,
-        a_slot_that_cannot_be_used_costs_no_other_one,
+        on_a_full_disk_the_oldest_free_slots_are_deleted,
+        an_unusable_slot_does_not_affect_the_others,
         a_slot_on_which_dockerd_does_not_start_is_set_aside,
         a_restarted_dockerd_starts_every_time,
         without_flock_dockerd_starts_on_a_temporary_root,

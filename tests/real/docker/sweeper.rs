@@ -44,7 +44,7 @@ fn slot(directory: &Path, number: u8, days: u32) -> (PathBuf, PathBuf) {
     (slot, lock)
 }
 
-fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -> Outcome {
+fn slots_unused_for_a_week_are_deleted_in_their_namespace_only() -> Outcome {
     let machine = Machine::ready()?;
     for tools in [Tools::System, Tools::Busybox] {
         let path = format!("{}:{PATH}", machine.tools(tools).display());
@@ -105,5 +105,5 @@ fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes,]
+    tests![slots_unused_for_a_week_are_deleted_in_their_namespace_only,]
 }

@@ -155,7 +155,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     directory
 });
 
-fn every_command_of_every_document_is_one_that_works() -> Outcome {
+fn every_command_in_the_documents_works() -> Outcome {
     let mut count = 0;
     for document in documents() {
         for Shown {
@@ -195,7 +195,7 @@ fn every_command_of_every_document_is_one_that_works() -> Outcome {
 }
 
 /// Code spans in the text of documents that begin with one of slipway's commands.
-fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
+fn every_slipway_command_in_running_text_has_valid_arguments() {
     let commands = [
         "inject", "explain", "nodes", "check", "cache", "policy", "serve",
     ];
@@ -221,7 +221,7 @@ fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
     assert!(count > 10, "only {count} found");
 }
 
-fn a_command_that_nobody_knows_is_an_error() {
+fn an_unknown_command_is_an_error() {
     for command in [
         "frobnicate",
         "slipway explain -f examples/pods/no-such-file.yaml",
@@ -252,8 +252,8 @@ pub fn bare_commands(document: &str) -> Vec<String> {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_command_of_every_document_is_one_that_works,
-        every_command_of_slipway_in_running_text_has_arguments_that_it_takes,
-        a_command_that_nobody_knows_is_an_error,
+        every_command_in_the_documents_works,
+        every_slipway_command_in_running_text_has_valid_arguments,
+        an_unknown_command_is_an_error,
     ]
 }

@@ -136,7 +136,7 @@ fn every_policy_in_the_documents_is_accepted() {
     assert!(seen >= 3, "only {seen} policies found");
 }
 
-fn only_the_example_with_a_cpu_limit_is_warned_of() {
+fn only_the_example_with_a_cpu_limit_has_a_warning() {
     for path in example_policies() {
         let policy = Policy::parse(&fs::read_to_string(&path).unwrap()).unwrap();
         let warnings = policy.warnings();
@@ -152,7 +152,7 @@ fn only_the_example_with_a_cpu_limit_is_warned_of() {
     }
 }
 
-fn everything_yaml_holds_every_key() {
+fn everything_yaml_contains_every_key() {
     let value: Value = serde_saphyr::from_str(&read("examples/policies/everything.yaml")).unwrap();
     let missing: Vec<String> = schema_paths()
         .into_iter()
@@ -187,7 +187,7 @@ fn holds(value: &Value, path: &str) -> bool {
         .any(|value| rest.is_empty() || holds(value, rest))
 }
 
-fn the_reference_names_every_key_and_no_other() {
+fn the_reference_documents_exactly_the_existing_keys() {
     let documented: BTreeSet<String> = documented_keys().into_keys().collect();
     let known = schema_paths();
     assert!(known.len() > 60, "only {} keys in the schema", known.len());
@@ -204,7 +204,7 @@ fn the_reference_names_every_key_and_no_other() {
     );
 }
 
-fn the_reference_gives_the_built_in_defaults() {
+fn the_reference_gives_the_correct_defaults() {
     let profile = serde_json::to_value(Profile::default()).unwrap();
     let keys = documented_keys();
     let mut compared = 0;
@@ -368,10 +368,10 @@ pub fn tests() -> Vec<Test> {
     let mut all = tests![
         every_example_policy_is_accepted,
         every_policy_in_the_documents_is_accepted,
-        only_the_example_with_a_cpu_limit_is_warned_of,
-        everything_yaml_holds_every_key,
-        the_reference_names_every_key_and_no_other,
-        the_reference_gives_the_built_in_defaults,
+        only_the_example_with_a_cpu_limit_has_a_warning,
+        everything_yaml_contains_every_key,
+        the_reference_documents_exactly_the_existing_keys,
+        the_reference_gives_the_correct_defaults,
         every_actionable_reason_is_marked_as_a_warning_and_no_other,
         every_reason_code_is_explained_and_no_other,
         every_test_that_is_named_as_a_proof_exists,
