@@ -40,7 +40,10 @@ fn errors_in_a_policy_name_the_place_and_suggest_a_key() {
 
 #[test]
 fn five_mistakes_in_a_policy_are_five_lines() {
+    // The namespaces are checked last and come first in the file: errors are sorted by their places.
     let text = "\
+namespaces:
+- {names: [ci-*], profile: fsat}
 profiles:
   fast:
     strategy: fastest
@@ -48,18 +51,16 @@ profiles:
       mtuu: 1400
       registryMirrors: ['https://mirror.gcr.io', mirror.ci]
       daemonConfig: {mtu: 1400}
-namespaces:
-- {names: [ci-*], profile: fsat}
 ";
     let ran = run_with_stdin(&["policy", "check", "-"], text);
     assert_eq!(ran.code, BAD_INPUT);
     let lines: Vec<&str> = ran.err.lines().collect();
     let places = [
-        "error: <stdin>: line 3, column 15: profiles.fast.strategy: ",
-        "<stdin>: line 5, column 7: unknown key `mtuu`; did you mean `mtu`?",
-        "<stdin>: line 6, column 50: profiles.fast.dind.registryMirrors[1]: ",
-        "<stdin>: line 7, column 27: profiles.fast.dind.daemonConfig.mtu: ",
-        "<stdin>: line 9, column 28: namespaces[0].profile: ",
+        "error: <stdin>: line 2, column 28: namespaces[0].profile: ",
+        "<stdin>: line 5, column 15: profiles.fast.strategy: ",
+        "<stdin>: line 7, column 7: unknown key `mtuu`; did you mean `mtu`?",
+        "<stdin>: line 8, column 50: profiles.fast.dind.registryMirrors[1]: ",
+        "<stdin>: line 9, column 27: profiles.fast.dind.daemonConfig.mtu: ",
     ];
     assert_eq!(lines.len(), places.len(), "{}", ran.err);
     for (line, place) in lines.iter().zip(places) {

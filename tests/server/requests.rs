@@ -214,10 +214,7 @@ async fn a_server_without_nodes_is_not_ready_but_answers() {
         server.client().send(get("/readyz")).await,
     ] {
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(
-            reply.body.contains("nodes are not known yet"),
-            "{reply:?}"
-        );
+        assert!(reply.body.contains("nodes are not known yet"), "{reply:?}");
     }
     assert_eq!(server.get("/healthz").await.status, StatusCode::OK);
     allowed(&mutate(&server, REVIEW).await.body);
@@ -245,11 +242,6 @@ async fn metrics_count_decisions() {
     ] {
         assert!(body.lines().any(|l| l == line), "{line} in\n{body}");
     }
-    assert!(
-        server
-            .metric("slipway_nodes{runtime=\"containerd\"}")
-            .await
-            > 0
-    );
+    assert!(server.metric("slipway_nodes{runtime=\"containerd\"}").await > 0);
     assert!(body.contains("slipway_build_info{version=\""), "{body}");
 }

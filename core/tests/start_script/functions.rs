@@ -12,12 +12,12 @@ use crate::{Sandbox, Test};
 pub const TESTS: &[Test] = &[
     ("the_warmest_slot_comes_first", the_warmest_slot_comes_first),
     ("a_lock_is_held_once", a_lock_is_held_once),
-    (
-        "a_lock_must_be_a_file",
-        a_lock_must_be_a_file,
-    ),
+    ("a_lock_must_be_a_file", a_lock_must_be_a_file),
     ("oddities_are_found", oddities_are_found),
-    ("a_busy_trash_is_created_again", a_busy_trash_is_created_again),
+    (
+        "a_busy_trash_is_created_again",
+        a_busy_trash_is_created_again,
+    ),
     ("a_linked_trash_is_replaced", a_linked_trash_is_replaced),
     (
         "a_slot_on_which_dockerd_did_not_start_is_set_aside",
@@ -27,7 +27,10 @@ pub const TESTS: &[Test] = &[
         "a_slot_that_stays_unclean_is_set_aside",
         a_slot_that_stays_unclean_is_set_aside,
     ),
-    ("leftover_containers_are_found", leftover_containers_are_found),
+    (
+        "leftover_containers_are_found",
+        leftover_containers_are_found,
+    ),
     (
         "a_budget_is_compared_with_the_note",
         a_budget_is_compared_with_the_note,
@@ -58,7 +61,7 @@ const PARTS: [&str; 4] = [
     include_str!("../../src/dockerd/start_script/clean.sh"),
     include_str!("../../src/dockerd/start_script/beside.sh"),
 ];
-/// What main.sh sets, and a slot.
+/// The variables that main.sh sets, and a slot.
 const STATE: &str = "log() { :; }; slots=4 budget=100 flags='' network_mtu=''
 slot=$dir/slot-0; root=$slot/docker private=$slot/private\n";
 
@@ -72,7 +75,7 @@ fn call(sandbox: &Sandbox, body: &str) -> String {
     text.trim_end().replace('\n', " ")
 }
 
-/// Marks a file as last used so many seconds ago.
+/// Sets a file's modification time to `seconds` ago.
 fn age(path: &Path, seconds: u64) {
     let when = SystemTime::now() - Duration::from_secs(seconds);
     File::options()
@@ -166,7 +169,7 @@ fn a_busy_trash_is_created_again(sandbox: &Sandbox) {
         "$dir/../bin/mktemp" "$@"; }"#;
     let body = format!("mkdir \"$slot\"; {mktemp}\ndiscard \"$slot\" && ls \"$trash\"/*");
     assert_eq!(call(sandbox, &body), "slot-0");
-    // It may also be busy for good.
+    // It may also stay busy.
     let body = "mkdir \"$slot\"; mktemp() { return 1; }; discard \"$slot\" || ls -d \"$slot\"";
     assert_eq!(
         call(sandbox, body),
@@ -257,7 +260,7 @@ fn sizes_add_up_in_mb(sandbox: &Sandbox) {
 fn on_a_full_disk_the_coldest_free_slots_are_deleted(sandbox: &Sandbox) {
     locks(sandbox, &[(0, 100), (1, 300), (2, 200), (9, 50)]);
     let left = r#"for n in 0 1 2 9; do [ ! -e "$dir/slot-$n" ] || echo $n; done"#;
-    // Nine is beyond the number of slots.
+    // There are four slots, so slot 9 is deleted.
     let enough = format!("has_room() {{ :; }}; free_disk; {left}");
     assert_eq!(call(sandbox, &enough), "0 1 2");
     let held = format!(

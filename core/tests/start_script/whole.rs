@@ -1,4 +1,4 @@
-//! Whole scripts, as pods get them, before a `dockerd` that prints its arguments.
+//! Complete scripts, as pods get them, with a `dockerd` that prints its arguments.
 
 use std::process::Output;
 
@@ -28,7 +28,7 @@ const SLOTS: StartOptions = StartOptions {
     containerd_first: false,
 };
 
-/// Runs the wrapper that these options make of a command.
+/// Runs a command in the wrapper with these options.
 fn start(sandbox: &Sandbox, options: StartOptions, command: &[&str]) -> (String, String) {
     sandbox.stub("dockerd", "echo dockerd \"$@\"");
     for quick in ["mount", "umount", "sleep"] {
@@ -49,7 +49,7 @@ fn dockerd_is_started_as_it_was(sandbox: &Sandbox) {
         mtu: Some(MtuScope::Bridge),
         ..StartOptions::default()
     };
-    // The machine may have an interface: then a flag follows.
+    // If the machine has an interface, a flag follows.
     for (command, started) in [
         (&["dockerd", "-D", "a b"][..], "dockerd -D a b"),
         (&["absent-entrypoint.sh", "-D"], "dockerd -D"),
@@ -79,7 +79,7 @@ fn dockerd_gets_a_slot(sandbox: &Sandbox) {
     );
     assert!(log.contains("slipway-start: data-root "), "{log}");
     assert!(!sandbox.path("run/docker.pid").exists());
-    // What runs beside dockerd has ended too: it holds the output.
+    // The background process has ended too, because it holds the output open.
     assert!(root.join("image/kept").exists() && !root.join("volumes").exists());
     assert!(!slot.join("starting").exists() && !sandbox.path("slots/trash").exists());
     assert_ne!(std::fs::read_to_string(slot.join("size")).unwrap(), "7");

@@ -1,4 +1,4 @@
-//! What becomes of runner pods, and of those that are none of ours.
+//! The admission of runner pods, and of all other pods.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -121,7 +121,7 @@ async fn kube_system_and_the_releases_own_namespace_are_never_touched() -> Outco
             .await
             .ok();
         let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
-        // It is there already in the one that the release made.
+        // In the release's namespace it exists already.
         api.post(&accounts, &json!({"metadata": {"name": "default"}}))
             .await;
         let reply = api

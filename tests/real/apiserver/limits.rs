@@ -1,4 +1,4 @@
-//! LimitRanges and quotas: they are looked at again after Slipway has changed a pod.
+//! LimitRanges and quotas, which the API server checks after Slipway has changed a pod.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -11,7 +11,7 @@ use super::{
     harness::{eventually, pods},
 };
 
-/// Sends the pod until `is_right` says that Slipway knows the limits.
+/// Sends the pod until `is_right` accepts it: Slipway then knows the limits.
 async fn admitted(
     here: &Installed,
     namespace: &str,
@@ -69,7 +69,7 @@ async fn a_quota_counts_the_stored_requests() -> Outcome {
     let here = installed().await?;
     here.enabled("quota", &json!({})).await;
     let api = here.cluster.admin().await;
-    // No controller is there to fill in the status.
+    // There is no controller that fills in the status.
     let hard = json!({"requests.cpu": "1", "requests.memory": "4Gi"});
     let quota = json!({"metadata": {"name": "quota"}, "spec": {"hard": hard}});
     let quotas = "/api/v1/namespaces/quota/resourcequotas";
@@ -78,7 +78,7 @@ async fn a_quota_counts_the_stored_requests() -> Outcome {
     let path = format!("{quotas}/quota");
     api.put(&format!("{path}/status"), &quota).await.ok();
 
-    // Where a quota is, every container has requests of its own, and they stay.
+    // With a quota every container needs requests of its own, which stay.
     let mut pod = pods::example("legacy-sidecar");
     for container in pod["spec"]["containers"].as_array_mut().unwrap() {
         container["resources"] = json!({"requests": {"cpu": "200m", "memory": "1Gi"}});

@@ -1,4 +1,4 @@
-//! The release as helm and GitOps tools install, upgrade and remove it: what Slipway wrote stays.
+//! The release as helm and GitOps tools install, upgrade and remove it: Slipway's own writes stay.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -12,7 +12,7 @@ use super::{
     place::{Place, count},
 };
 
-/// The release as the next version's values would have it.
+/// Returns changed values, as for an upgrade.
 fn changed() -> Value {
     let mut values = Place::values();
     values["webhook"]["annotations"] = json!({"team": "ci"});
@@ -41,7 +41,7 @@ async fn upgrades_and_syncs_keep_the_ca_and_lose_no_request() -> Outcome {
     assert_eq!(place.ca_bundle().await, trusted);
     load.go_on().await;
 
-    // A GitOps tool that takes over, and owns what it renders.
+    // A GitOps tool takes over, and owns all fields that it renders.
     let mut objects = place.release.rendered(Place::values());
     objects.retain(|object| object["kind"] == "MutatingWebhookConfiguration");
     apply(&place.cluster, &objects);
@@ -69,7 +69,7 @@ async fn an_uninstall_leaves_only_what_the_documents_say() -> Outcome {
     load.go_on().await;
     drop(replica);
     load.go_on().await;
-    // Pods are created all the time, from some moment on without us.
+    // Pods are created all the time, after the uninstall without Slipway.
     let (patched, plain) = count(load.end().await);
     assert!(patched > 0 && plain > 0, "{patched} {plain}");
     place.assert_nothing_waited().await;

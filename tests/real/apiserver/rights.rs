@@ -1,4 +1,4 @@
-//! The release's service account: what it may do is enough, and no more.
+//! The release's service account: its rights are sufficient, and no larger than necessary.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -160,7 +160,7 @@ async fn an_event_tells_the_owner_of_a_fixable_mistake() -> Outcome {
 
 async fn with_pools_the_service_account_may_touch_only_their_claims() -> Outcome {
     let here = installed().await?;
-    // Beside the release: the rights, and what guards them, of another one.
+    // The rights and the guard of a second release.
     let values = json!({"fullnameOverride": "pooled", "pools": {"enabled": true}});
     let mut objects = here.release.rendered(values);
     let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
@@ -211,7 +211,7 @@ async fn with_pools_the_service_account_may_touch_only_their_claims() -> Outcome
     let out = json!({"metadata": {"labels": {"slipway.io/pool": null}}});
     assert_eq!(account.merge(&layers, &out).await.status, 403);
     account.delete(&layers).await.ok();
-    // Others are not asked.
+    // Other accounts are not restricted.
     admin.delete(&database).await.ok();
     Ok(())
 }

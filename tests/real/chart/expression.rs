@@ -1,4 +1,4 @@
-//! The match condition, evaluated: every pod that Slipway recognises is let through to it.
+//! The match condition, evaluated: it matches every pod that Slipway recognises.
 
 use std::{collections::BTreeMap, fs};
 
@@ -14,7 +14,7 @@ use slipway_testkit::{
 
 use super::helm::{self, render};
 
-/// The match condition of a release with this policy.
+/// Renders the match condition of a release with this policy.
 struct Condition {
     policy: Policy,
     program: Program,
@@ -41,7 +41,7 @@ impl Condition {
         }
     }
 
-    /// Whether Slipway itself would recognise the pod.
+    /// Returns whether Slipway itself recognises the pod.
     fn is_runner(&self, pod: &Value) -> bool {
         let text = pod.to_string();
         let pod = Pod::parse(text.as_bytes()).unwrap();
@@ -59,7 +59,7 @@ impl Condition {
     }
 }
 
-/// All YAML files of a directory, by name.
+/// Lists the YAML files in a directory, by name.
 fn files(directory: &str) -> Vec<(String, Value)> {
     let mut files: Vec<(String, Value)> = fs::read_dir(path(directory))
         .unwrap()
@@ -77,7 +77,7 @@ fn files(directory: &str) -> Vec<(String, Value)> {
     files
 }
 
-/// A value that stands in a golden case, or the file of `examples/` that it names.
+/// Returns a value of a golden case, or the file in `examples/` that it names.
 fn resolve(value: &Value) -> Value {
     match value.as_str() {
         Some(file) => {
@@ -88,7 +88,7 @@ fn resolve(value: &Value) -> Value {
     }
 }
 
-/// A pod as the API server holds it: what is empty or null is not there.
+/// Returns a pod as the API server stores it, without empty and null fields.
 fn as_stored(value: &Value) -> Value {
     let is_there = |value: &Value| {
         !(value.is_null()
@@ -113,7 +113,7 @@ fn every_runner_pod_of_the_examples_matches() -> Outcome {
     for (name, pod) in files("examples/pods") {
         let is_runner = condition.check(&pod);
         runners += usize::from(is_runner);
-        // The other way round it need not be so, but is: the condition is worth having.
+        // The reverse is not required, but shows that the condition is useful.
         assert_eq!(condition.lets_through(&pod), is_runner, "{name}");
     }
     assert!(runners >= 8, "only {runners}");
@@ -183,7 +183,7 @@ fn a_pod_with_a_duplicate_variable_still_matches() -> Outcome {
     Ok(())
 }
 
-/// A policy that uses every kind of mark.
+/// Returns a policy that uses every kind of mark.
 fn marks_of_all_kinds() -> Value {
     json!({"recognisers": [
         {"name": "jenkins", "enabled": false},
@@ -228,7 +228,7 @@ type Parts = (
     Vec<(&'static str, &'static str)>,
 );
 
-/// Containers as the API server writes them: no empty value, no empty image.
+/// Generates containers as the API server stores them, without empty values or images.
 fn to_json(containers: Vec<Parts>) -> Value {
     let with = |key: &str, name: &str, value: &str| match value {
         "" => json!({"name": name}),

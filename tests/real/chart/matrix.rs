@@ -1,4 +1,4 @@
-//! Every switch on and off, alone and in pairs: what holds for one release holds for all.
+//! Every value switched on and off, alone and in pairs: the invariants hold for all releases.
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use super::{
     objects::{Objects, parse_stream},
 };
 
-/// Values for one of which a release is another: each is tried alone.
+/// Values that change a release: each is tested alone.
 pub fn switches() -> Vec<Value> {
     let mut switches = interesting();
     switches.extend([
@@ -73,7 +73,7 @@ pub fn switches() -> Vec<Value> {
     switches
 }
 
-/// Switches that reach into several objects: each is also tried with every other.
+/// Values that affect several objects: each is also tested with every other.
 fn interesting() -> Vec<Value> {
     vec![
         json!({"certificates": {"mode": "cert-manager"}}),
@@ -87,7 +87,7 @@ fn interesting() -> Vec<Value> {
     ]
 }
 
-/// `over` laid over `base`, map by map.
+/// Merges `over` into `base`, map by map.
 fn merged(base: &Value, over: &Value) -> Value {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -111,7 +111,7 @@ fn pairs() -> Vec<Value> {
     pairs.collect()
 }
 
-/// Looks at each of the values on as many threads as there are CPUs.
+/// Calls `look` for each of the values, on all CPUs.
 fn for_each(values: &[Value], look: impl Fn(&Value) + Sync) {
     let threads = thread::available_parallelism().map_or(2, usize::from);
     let share = values.len().div_ceil(threads);

@@ -1,4 +1,4 @@
-//! Alerts and dashboard ask for metrics that Slipway has.
+//! The metrics that the alerts and the dashboard use.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -21,7 +21,7 @@ fn with_everything() -> Objects {
     )
 }
 
-/// The names under which the source registers metrics, with the suffixes that their types add.
+/// Returns the names under which the source registers metrics, with the suffixes of their types.
 fn known() -> BTreeSet<String> {
     let files = fs::read_dir(path("src/metrics")).unwrap();
     let sources = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
@@ -41,7 +41,7 @@ fn known() -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics of Slipway that a query names.
+/// Returns the Slipway metrics in a query.
 fn named(query: &str) -> Vec<&str> {
     query
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
@@ -112,7 +112,7 @@ fn the_dashboard_is_complete() -> Outcome {
     Ok(())
 }
 
-/// Prometheus itself tries the rules, where promtool is installed.
+/// Runs the rules' unit tests in promtool.
 fn every_alert_fires_exactly_when_it_should() -> Outcome {
     helm::needed()?;
     let promtool = tools::need("promtool")?;

@@ -1,4 +1,4 @@
-//! What each switch is for.
+//! The effect of each value.
 
 use serde_json::{Value, json};
 use slipway_testkit::{

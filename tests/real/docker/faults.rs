@@ -1,4 +1,4 @@
-//! What fails, or happens, in the middle of a start: it costs a cache at most, never the job.
+//! Faults in the middle of a start: they cost at most the cache, never the job.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ fn with(tools: Tools) -> Options {
 fn a_slot_that_becomes_read_only_is_skipped() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
-    // The disk fails, or is full, when the slot was found good and is not marked yet.
+    // The disk fails or fills up after the slot was checked and before it is marked.
     let rm = "#!/bin/sh\n/bin/rm \"$@\" || exit\nslot=/opt/slipway/slots/slot-0\n\
               case $* in */private) mount --bind $slot $slot && mount -o remount,bind,ro $slot ;; esac\n";
     write_program(&machine.tools(Tools::System).join("rm"), rm);
@@ -107,7 +107,7 @@ fn a_slot_keeps_its_noted_size_if_its_pod_ends_during_the_measurement() -> Outco
     second.kill();
     assert_eq!(noted(), "7\n");
 
-    // What is no file gives way.
+    // Anything but a file is replaced.
     fs::remove_file(&size).unwrap();
     fs::create_dir(&size).unwrap();
     fs::remove_file(machine.tools(Tools::System).join("nice")).unwrap();

@@ -1,4 +1,4 @@
-//! Documents that must say the same as something else.
+//! Documents that must match another document or the source.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     read, reason_codes, root,
 };
 
-/// The titles of sections of one level, such as `##`.
+/// Returns the titles of the sections of one level, such as `##`.
 fn titles(document: &str, level: &str) -> Vec<String> {
     let text = read(document);
     let mut fenced = false;
@@ -23,7 +23,7 @@ fn titles(document: &str, level: &str) -> Vec<String> {
         .collect()
 }
 
-/// The sections of the second level, title and text.
+/// Returns the sections of the second level, with title and text.
 fn sections(document: &str) -> Vec<(String, String)> {
     let text = read(document);
     let sections = text.split("\n## ").skip(1);
@@ -35,7 +35,7 @@ fn sections(document: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a document links to.
+/// Returns the link targets in a document.
 fn links(document: &str) -> BTreeSet<String> {
     let text = read(document);
     let links = text.split("](").skip(1);

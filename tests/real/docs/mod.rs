@@ -1,4 +1,4 @@
-//! The documents say what the code does: every key, every default, every reason code.
+//! The documents match the code: every key, every default, every reason code.
 
 mod commands;
 mod kept_in_step;
@@ -33,7 +33,7 @@ fn example_policies() -> Vec<PathBuf> {
     paths
 }
 
-/// Every key of a schema, as a path: `*` stands for a name, `[]` for an item of a list.
+/// Returns the keys of a schema as paths: `*` stands for a name, `[]` for an item of a list.
 fn schema_paths() -> BTreeSet<String> {
     let schema = serde_json::to_value(Policy::schema()).unwrap();
     let mut paths = BTreeSet::new();
@@ -83,7 +83,7 @@ fn join(at: &str, key: &str) -> String {
     }
 }
 
-/// The rows of all tables of a document that start with a code span: its text, and the other cells.
+/// Returns the table rows in a document that start with a code span: its text, and the other cells.
 fn rows(document: &str) -> Vec<(String, Vec<String>)> {
     let lines = document.lines().filter(|line| line.starts_with("| `"));
     lines
@@ -99,7 +99,7 @@ fn rows(document: &str) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// The rows of the table of keys: all that name a key at the top or below it.
+/// Returns the rows of the table of keys: those that name a top-level key or a key below one.
 fn documented_keys() -> BTreeMap<String, Vec<String>> {
     let document = read("docs/policy.md");
     let (_, rest) = document.split_once("\n## Every key\n").unwrap();
@@ -161,7 +161,7 @@ fn everything_yaml_contains_every_key() {
     assert!(missing.is_empty(), "not in everything.yaml: {missing:?}");
 }
 
-/// Whether a document has something at a path of the schema.
+/// Returns whether a document has a value at a path of the schema.
 fn holds(value: &Value, path: &str) -> bool {
     let (step, rest) = path.split_once('.').unwrap_or((path, ""));
     let (key, is_list) = step
@@ -232,14 +232,14 @@ fn the_reference_gives_the_correct_defaults() {
     assert!(compared > 25, "only {compared} defaults compared");
 }
 
-/// The text of a function of core/src/reason.rs, to its closing brace.
+/// Returns the source of a function in core/src/reason.rs, up to its closing brace.
 fn function_of_reason(head: &str) -> String {
     let source = read("core/src/reason.rs");
     let (_, rest) = source.split_once(head).unwrap();
     rest.split("\n    }\n").next().unwrap().to_owned()
 }
 
-/// The codes of all reasons, by the name of the variant.
+/// Returns the codes of all reasons, by the name of the variant.
 fn reason_codes() -> BTreeMap<String, String> {
     let pascal_case = |code: &str| -> String {
         let words = code.split('-').map(|word| {
@@ -254,7 +254,7 @@ fn reason_codes() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `Name` of `Self::Name(_)` and the like.
+/// Returns the `Name` in a pattern such as `Self::Name(_)`.
 fn variant_name(text: &str) -> String {
     let (_, name) = text.split_once("Self::").unwrap();
     name.chars().take_while(|c| c.is_alphanumeric()).collect()
@@ -302,7 +302,7 @@ fn every_reason_code_is_explained_and_no_other() {
     }
 }
 
-/// All Rust text below a directory.
+/// Returns the text of all Rust files below a directory.
 fn rust_below(dir: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(dir).unwrap() {

@@ -169,6 +169,7 @@ async fn beyond_32_requests_in_flight_only_the_same_address_waits() {
         config.request_timeout = PATIENCE;
         config.evaluate = admit_through_the_gate;
     });
+    let attacker = attacker(&served);
     let post = |path: &str, review: &str| {
         let length = review.len();
         format!(
@@ -179,10 +180,10 @@ async fn beyond_32_requests_in_flight_only_the_same_address_waits() {
     let small = post("/mutate", REVIEW);
     let impatient = post("/mutate?timeout=20ms", REVIEW);
     beside(&served, async {
-        let in_flight = join_all((0..32).map(|_| attacker(&served).answer(large.as_bytes())));
+        let in_flight = join_all((0..32).map(|_| attacker.answer(large.as_bytes())));
         let others = async {
             let refused = loop {
-                let answer = attacker(&served).answer(impatient.as_bytes()).await;
+                let answer = attacker.answer(impatient.as_bytes()).await;
                 if answer.contains("too many requests") {
                     break answer;
                 }
@@ -192,7 +193,7 @@ async fn beyond_32_requests_in_flight_only_the_same_address_waits() {
                 *GATE.0.lock().unwrap() = false;
                 GATE.1.notify_all();
             };
-            tokio::join!(attacker(&served).answer(small.as_bytes()), open).0
+            tokio::join!(attacker.answer(small.as_bytes()), open).0
         };
         let (mut answers, last) = tokio::join!(in_flight, within(others));
         answers.push(last);

@@ -61,10 +61,7 @@ async fn forbidden_frames_end_the_connection() {
                 "a frame that is too large",
                 frame(DATA, 0, 1, &vec![0; 1 << 20]),
             ),
-            (
-                "half a setting",
-                frame(SETTINGS, 0, 0, &[0, 1, 0]),
-            ),
+            ("half a setting", frame(SETTINGS, 0, 0, &[0, 1, 0])),
         ] {
             let code = flood(&served, 1, |_| frames.clone()).await;
             assert!(code.is_some_and(|code| code != 0), "{name}: {code:?}");

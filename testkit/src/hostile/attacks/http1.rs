@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use futures_util::{StreamExt, future::join_all, stream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 use super::requests::BODY;
 use crate::{client::within, hostile::attacker, served::Served};
@@ -46,6 +50,22 @@ pub async fn dripping_largest_bodies(served: &Served) {
         format!("POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
     let start = head + &" ".repeat(BODY - 1000);
     join_all((0..LARGEST_BODIES).map(|_| drip(served, &start))).await;
+}
+
+/// Sends this many bodies of the largest size over as many connections, all but the last byte. Returns
+/// when the server has what it accepts of them, with the connections still open.
+pub async fn unfinished_largest_bodies(served: &Served, count: usize) -> Vec<TlsStream<TcpStream>> {
+    let bodies = stream::iter(0..count).map(|_| async {
+        let head =
+            format!("POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
+        let mut stream = attacker(served).connect().await.unwrap();
+        // The server may close the connection meanwhile.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = within(stream.write_all(&vec![b' '; BODY - 1])).await;
+        let _ = stream.flush().await;
+        stream
+    });
+    bodies.buffer_unordered(4).collect().await
 }
 
 async fn drip(served: &Served, head: &str) {
