@@ -1,7 +1,7 @@
 //! HTTP/2 frames that a well-behaved client never sends.
 
 use futures_util::future::join_all;
-use slipway_testkit::served::serve;
+use slipway_testkit::{client::PATIENCE, served::serve};
 
 use super::{
     attacks::{
@@ -74,7 +74,7 @@ async fn forbidden_frames_end_the_connection() {
 /// of the others need.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_requests_at_once_over_one_connection_are_all_answered() {
-    let served = serve(|_| {});
+    let served = serve(|config| config.request_timeout = PATIENCE);
     let client = served.client().http2().await;
     join_all((0..100).map(|_| {
         let mut client = client.clone();
