@@ -1,11 +1,11 @@
-//! Guards the cost of a request: counts the instructions of the whole way and holds them against a
+//! Guards the cost of a request: counts the instructions of a complete request and compares them with a
 //! budget. A count, unlike a time, is the same on a busy machine.
 //!
 //! `cargo bench --bench instructions` needs valgrind and is skipped without it, unless
 //! `SLIPWAY_REQUIRE_TOOLS=1`. `SLIPWAY_BLESS=1` rewrites the budget; read the diff.
 //!
 //! Each case runs twice under callgrind, once with more requests than the other. The difference is
-//! the cost of those requests alone: not of the start, not of making the cluster.
+//! the cost of those requests alone, without the start and the creation of the cluster.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,10 +31,10 @@ use slipway_testkit::{
 };
 
 const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");
-/// By how much a count may differ from the budget, in percent. Processors differ in the `memcpy`
-/// that the C library picks for them, compilers in what they make of the code.
+/// By how much a count may differ from the budget, in percent. The C library picks its `memcpy` by the
+/// CPU, and compilers differ in the code that they generate.
 const TOLERANCE: u64 = 10;
-/// A fleet with all pools and zones in it.
+/// The size of a fleet with all pools and zones.
 const NODES: usize = 96;
 const FEW: u64 = 10;
 const MANY: u64 = 60;
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     guard()
 }
 
-/// What is counted.
+/// Runs a case `times` times, to be counted.
 fn measured(case: &str, times: u64) {
     let state = cluster_state(Snapshot::new(fleets::fleet(NODES)));
     let body = body(case);
@@ -143,7 +143,7 @@ fn guard() -> ExitCode {
     ExitCode::from(u8::from(!within))
 }
 
-/// All instructions of a run.
+/// Counts all instructions of a run.
 fn total(case: &str, times: u64) -> u64 {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callgrind.out");
     let output = Command::new("valgrind")

@@ -1,8 +1,8 @@
-//! What the lease of a claim adds to an admission request: `cargo bench --bench leases`.
+//! The time that leasing a claim adds to an admission request: `cargo bench --bench leases`.
 //!
-//! Two replicas lease the claims of one pool, again and again, from an API server in memory, and, where
-//! `KUBEBUILDER_ASSETS` names the directory of `etcd`, `kube-apiserver` and `kubectl`, from a real one. A bare
-//! write of a claim, through the same client, is what the lease cannot be faster than.
+//! Two replicas lease the claims of one pool repeatedly, from an API server in memory and, if
+//! `KUBEBUILDER_ASSETS` names the directory of `etcd`, `kube-apiserver` and `kubectl`, from a real one. The
+//! lower bound is a plain write of a claim by the same client.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,20 +37,20 @@ use slipway_testkit::{
 };
 
 const NAMESPACE: &str = "ci";
-/// Claims of the pool, and leases of one round.
+/// The number of claims in the pool, and of leases in a round.
 const CLAIMS: usize = 64;
 const ROUNDS: usize = 20;
-/// How many requests are under way at once.
+/// How many requests run at once.
 const AT_ONCE: [usize; 3] = [1, 8, 32];
 
-/// What was measured of requests that ran `at_once`.
+/// The measurements of requests of which `at_once` ran at the same time.
 #[derive(Default)]
 struct Times {
-    /// A bare write of a claim.
+    /// A plain write of a claim.
     write: Vec<Duration>,
     /// A lease.
     lease: Vec<Duration>,
-    /// The whole request: decided, leased, decided again.
+    /// The complete request: decided, leased, decided again.
     request: Vec<Duration>,
     /// Requests that got no claim.
     without: usize,
@@ -113,7 +113,7 @@ async fn measure(name: &str, clients: [Client; 2]) {
     }
 }
 
-/// As many requests as there are claims, over the replicas in turn.
+/// Sends as many requests as there are claims, to the replicas in turn.
 async fn lease_all(replicas: &[Replica; 2], at_once: usize, times: &mut Times) {
     let requests = (0..CLAIMS).map(|index| {
         let uid = format!("{}-{index}", Timestamp::now().as_nanosecond());
@@ -127,7 +127,7 @@ async fn lease_all(replicas: &[Replica; 2], at_once: usize, times: &mut Times) {
     }
 }
 
-/// A request as the server goes through it, without HTTP and TLS.
+/// Handles a request as the server does, without HTTP and TLS.
 async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool) {
     let body = review.to_string();
     let begin = Instant::now();
@@ -200,7 +200,7 @@ async fn client(kubeconfig: &std::path::Path) -> Client {
     Client::try_from(config.unwrap()).unwrap()
 }
 
-/// The processor, its cores, and the kernel.
+/// Describes the CPU, its cores and the kernel.
 fn machine() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo

@@ -1,4 +1,4 @@
-//! Memory: what a node costs beyond the groups that nodes share, and what a request allocates.
+//! Memory: the bytes that a node adds to the groups that nodes share, and the allocations of a request.
 //!
 //! `cargo bench --bench memory` counts bytes and allocations; it measures no time.
 #![allow(
@@ -48,7 +48,7 @@ fn main() {
                     .without_lease(),
             ));
         };
-        // What is made once, at the first request, does not count.
+        // Warms up: what the first request creates once does not count.
         answer();
         let counted = measure(answer);
         requests.row([
@@ -61,12 +61,12 @@ fn main() {
     requests.print("What a request allocates");
 }
 
-/// What an inventory of so many nodes, and the snapshot that shares its parts, keep.
+/// Measures the bytes of an inventory with this many nodes and of its snapshot, which share parts.
 fn inventory_bytes(count: usize) -> i64 {
     let mut kept = None;
     let counted = measure(|| {
         let mut inventory = Inventory::default();
-        // One after the other, as a watch brings them: no list of all is ever made here.
+        // One after the other, as a watch delivers them, without a list of all.
         for node in fleets::fleet(count) {
             inventory.apply(node);
         }

@@ -1,5 +1,5 @@
-//! What the core costs: each step of a request and the whole way, by the size of the review and of
-//! the cluster, beside the least that any webhook would have to do.
+//! The cost of the core: each step and the complete request, by the size of the review and of
+//! the cluster, compared with the least that any webhook must do.
 //!
 //! `cargo bench --bench micro` prints a table with ratios after criterion's own lines.
 #![allow(
@@ -45,10 +45,10 @@ use slipway_testkit::{
 };
 
 const FLEETS: [usize; 4] = [10, 1_000, 10_000, 100_000];
-/// Where the pod may go.
+/// The nodes that the pod may run on.
 const PODS: [&str; 3] = ["any node", "one hostname", "all but one hostname"];
 const LARGEST: usize = 100_000;
-/// Where criterion keeps its estimates, and the tables read them.
+/// The directory of criterion's estimates, which the tables read.
 const ESTIMATES: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/criterion");
 
 fn main() {
@@ -66,7 +66,7 @@ fn main() {
     tables();
 }
 
-/// The whole way beside parses that keep less, and one that keeps more.
+/// Measures the complete request, and parses that keep less or more.
 fn by_size(criterion: &mut Criterion) {
     let state = cluster_state(Snapshot::new(fleets::fleet(1_000)));
     for size in Size::ALL {
@@ -92,7 +92,7 @@ fn by_size(criterion: &mut Criterion) {
     }
 }
 
-/// What each step adds, for the review of the usual size.
+/// Measures each step for a review of the usual size.
 fn by_step(criterion: &mut Criterion) {
     let state = cluster_state(Snapshot::new(fleets::fleet(1_000)));
     let (cluster, bytes) = (state.cluster(), review(Size::Usual));
@@ -134,7 +134,7 @@ fn by_step(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The whole way and its look-up, by the number of nodes.
+/// Measures the complete request and its look-up, by the number of nodes.
 fn by_fleet(criterion: &mut Criterion) {
     let hostname = "kubernetes.io/hostname";
     let all_but_one = json!({"key": hostname, "operator": "NotIn", "values": [fleets::name(1)]});
@@ -173,7 +173,7 @@ fn by_fleet(criterion: &mut Criterion) {
     }
 }
 
-/// The whole way while 1,000 heartbeats and 10 changes that mean something come each second.
+/// Measures the complete request while 1,000 heartbeats and 10 relevant changes arrive each second.
 fn under_churn(criterion: &mut Criterion, count: usize) {
     const BEAT: Duration = Duration::from_millis(1);
     const BEATS_PER_CHANGE: usize = 100;
@@ -214,7 +214,7 @@ fn under_churn(criterion: &mut Criterion, count: usize) {
     });
 }
 
-/// Cordons a node, or takes that back, and publishes the snapshot that follows.
+/// Cordons or uncordons a node, and publishes the next snapshot.
 fn change(inventory: &mut Inventory, live: &LiveState, number: usize, times: usize) {
     inventory.apply(if times.is_multiple_of(2) {
         fleets::cordoned(number)
@@ -225,7 +225,7 @@ fn change(inventory: &mut Inventory, live: &LiveState, number: usize, times: usi
     live.update(|state: &mut ClusterState| state.nodes = Some(Arc::clone(&snapshot)));
 }
 
-/// What a watched change costs among 100,000 nodes: the next snapshot, published.
+/// Measures a watched change among 100,000 nodes, including the publication of the next snapshot.
 fn of_changes(criterion: &mut Criterion) {
     let mut inventory = Inventory::default();
     inventory.replace(fleets::fleet(LARGEST));
@@ -252,7 +252,7 @@ fn of_changes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The median of a benchmark, in nanoseconds; `None` when it did not run.
+/// Returns the median of a benchmark, in nanoseconds; `None` if it did not run.
 fn median(group: &str, name: &str) -> Option<f64> {
     let file = Path::new(ESTIMATES).join(group).join(name);
     let text = fs::read_to_string(file.join("new/estimates.json")).ok()?;

@@ -1,9 +1,8 @@
-//! What a well-behaved client sees while others attack: how long its calls take alone, and beside each
-//! of the attacks of the tests.
+//! Measures how long the calls of a well-behaved client take, alone and during each of the attacks.
 //!
 //! `cargo bench --bench hostile` needs taskset and chrt (Debian: util-linux), and two processors to
-//! itself: one for the server, one for the clients. On theirs the attacker gets what the well-behaved
-//! one leaves (`SCHED_IDLE`), so that its calls wait for the server and not for him.
+//! itself: one for the server, one for the clients. The attacker gets only the time that the
+//! well-behaved client leaves (`SCHED_IDLE`), so its calls wait for the server, not for the attacker.
 //! `cargo bench --bench hostile -- crowd` runs the attacks whose name contains the word.
 #![allow(
     clippy::unwrap_used,
@@ -25,24 +24,24 @@ use futures_util::future::join_all;
 use slipway_testkit::{
     hostile::{
         attacks,
-        neighbour::{CALLS_A_CONNECTION, connect, percentile, review},
-        served::Served,
+        neighbour::{CALLS_A_CONNECTION, percentile, review},
     },
     process::{CLIENT_CPU, Server, tls_dir},
+    served::Served,
     table::Table,
 };
 use tokio::{runtime::Runtime, time};
 
 /// The first argument of a process that attacks.
 const ATTACK: &str = "--attack";
-/// A call begins every so often, whatever became of the others.
+/// The time between the starts of two calls, however long they take.
 const PACE: Duration = Duration::from_millis(10);
-/// Alone, then beside the attack, and so on: what else the machine does then meets both.
+/// Alone and attacked, in turns: whatever else the machine does then affects both.
 const ROUNDS: usize = 5;
 const CALLS_ALONE: usize = 200;
 const CALLS_BESIDE: usize = 400;
 
-/// The attacks, and how many of each go on at once.
+/// The attacks, and how many of each run at once.
 const ATTACKS: [(&str, usize); 15] = [
     ("crowd of 10,000 connections", 1),
     ("complete handshakes", 1),
@@ -61,7 +60,7 @@ const ATTACKS: [(&str, usize); 15] = [
     ("good reviews, at full speed", 1),
 ];
 
-/// One of them, once.
+/// Runs an attack once.
 async fn attack(name: &str, served: &Served) {
     match name {
         "crowd of 10,000 connections" => drop(attacks::tls::crowd(served, 10_000).await),
@@ -128,7 +127,7 @@ fn main() {
     ));
 }
 
-/// A server that is reached over its socket.
+/// Describes a server in another process, which has no separate metrics port here.
 fn served(address: SocketAddr) -> Served {
     Served {
         address,
@@ -137,14 +136,14 @@ fn served(address: SocketAddr) -> Served {
     }
 }
 
-/// The attacker's process: until it is ended.
+/// Repeats an attack until this process is killed.
 fn attack_for_ever(name: &'static str, address: SocketAddr) {
     let copies = ATTACKS.iter().find(|(known, _)| *known == name).unwrap().1;
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let again_and_again = (0..copies).map(|_| async {
             loop {
-                // One that the server threw out starts again.
+                // An attack that fails, because the server closed its connection, starts again.
                 let once = tokio::spawn(async move { attack(name, &served(address)).await });
                 drop(once.await);
             }
@@ -153,7 +152,7 @@ fn attack_for_ever(name: &'static str, address: SocketAddr) {
     });
 }
 
-/// Ends with this.
+/// An attacking process, killed when this is dropped.
 struct Attacker(Child);
 
 impl Attacker {
@@ -174,11 +173,11 @@ impl Drop for Attacker {
         let ended = self.0.try_wait().unwrap();
         let _ = self.0.kill();
         let _ = self.0.wait();
-        assert_eq!(ended, None, "the attacker ended by itself");
+        assert_eq!(ended, None, "the attacker stopped by itself");
     }
 }
 
-/// The row of an attack.
+/// Measures an attack. Returns its row of the table.
 fn beside(name: &str) -> [String; 7] {
     let server = Server::slipway(&["--log-level=warn"]);
     let runtime = Runtime::new().unwrap();
@@ -208,10 +207,10 @@ fn beside(name: &str) -> [String; 7] {
     ]
 }
 
-/// Calls at a steady pace, and how long those took that did not fail.
+/// Makes calls at a steady pace. Returns how long each took that did not fail.
 async fn calls(server: &Server, count: usize) -> Vec<Duration> {
     let address = server.address();
-    let kept = connect(&served(address)).await;
+    let kept = served(address).client().http2().await;
     let mut pace = time::interval(PACE);
     let mut calls = Vec::new();
     for call in 0..count {
@@ -220,7 +219,7 @@ async fn calls(server: &Server, count: usize) -> Vec<Duration> {
         calls.push(tokio::spawn(async move {
             let begin = Instant::now();
             if call.is_multiple_of(CALLS_A_CONNECTION) {
-                review(&mut connect(&served(address)).await).await;
+                review(&mut served(address).client().http2().await).await;
             } else {
                 review(&mut kept).await;
             }

@@ -1,4 +1,4 @@
-//! Servers that do as little as a webhook can, on the same libraries as Slipway's.
+//! Servers that do as little as a webhook can, with the same libraries as Slipway.
 
 use std::{
     env,
@@ -29,17 +29,17 @@ pub const SERVE: &str = "--serve";
 
 const ALLOWED: &str = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"9d3b7a52-4c1e-4f86-8e0d-2a5c6b7d8e9f","allowed":true}}"#;
 
-/// What a bare server does.
+/// The work of a bare server.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Reads the body and answers a constant.
     Constant,
-    /// Parses the body into borrowed types and answers a small patch made of what it read.
+    /// Parses the body into borrowed types and answers a small patch with what it read.
     Borrowed,
 }
 
 impl Kind {
-    /// Its name as an argument.
+    /// Returns its name as an argument.
     pub fn name(self) -> &'static str {
         match self {
             Self::Constant => "constant",
@@ -58,7 +58,7 @@ impl FromStr for Kind {
     }
 }
 
-/// Starts one as a process.
+/// Starts a bare server as a process.
 pub fn start(kind: Kind) -> Server {
     let port = free_port();
     let program = env::current_exe().unwrap();
@@ -68,7 +68,7 @@ pub fn start(kind: Kind) -> Server {
     })
 }
 
-/// Serves until the process is ended.
+/// Serves until the process is killed.
 pub fn serve(kind: Kind, port: u16) {
     let router = match kind {
         Kind::Constant => Router::new().route("/mutate", routing::post(constant)),
@@ -78,7 +78,7 @@ pub fn serve(kind: Kind, port: u16) {
     let identity = Identity::generate(&[], address.ip()).unwrap();
     let tls = RustlsConfig::from_config(identity.serving.server_config(None).unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // As Slipway's: otherwise a small answer over HTTP/2 waits for an acknowledgement.
+    // As in Slipway: otherwise a small answer over HTTP/2 waits for an acknowledgement.
     let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
     let server = axum_server::bind(address).acceptor(acceptor);
     let server = server.serve(router.into_make_service());

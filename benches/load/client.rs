@@ -1,4 +1,4 @@
-//! The client: h2load, on a processor of its own.
+//! The client: h2load, pinned to a CPU.
 
 use std::{fmt, fs, path::PathBuf, process::Command};
 
@@ -7,13 +7,13 @@ use slipway_testkit::{
     workspace::scratch,
 };
 
-/// How many connections ask at once. An API server keeps fewer.
+/// The number of connections. An API server keeps fewer.
 pub const CONNECTIONS: u32 = 16;
 
-/// What is spoken over TLS.
+/// The protocol over TLS.
 #[derive(Debug, Clone, Copy)]
 pub enum Protocol {
-    /// With keep-alive: what an API server speaks to Services.
+    /// With keep-alive, as API servers call Services.
     Http1,
     /// One request at a time on each connection.
     Http2,
@@ -39,17 +39,17 @@ pub struct Load {
 }
 
 impl Load {
-    /// Writes the body where the client finds it.
+    /// Writes the body to a file for the client.
     pub fn new(name: &str, body: &[u8]) -> Self {
         let file = scratch().join(format!("{name}.json"));
         fs::write(&file, body).unwrap();
         Self { body: file }
     }
 
-    /// Sends the body `requests` times, and returns how many were answered in a second.
+    /// Sends the body `requests` times. Returns the number of answers per second.
     ///
     /// # Panics
-    /// When one of them is not answered with 200.
+    /// If one of them is not answered with 200.
     pub fn run(&self, server: &Server, protocol: Protocol, requests: u64) -> f64 {
         let mut command = Command::new("taskset");
         command.args(["-c", &CLIENT_CPU.to_string(), "h2load"]);

@@ -1,8 +1,8 @@
-//! The server under load, beside bare servers of the same HTTP and TLS libraries: requests a second,
-//! processor time a request, memory.
+//! The server under load, compared with bare servers of the same HTTP and TLS libraries: requests per
+//! second, CPU time per request, memory.
 //!
-//! `cargo bench --bench load` needs h2load (Debian: nghttp2-client) and taskset, and two processors
-//! to itself: one for the servers, which are asked in turn, one for the client.
+//! `cargo bench --bench load` needs h2load (Debian: nghttp2-client) and taskset, and two CPUs to
+//! itself: one for the servers, which are measured in turn, one for the client.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,10 +26,10 @@ use slipway_testkit::{
     table::Table,
 };
 
-/// Each server is asked so often in each protocol; the median counts.
+/// The number of measurements per server and protocol; the median counts.
 const ROUNDS: usize = 5;
 const REQUESTS_A_ROUND: u64 = 20_000;
-/// The same, of the large review.
+/// The same for the large review.
 const LARGE_REQUESTS_A_ROUND: u64 = 3_000;
 
 fn main() {
@@ -58,14 +58,14 @@ fn opted_out() -> Vec<u8> {
     review.to_string().into_bytes()
 }
 
-/// A row of the tables: a server, and what it is asked.
+/// A row of the tables: a server and its requests.
 struct Row<'a> {
     name: &'static str,
     server: Server,
     load: &'a Load,
 }
 
-/// What one server did, round by round.
+/// The measurements of one server, round by round.
 #[derive(Default)]
 struct Measured {
     per_second: Vec<f64>,
@@ -74,7 +74,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// Asks once more. Returns how many processors were busy with it.
+    /// Measures once more. Returns how many CPUs were busy.
     fn round(&mut self, server: &Server, load: &Load, protocol: Protocol, requests: u64) -> f64 {
         let (cpu, kernel) = (server.cpu_time(), server.kernel_time());
         let per_second = load.run(server, protocol, requests);
@@ -171,8 +171,8 @@ fn print(protocol: Protocol, rows: &[Row<'_>], measured: &[Measured]) {
     ));
 }
 
-/// One client address, a server with two workers on one processor and then on two. The client shares
-/// the second one, so the review is large: it costs the server much more than the client.
+/// Measures a server with two workers on one CPU and then on two. The client shares the second one, so
+/// the review is large: it costs the server much more than the client.
 fn on_two_processors(large: &Load) {
     let server = Server::slipway(&["--log-level=warn", "--workers=2"]);
     let (mut one, mut two) = (Measured::default(), Measured::default());

@@ -1,4 +1,4 @@
-//! A cluster of 5,000 nodes, watched: how long until the server is ready, and what memory it takes,
+//! A watched cluster of 5,000 nodes: how long the server takes until it is ready, and its memory
 //! before and after load.
 
 use std::{fs, time::Duration};
@@ -15,13 +15,13 @@ use super::{
 };
 
 const NODES: usize = 5_000;
-/// Requests are sent in so many parts; the memory after each is shown.
+/// The number of parts in which requests are sent; the memory after each is shown.
 const PARTS: u64 = 4;
 const REQUESTS_A_PART: u64 = 50_000;
-/// So often a node reports that it lives, beside the load.
+/// How many heartbeats the nodes send per second during the load.
 const HEARTBEATS_A_SECOND: u32 = 100;
 
-/// Prints how long starts take, and the memory with 5,000 nodes.
+/// Prints the duration of starts, and the memory with 5,000 nodes.
 pub fn with_nodes(load: &Load) {
     let runtime = Runtime::new().unwrap();
     let cluster = runtime.block_on(async { cluster() });
@@ -79,7 +79,7 @@ fn cluster() -> ApiServer {
     server
 }
 
-/// Nodes report that they live, one after the other, for ever.
+/// Sends heartbeats of the nodes, one after the other, forever.
 async fn beat(cluster: ApiServer) {
     let mut clock = tokio::time::interval(Duration::from_secs(1) / HEARTBEATS_A_SECOND);
     for beat in 0.. {
@@ -88,7 +88,7 @@ async fn beat(cluster: ApiServer) {
         cluster.edit(&path, |node| {
             node["status"]["conditions"][3]["lastHeartbeatTime"] = json!(beat.to_string());
         });
-        // Its history would grow without end.
+        // Its history would otherwise grow forever.
         if beat % 1_000 == 999 {
             cluster.compact();
         }

@@ -22,16 +22,16 @@ use tokio::{task::JoinHandle, time::Instant};
 pub const CLAIMS: &str = "/api/v1/namespaces/ci/persistentvolumeclaims";
 pub const PODS: &str = "/api/v1/namespaces/ci/pods";
 pub const REVIEW: &str = include_str!("../../examples/reviews/scale-set-dind.json");
-/// Longer than anything here takes.
+/// Fails a test that hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// A controller that waits for nothing but what it must.
+/// A controller with the shortest waits.
 pub const TIMINGS: Timings = Timings {
     appearance_timeout: Duration::from_millis(300),
     resync: Duration::from_millis(50),
     debounce: Duration::from_millis(1),
 };
 
-/// A policy whose one profile has a pool with these settings.
+/// Returns a policy whose only profile has a pool with these settings.
 pub fn policy(settings: &str) -> Policy {
     Policy::parse(&format!(
         "{{profiles: {{fast: {{dind: {{cache: {{type: pool, {settings}}}}}}}}}, namespaces: [{{names: [ci], profile: fast}}]}}"
@@ -97,14 +97,14 @@ impl Replica {
         replica
     }
 
-    /// Waits for leases however busy the machine is.
+    /// Waits for leases even if the machine is busy.
     pub fn patient(mut self) -> Self {
         let (state, metrics) = (Arc::clone(&self.state), Arc::clone(&self.metrics));
         self.leaser = Leaser::new(self.client.clone(), state, metrics).with_patience(PATIENCE);
         self
     }
 
-    /// Leads from now on.
+    /// Makes it the leader.
     pub fn lead(&mut self) -> usize {
         self.lead_at(TIMINGS)
     }
@@ -116,12 +116,12 @@ impl Replica {
         self.tasks.len() - 1
     }
 
-    /// The process ends, as far as leading goes.
+    /// Ends its leadership, as the end of its process would.
     pub fn crash(&mut self, leading: usize) {
         self.tasks[leading].abort();
     }
 
-    /// Waits until it knows the claims as wanted.
+    /// Waits until the claims that it knows are as wanted.
     pub async fn until(&self, mut wanted: impl FnMut(&Claims) -> bool) {
         let known =
             |state: &ClusterState| state.claims.as_ref().is_some_and(|claims| wanted(claims));
@@ -186,7 +186,7 @@ impl Admitted {
         }
     }
 
-    /// The API server stores the pod.
+    /// Stores the pod in the API server.
     pub fn store(&self, server: &ApiServer, name: &str) {
         let mut pod = self.pod.clone();
         pod["metadata"]["name"] = json!(name);
@@ -194,7 +194,7 @@ impl Admitted {
     }
 }
 
-/// A review of a runner pod of this set, with a uid of its own.
+/// Returns a review of a runner pod of this set, with a unique uid.
 pub fn review(uid: &str, set: &str) -> Value {
     let mut review: Value = serde_json::from_str(REVIEW).unwrap();
     review["request"]["uid"] = json!(uid);
@@ -203,7 +203,7 @@ pub fn review(uid: &str, set: &str) -> Value {
     review
 }
 
-/// A claim of the pool, as the controller would make it.
+/// Returns a claim of the pool, as the controller would create it.
 pub fn set_claim(server: &ApiServer, index: usize, annotations: &Value) {
     server.set(
         &format!("{CLAIMS}/slipway-fast-{index}"),
@@ -214,14 +214,14 @@ pub fn set_claim(server: &ApiServer, index: usize, annotations: &Value) {
     );
 }
 
-/// What was asked of the API server, beside watches, which begin when they like.
+/// Returns the calls to the API server, except watches, which may start at any time.
 pub fn asked(server: &ApiServer) -> Vec<Call> {
     let mut calls = server.calls();
     calls.retain(|call| call.verb != Verb::Watch);
     calls
 }
 
-/// The claims as the API server has them.
+/// Returns the claims that the API server stores.
 pub fn stored(server: &ApiServer, count: usize) -> Vec<Claim> {
     let paths = (0..count).map(|index| format!("{CLAIMS}/slipway-fast-{index}"));
     paths
@@ -233,7 +233,7 @@ pub fn stored(server: &ApiServer, count: usize) -> Vec<Claim> {
         .collect()
 }
 
-/// Waits until the API server has claims as wanted.
+/// Waits until the stored claims are as wanted.
 pub async fn until_stored(
     server: &ApiServer,
     count: usize,

@@ -9,15 +9,15 @@ use slipway_core::{
 
 const POOLS: usize = 8;
 const ZONES: usize = 3;
-/// What a kubelet reports: the layers of so many images …
+/// How many images a kubelet reports …
 const IMAGES: usize = 50;
 
-/// The name of node `number`, which is also its hostname.
+/// Returns the name of node `number`, which is also its hostname.
 pub fn name(number: usize) -> String {
     format!("aks-ci{}-30294817-vmss{number:06}", number % POOLS)
 }
 
-/// Node `number`, as far as decisions look at it.
+/// Returns node `number` with the fields that decisions use.
 pub fn node(number: usize) -> NodeObject {
     serde_json::from_value(json!({
         "metadata": metadata(number),
@@ -27,13 +27,13 @@ pub fn node(number: usize) -> NodeObject {
     .expect("a node has the form of a node")
 }
 
-/// The first `count` nodes.
+/// Returns the first `count` nodes.
 pub fn fleet(count: usize) -> impl Iterator<Item = NodeObject> {
     (0..count).map(node)
 }
 
-/// A heartbeat of node `number`: what an API server tells every watcher of the node's conditions,
-/// every few minutes, and what means nothing here.
+/// Returns a heartbeat of node `number`: a change of its conditions, which every watcher gets every
+/// few minutes and which affects no decision.
 pub fn heartbeat(number: usize, beat: usize) -> NodeObject {
     let mut node = node(number);
     let annotations = &mut node.metadata.annotations;
@@ -41,7 +41,7 @@ pub fn heartbeat(number: usize, beat: usize) -> NodeObject {
     node
 }
 
-/// Node `number` after somebody cordoned it.
+/// Returns node `number`, cordoned.
 pub fn cordoned(number: usize) -> NodeObject {
     let mut node = node(number);
     node.spec.unschedulable = true;
@@ -58,7 +58,7 @@ pub fn cluster_state(nodes: Snapshot) -> ClusterState {
     }
 }
 
-/// Node `number` as a kubelet and an API server make it: 15 to 20 KB of JSON, most of it images
+/// Returns node `number` with every field that a real one has: 15 to 20 KB of JSON, most of it images
 /// and `managedFields`.
 pub fn full_object(number: usize) -> Value {
     let images: Vec<Value> = (0..IMAGES)
@@ -132,7 +132,7 @@ fn metadata(number: usize) -> Value {
     })
 }
 
-/// One pool in four is for other work than CI.
+/// Returns the spec of a node. One pool in four is tainted for other work than CI.
 fn spec(number: usize) -> Value {
     let taints = match number % POOLS {
         3 | 7 => json!([{"key": "dedicated", "value": "web", "effect": "NoSchedule"}]),

@@ -1,4 +1,4 @@
-//! A test harness whose tests say at run time that they are skipped, and why. cargo's own cannot.
+//! A test harness in which a test can be skipped at run time, with a reason. cargo's own cannot do that.
 //!
 //! ```ignore
 //! fn the_chart_renders() -> Outcome {
@@ -27,16 +27,16 @@ use libtest_mimic::{Arguments, Completion, Trial};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skip(String);
 
-/// What a test returns: it passed, or it was skipped. One that fails panics.
+/// The result of a test: passed or skipped. A failure panics.
 pub type Outcome = Result<(), Skip>;
 
 impl Skip {
-    /// A test that cannot run for this reason.
+    /// Skips a test for this reason.
     pub fn because(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
 
-    /// A test that cannot run because this machine lacks something that CI installs.
+    /// Skips a test because this machine lacks something that CI installs.
     ///
     /// # Panics
     /// With `SLIPWAY_REQUIRE_TOOLS=1`, as in CI.
@@ -60,7 +60,7 @@ pub struct Test {
 }
 
 impl Test {
-    /// A test whose name is its path; [`tests!`](crate::tests) fills it in.
+    /// Creates a test whose name is its path; [`tests!`](crate::tests) fills it in.
     pub fn new<Kind>(name: &'static str, test: impl Body<Kind>) -> Self {
         Self {
             name,
@@ -69,7 +69,7 @@ impl Test {
     }
 }
 
-/// Makes a list of these functions as tests.
+/// Lists these functions as tests.
 #[macro_export]
 macro_rules! tests {
     ($($test:ident),+ $(,)?) => {
@@ -77,9 +77,9 @@ macro_rules! tests {
     };
 }
 
-/// What a test function returns: an [`Outcome`], or nothing when it is never skipped.
+/// The return type of a test function: an [`Outcome`], or `()` if it is never skipped.
 pub trait Returned {
-    /// Whether it passed or was skipped.
+    /// Converts it to an outcome.
     fn outcome(self) -> Outcome;
 }
 
@@ -97,7 +97,7 @@ impl Returned for Outcome {
 
 /// A test function. `Kind` tells plain functions from async ones.
 pub trait Body<Kind>: Send + 'static {
-    /// Runs it, an async one on a runtime of its own.
+    /// Runs it; an async one gets a new runtime.
     fn run(self) -> Outcome;
 }
 

@@ -4,14 +4,16 @@
 //! | --- | --- |
 //! | [`api_server`] | a Kubernetes API server in memory, whose faults a test scripts |
 //! | [`claims`] | replicas that lease the claims of a pool from it |
+//! | [`client`] | an HTTPS client: raw connections, and complete requests on top |
 //! | [`fleets`] | nodes of a large cluster |
 //! | [`harness`] | runs tests that may be skipped, with the reason |
-//! | [`hostile`] | hostile clients, the server that they attack, a well-behaved client beside them |
+//! | [`hostile`] | hostile clients, and a well-behaved client beside them |
 //! | [`kube_apiserver`] | a real kube-apiserver and etcd, with Slipway's chart installed |
 //! | [`kubelet`] | a stand-in for the kubelet: runs dockerd as a patched pod says |
 //! | [`machine`] | what runs dockerd: programs, a node's directories, an image |
 //! | [`process`] | `slipway serve` as a process, with its processor time and memory |
 //! | [`reviews`] | AdmissionReviews of several sizes |
+//! | [`served`] | a server on loopback |
 //! | [`table`] | tables of results, in Markdown |
 //! | [`tools`] | programs that tests run and a machine may lack |
 //! | [`workspace`] | the repository's files, and what cargo has built |
@@ -31,6 +33,7 @@
 
 pub mod api_server;
 pub mod claims;
+pub mod client;
 pub mod fleets;
 pub mod harness;
 pub mod hostile;
@@ -41,6 +44,7 @@ pub mod kubelet;
 pub mod machine;
 pub mod process;
 pub mod reviews;
+pub mod served;
 pub mod table;
 pub mod tools;
 pub mod workspace;

@@ -1,4 +1,4 @@
-//! The servers as processes, and what they take.
+//! The servers as processes, and the resources that they use.
 
 use std::{
     fs,
@@ -12,14 +12,14 @@ use std::{
 
 use crate::workspace::{program, scratch};
 
-/// The processor of the servers, and that of their clients.
+/// The CPUs of the servers and of their clients.
 pub const SERVER_CPU: usize = 0;
 pub const CLIENT_CPU: usize = 1;
-/// A start that takes longer has failed.
+/// The longest time that a start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
 
-/// A server on a processor of its own; it ends with this.
+/// A server that is pinned to a CPU, killed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -36,13 +36,13 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// `slipway serve --standalone`, with more arguments.
+    /// Starts `slipway serve --standalone` with more arguments.
     pub fn slipway(arguments: &[&str]) -> Self {
         let tls = format!("--tls-dir={}", tls_dir().display());
         Self::serve(&[&["--standalone", &tls], arguments].concat())
     }
 
-    /// `slipway serve` with these arguments.
+    /// Starts `slipway serve` with these arguments.
     pub fn serve(arguments: &[&str]) -> Self {
         let (port, metrics) = (free_port(), free_port());
         let mut all = vec![
@@ -54,7 +54,7 @@ impl Server {
         Self::start(&program(), &all, port, || is_ready(metrics))
     }
 
-    /// This program, on the servers' processor, once it is ready.
+    /// Starts a program on the servers' CPU, and waits until it is ready.
     pub fn start(
         program: &Path,
         arguments: &[String],
@@ -94,7 +94,7 @@ impl Server {
         server
     }
 
-    /// Moves all its threads to these processors, as `taskset` names them.
+    /// Moves all its threads to these CPUs, in the notation of `taskset`.
     pub fn move_to(&self, processors: &str) {
         let moved = Command::new("taskset")
             .args(["--all-tasks", "--cpu-list", "--pid", processors])
@@ -104,17 +104,17 @@ impl Server {
         assert!(moved.status.success(), "{moved:?}");
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// How long it took from the start of the process until it was ready.
+    /// Returns the time from the start of the process until it was ready.
     pub fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// Resident memory, in KB.
+    /// Returns its resident memory, in KB.
     pub fn resident_kb(&self) -> u64 {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -122,7 +122,7 @@ impl Server {
         words.unwrap().parse().unwrap()
     }
 
-    /// The processor time that all its threads have taken.
+    /// Returns the CPU time that all its threads have used.
     pub fn cpu_time(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanos = tasks.map(|task| {
@@ -133,12 +133,12 @@ impl Server {
         Duration::from_nanos(nanos.sum())
     }
 
-    /// The part of it that was spent in the kernel: on sockets, mostly. Counted in hundredths of a
-    /// second.
+    /// Returns the part of it that was spent in the kernel, mostly on sockets. It is counted in hundredths
+    /// of a second.
     pub fn kernel_time(&self) -> Duration {
         const TICK: Duration = Duration::from_millis(10);
         let stat = self.proc("stat");
-        // The name, in brackets, may hold blanks.
+        // The name, in brackets, may contain spaces.
         let (_, after_name) = stat.rsplit_once(") ").unwrap();
         let ticks: u32 = after_name.split(' ').nth(12).unwrap().parse().unwrap();
         TICK * ticks
@@ -149,12 +149,12 @@ impl Server {
     }
 }
 
-/// Where the certificates of `slipway serve --standalone` are.
+/// Returns the directory of the certificates of `slipway serve --standalone`.
 pub fn tls_dir() -> PathBuf {
     scratch().join("tls")
 }
 
-/// A port that nobody has at the moment.
+/// Returns a port that is free at the moment.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()

@@ -1,5 +1,5 @@
-//! AdmissionReviews of ARC scale-set pods, as an API server 1.36 sends them: compact JSON, with
-//! `managedFields`, which are a third of them.
+//! AdmissionReviews of ARC scale-set pods, as API server 1.36 sends them: compact JSON, a third of it
+//! `managedFields`.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 const EXAMPLE: &str = include_str!("../../examples/reviews/scale-set-dind.json");
 
-/// How large a review is.
+/// The size of a review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// 2 KB: a pod with the least that a runner needs.
+    /// 2 KB: a pod with only what a runner needs.
     Small,
-    /// 15.8 KB: what a scale set makes from a team's pod template.
+    /// 15.8 KB: a pod that a scale set creates from a team's template.
     Usual,
-    /// 200 KB: a pod with eleven service containers of a hundred variables.
+    /// 200 KB: a pod with eleven service containers of 100 variables each.
     Large,
 }
 
@@ -40,15 +40,15 @@ impl fmt::Display for Size {
     }
 }
 
-/// The review of a new pod.
+/// Returns the review of a new pod.
 ///
 /// # Panics
-/// When its size is not what `size` says, by a twentieth.
+/// If its size differs from `size` by more than 5 %.
 pub fn review(size: Size) -> Vec<u8> {
     review_with(size, &Value::Null)
 }
 
-/// The same, with these fields of the pod's `spec` in place of the template's.
+/// Returns the same with these fields in the pod's `spec`, in place of the template's.
 pub fn review_with(size: Size, fields: &Value) -> Vec<u8> {
     let mut review = match size {
         Size::Small => small(),
@@ -115,8 +115,8 @@ fn small() -> Value {
     review
 }
 
-/// The example with more variables in the runner, more containers beside it, and the
-/// `managedFields` that go with that.
+/// Returns the example with more variables in the runner, more containers, and the `managedFields` that
+/// belong to them.
 fn grown(variables: usize, services: usize) -> Value {
     let mut review = example();
     let pod = &mut review["request"]["object"];
@@ -154,7 +154,7 @@ fn service(number: usize) -> Value {
     })
 }
 
-/// An entry of `managedFields` that owns all of the object
+/// Returns an entry of `managedFields` that owns all of the object
 /// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>).
 pub fn managed_fields(object: &Value, manager: &str) -> Value {
     let mut owned = object.clone();
@@ -191,7 +191,7 @@ fn owned_fields(value: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// What tells an item of a list from the others; `None` for lists that are owned as a whole.
+/// Returns the key that identifies an item of a list; `None` for lists that are owned as a whole.
 fn merge_key(item: &Value) -> Option<(&'static str, &Value)> {
     let keys = ["mountPath", "uid", "name", "type"];
     keys.into_iter().find_map(|key| Some((key, item.get(key)?)))

@@ -1,24 +1,24 @@
 //! Tables on standard output, in Markdown.
 
-/// Rows of text under a head; numbers are aligned right.
+/// A table with a header row; numbers are right-aligned.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with these columns.
+    /// Creates a table with these columns.
     pub fn new(head: &[&str]) -> Self {
         let head = head.iter().map(ToString::to_string).collect();
         Self { rows: vec![head] }
     }
 
-    /// Another row, with a cell for each column.
+    /// Adds a row, with a cell for each column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Prints it.
+    /// Prints the table.
     pub fn print(&self, title: &str) {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));

@@ -1,11 +1,11 @@
-//! Programs that tests run and a machine may lack.
+//! Programs that tests need and a machine may lack.
 
 use std::{env, path::PathBuf};
 
 use crate::{harness::Skip, workspace};
 
-/// Finds a program: where a variable named like it says (`HELM` for `helm`), on the path, or where `.ci/install-tools`
-/// puts it.
+/// Finds a program: by the variable with its name (`HELM` for `helm`), on the path, or where
+/// `.ci/install-tools` puts it.
 pub fn find(name: &str) -> Option<PathBuf> {
     if let Some(named) = env::var_os(name.to_uppercase().replace('-', "_")) {
         return Some(named.into());
@@ -20,7 +20,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// Finds a program that CI installs.
 ///
 /// # Panics
-/// With `SLIPWAY_REQUIRE_TOOLS=1` when it is missing.
+/// If it is missing and `SLIPWAY_REQUIRE_TOOLS=1` is set.
 pub fn need(name: &str) -> Result<PathBuf, Skip> {
     find(name).ok_or_else(|| Skip::lacking(format_args!("{name} is not installed")))
 }

@@ -1,4 +1,4 @@
-//! The files of this repository, and what cargo has built of it.
+//! The files of this repository, and what cargo built from it.
 
 use std::{
     env, fs,
@@ -12,17 +12,17 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Returns where a file of the repository is.
+/// Returns the path of a file in the repository.
 pub fn path(relative: &str) -> PathBuf {
     root().join(relative)
 }
 
-/// Returns the text of a file of the repository.
+/// Reads a file in the repository.
 pub fn read(path: &str) -> String {
     fs::read_to_string(self::path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Parses a YAML file of the repository.
+/// Parses a YAML file in the repository.
 pub fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
@@ -45,7 +45,7 @@ pub fn scratch() -> PathBuf {
     dir
 }
 
-/// Where cargo puts programs of this profile: `target/debug`, say.
+/// Returns the directory of programs of this profile, such as `target/debug`.
 fn built() -> PathBuf {
     let this = env::current_exe().unwrap();
     let dir = this.parent().unwrap();

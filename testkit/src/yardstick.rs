@@ -1,5 +1,5 @@
-//! The yardstick: a borrowed parse of a review, as short as serde allows, that keeps what a webhook
-//! for runner pods has to look at, and does nothing with it.
+//! The yardstick: a borrowed parse of a review, as short as serde allows, that keeps the fields that a
+//! webhook for runner pods needs, and does nothing with them.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

@@ -1,4 +1,4 @@
-//! The commands that ask a cluster as people run them, with a kubeconfig, against a scripted API
+//! The commands that query a cluster, run as people run them, with a kubeconfig for a scripted API
 //! server.
 
 use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, sync::atomic::AtomicUsize};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use slipway::tls::Identity;
 use slipway_testkit::api_server::{ApiServer, Verb};
 
-/// The text in a file of its own.
+/// Writes a temporary file, and returns its path.
 fn file(text: &str) -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -18,7 +18,7 @@ fn file(text: &str) -> PathBuf {
     path
 }
 
-/// A kubeconfig for the server.
+/// Writes a kubeconfig for the server.
 fn kubeconfig(server: &ApiServer) -> PathBuf {
     let text = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -29,7 +29,7 @@ fn kubeconfig(server: &ApiServer) -> PathBuf {
     file(&text.to_string())
 }
 
-/// The exit code and what was printed.
+/// Runs a command. Returns its exit code, standard output and standard error.
 async fn run(server: &ApiServer, args: &[&str]) -> (i32, String, String) {
     let kubeconfig = kubeconfig(server);
     let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
@@ -64,7 +64,7 @@ fn set_node(server: &ApiServer, name: &str, runtime: &str) {
     );
 }
 
-/// A cluster in which Slipway is installed and all is well.
+/// Starts a healthy cluster in which Slipway is installed.
 fn healthy() -> ApiServer {
     let server = ApiServer::start();
     set_node(&server, "n1", "containerd://2.1.4");
@@ -124,7 +124,7 @@ async fn an_unknown_runtime_is_an_error_with_a_remedy() {
 }
 
 #[tokio::test]
-async fn nodes_that_may_not_be_listed_are_no_panic() {
+async fn a_forbidden_list_of_nodes_is_an_error_with_a_remedy() {
     let server = ApiServer::start();
     server
         .when(Verb::List, "/api/v1/nodes")
@@ -157,7 +157,7 @@ no problems
 }
 
 #[tokio::test]
-async fn what_is_broken_is_told_with_what_to_do() {
+async fn the_check_says_what_is_broken_and_what_to_do() {
     let server = healthy();
     server.edit("/api/v1/namespaces/ci", |namespace| {
         namespace["metadata"]["labels"]["slipway.io/profile"] = json!("fsat");
@@ -184,7 +184,7 @@ async fn what_is_broken_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_said_and_left_out() {
+async fn the_check_says_what_it_may_not_read_and_continues() {
     let server = healthy();
     for path in [
         "/api/v1/namespaces/slipway-system/configmaps",
@@ -207,7 +207,7 @@ async fn what_may_not_be_read_is_said_and_left_out() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_gone_is_named() {
+async fn an_unreachable_cluster_is_an_error_that_names_it() {
     let server = healthy();
     server.stop().await;
     let (code, out, err) = run(&server, &["check"]).await;
@@ -218,7 +218,7 @@ async fn a_cluster_that_is_gone_is_named() {
     );
 }
 
-/// A runner without a dockerd, as the API server has stored it.
+/// Returns a runner without dockerd, as the API server stores it.
 const STORED: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -233,7 +233,7 @@ spec:
 "#;
 
 #[tokio::test]
-async fn a_pod_is_explained_by_what_the_cluster_is_now() {
+async fn a_pod_is_explained_with_the_present_state_of_the_cluster() {
     let server = healthy();
     let path = file(STORED);
     let explain = [
@@ -248,11 +248,11 @@ async fn a_pod_is_explained_by_what_the_cluster_is_now() {
     assert_eq!((code, err.as_str()), (0, ""));
     let report: Value = serde_json::from_str(&out).unwrap();
     let pod = &report["pods"][0];
-    // The node that the cluster has, and not the one on which the pod ran.
+    // The cluster's present node, not the one on which the pod ran.
     assert_eq!(pod["nodes"]["candidates"], 1);
     assert_eq!(pod["nodes"]["known"], 1);
     assert_eq!(pod["strategy"], "containerd");
-    // What is installed there counts, and what namespaces say.
+    // The installed policy and the namespaces apply.
     server.set("/api/v1/namespaces/ci", json!({}));
     let (_, out, _) = run(&server, &explain).await;
     assert!(out.contains("namespace-not-enabled"), "{out}");
@@ -260,7 +260,7 @@ async fn a_pod_is_explained_by_what_the_cluster_is_now() {
 }
 
 #[tokio::test]
-async fn what_a_cluster_does_not_say_a_file_can() {
+async fn files_replace_what_may_not_be_read_from_the_cluster() {
     let server = healthy();
     let refused = [
         ("nodes", "/api/v1/nodes", "examples/nodes/aks.yaml"),

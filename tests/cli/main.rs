@@ -8,5 +8,9 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
+mod bad_input;
 mod cluster;
 mod files;
+mod policy;
+mod program;
+mod terminal;

@@ -1,4 +1,4 @@
-//! The image, built by a real dockerd of its own from a static binary, without a network.
+//! The image, built from a static binary by a separate real dockerd, without a network.
 //!
 //! Needs root, dockerd, and the binary that `SLIPWAY_STATIC_BINARY` names; without that variable it
 //! is skipped. `.ci/run` shows how the binary is built.
@@ -19,10 +19,10 @@ use slipway_testkit::{
 };
 
 const IMAGE: &str = "slipway:test";
-/// What the project promises, in bytes.
+/// The maximum size that the project promises, in bytes.
 const MAX_SIZE: u64 = 20_000_000;
 
-/// A dockerd of this test alone: its state, its socket and its containerd are in one directory.
+/// A dockerd for this test only: its state, its socket and its containerd are in one directory.
 struct Dockerd {
     process: Child,
     directory: PathBuf,
@@ -31,7 +31,7 @@ struct Dockerd {
 
 impl Dockerd {
     fn start() -> Self {
-        // Not in the target directory: the path of a socket is short.
+        // Not in the target directory: the path of a socket must be short.
         let directory = env::temp_dir().join(format!("slipway-image-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let at = |name: &str| directory.join(name).into_os_string();
@@ -78,7 +78,7 @@ impl Dockerd {
         command.env("DOCKER_BUILDKIT", "1").output().unwrap()
     }
 
-    /// The standard output of a command that must succeed.
+    /// Runs a command, which must succeed. Returns its standard output.
     fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.docker(arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -88,7 +88,7 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        // SIGTERM, so that it ends its containerd and undoes its mounts.
+        // SIGTERM, so that it stops its containerd and unmounts its mounts.
         let pid = self.process.id().to_string();
         let _ = Command::new("kill").arg(pid).status();
         let _ = self.process.wait();
@@ -96,7 +96,7 @@ impl Drop for Dockerd {
     }
 }
 
-/// The first docker client on the path that can build with BuildKit: by its plugin, or by itself
+/// Finds the first docker client on the path that can build with BuildKit: by its plugin, or by itself
 /// before version 23.
 fn client_with_buildkit() -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -111,14 +111,14 @@ fn client_with_buildkit() -> PathBuf {
         .expect("a docker client with BuildKit is needed")
 }
 
-/// From `Docker version 20.10.24+dfsg1, build 5d6db84`.
+/// Parses `Docker version 20.10.24+dfsg1, build 5d6db84`.
 fn is_before_23(version: &[u8]) -> bool {
     let text = String::from_utf8_lossy(version);
     let number = text.trim_start_matches("Docker version ").split('.').next();
     number.is_some_and(|major| major.parse::<u32>().is_ok_and(|major| major < 23))
 }
 
-/// Builds the image from the binary, with a context that holds nothing else.
+/// Builds the image from the binary, in a context that contains nothing else.
 fn build(dockerd: &Dockerd, binary: &Path) {
     let context = dockerd.directory.join("context");
     fs::create_dir_all(context.join("dist")).unwrap();
@@ -138,7 +138,7 @@ fn build(dockerd: &Dockerd, binary: &Path) {
     ]);
 }
 
-fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() -> Outcome {
+fn the_image_is_small_runs_as_nobody_and_contains_one_static_binary() -> Outcome {
     let binary = env::var_os("SLIPWAY_STATIC_BINARY").ok_or_else(|| {
         Skip::because("SLIPWAY_STATIC_BINARY names no static binary; .ci/run builds one")
     })?;
@@ -160,7 +160,7 @@ fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() -> Outcome {
     );
     assert_eq!(labels["org.opencontainers.image.licenses"], "Apache-2.0");
 
-    // As the chart runs it. There is no loader in the image: what runs there is static.
+    // As the chart runs it. The image has no loader, so a binary that runs in it is static.
     let hardened = [
         "run",
         "--rm",
@@ -180,8 +180,8 @@ fn the_image_is_small_runs_as_nobody_and_holds_one_static_binary() -> Outcome {
     Ok(())
 }
 
-/// An image that is compiled from source cannot be built here, without a network: at least its files are all sent.
-fn what_the_dockerfile_copies_is_part_of_the_context() {
+/// An image that is compiled from source cannot be built without a network, but its files can be checked.
+fn everything_that_the_dockerfile_copies_is_in_the_context() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
     let ignore = read(".dockerignore");
@@ -202,7 +202,7 @@ fn what_the_dockerfile_copies_is_part_of_the_context() {
             .filter(|word| !word.starts_with("--"))
             .collect();
         for source in &words[..words.len() - 1] {
-            // Of a prebuilt image: a build argument.
+            // A build argument, for the prebuilt image.
             let source = source.replace("${BINARY}", "dist");
             assert!(sent.contains(&&*source), "{source} is not sent");
             assert!(source == "dist" || root.join(&source).exists(), "{source}");
@@ -212,8 +212,8 @@ fn what_the_dockerfile_copies_is_part_of_the_context() {
     assert!(sources > 5, "{sources}");
 }
 
-/// A workspace of which cargo misses a member or a file that a Cargo.toml names builds nothing.
-fn cargo_finds_the_whole_workspace_in_the_context() {
+/// cargo builds nothing if a member of the workspace or a file in a Cargo.toml is missing.
+fn the_context_contains_the_whole_workspace() {
     let context = workspace::scratch().join("context");
     let _ = fs::remove_dir_all(&context);
     fs::create_dir_all(&context).unwrap();
@@ -233,8 +233,8 @@ fn cargo_finds_the_whole_workspace_in_the_context() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_image_is_small_runs_as_nobody_and_holds_one_static_binary,
-        what_the_dockerfile_copies_is_part_of_the_context,
-        cargo_finds_the_whole_workspace_in_the_context,
+        the_image_is_small_runs_as_nobody_and_contains_one_static_binary,
+        everything_that_the_dockerfile_copies_is_in_the_context,
+        the_context_contains_the_whole_workspace,
     ]
 }

@@ -1,4 +1,4 @@
-//! Slipway beside real programs: kube-apiserver, dockerd, helm, Chromium, Prometheus.
+//! Slipway with real programs: kube-apiserver, dockerd, helm, Chromium, Prometheus.
 
 #![allow(
     clippy::unwrap_used,

@@ -9,5 +9,9 @@
     reason = "a test that meets the unexpected should stop there"
 )]
 
+mod certificates;
+mod connections;
 mod hostile;
 mod requests;
+mod reviews;
+mod shutdown;

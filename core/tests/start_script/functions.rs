@@ -12,13 +12,13 @@ use crate::{Sandbox, Test};
 pub const TESTS: &[Test] = &[
     ("the_warmest_slot_comes_first", the_warmest_slot_comes_first),
     ("a_lock_is_held_once", a_lock_is_held_once),
-    (
-        "what_is_not_a_file_is_no_lock",
-        what_is_not_a_file_is_no_lock,
-    ),
+    ("a_lock_must_be_a_file", a_lock_must_be_a_file),
     ("oddities_are_found", oddities_are_found),
-    ("a_busy_trash_is_made_again", a_busy_trash_is_made_again),
-    ("a_link_is_no_trash", a_link_is_no_trash),
+    (
+        "a_busy_trash_is_created_again",
+        a_busy_trash_is_created_again,
+    ),
+    ("a_linked_trash_is_replaced", a_linked_trash_is_replaced),
     (
         "a_slot_on_which_dockerd_did_not_start_is_set_aside",
         a_slot_on_which_dockerd_did_not_start_is_set_aside,
@@ -61,8 +61,8 @@ pub const TESTS: &[Test] = &[
     ),
     ("sizes_add_up_in_mb", sizes_add_up_in_mb),
     (
-        "a_full_disk_costs_the_coldest_free_slots",
-        a_full_disk_costs_the_coldest_free_slots,
+        "on_a_full_disk_the_coldest_free_slots_are_deleted",
+        on_a_full_disk_the_coldest_free_slots_are_deleted,
     ),
     ("the_size_of_a_slot_is_noted", the_size_of_a_slot_is_noted),
     (
@@ -87,7 +87,7 @@ const PARTS: [&str; 6] = [
     include_str!("../../src/dockerd/start_script/beside.sh"),
     include_str!("../../src/dockerd/start_script/slots.sh"),
 ];
-/// What main.sh sets, and a slot.
+/// The variables that main.sh sets, and a slot.
 const STATE: &str = "log() { :; }; slots=4 budget=100 flags='' network_mtu=''
 kept=$dir/slot-0; own=$kept root=$kept/docker\n";
 /// In place of what needs root.
@@ -104,7 +104,7 @@ fn call(sandbox: &Sandbox, body: &str) -> String {
     text.trim_end().replace('\n', " ")
 }
 
-/// Marks a file as last used so many seconds ago.
+/// Sets a file's modification time to `seconds` ago.
 fn age(path: &Path, seconds: u64) {
     let when = SystemTime::now() - Duration::from_secs(seconds);
     File::open(path).unwrap().set_modified(when).unwrap();
@@ -143,7 +143,7 @@ fn a_lock_is_held_once(sandbox: &Sandbox) {
     );
 }
 
-fn what_is_not_a_file_is_no_lock(sandbox: &Sandbox) {
+fn a_lock_must_be_a_file(sandbox: &Sandbox) {
     sandbox.write("elsewhere", "kept");
     symlink(sandbox.path("elsewhere"), sandbox.path("slots/lock-0")).unwrap();
     sandbox.write("slots/lock-1/file", "");
@@ -240,7 +240,7 @@ fn a_search_that_takes_long_is_odd(sandbox: &Sandbox) {
     assert!(found.contains("slot-0/docker/image"), "{found}");
 }
 
-fn a_busy_trash_is_made_again(sandbox: &Sandbox) {
+fn a_busy_trash_is_created_again(sandbox: &Sandbox) {
     let mktemp = r#"mktemp() { [ -e "$dir/deleted" ] || { touch "$dir/deleted"; rmdir "$trash"; return 1; }
         "$dir/../bin/mktemp" "$@"; }"#;
     let body = format!("mkdir \"$kept\"; {mktemp}\ndiscard \"$kept\" && ls \"$trash\"/*");
@@ -257,7 +257,7 @@ fn a_busy_trash_is_made_again(sandbox: &Sandbox) {
     );
 }
 
-fn a_link_is_no_trash(sandbox: &Sandbox) {
+fn a_linked_trash_is_replaced(sandbox: &Sandbox) {
     sandbox.write("elsewhere/kept", "");
     symlink(sandbox.path("elsewhere"), sandbox.path("slots/trash")).unwrap();
     let body =
@@ -410,10 +410,10 @@ fn sizes_add_up_in_mb(sandbox: &Sandbox) {
     }
 }
 
-fn a_full_disk_costs_the_coldest_free_slots(sandbox: &Sandbox) {
+fn on_a_full_disk_the_coldest_free_slots_are_deleted(sandbox: &Sandbox) {
     locks(sandbox, &[(0, 100), (1, 300), (2, 200), (9, 50)]);
     let left = r#"for n in 0 1 2 9; do [ ! -e "$dir/slot-$n" ] || echo $n; done"#;
-    // Nine is beyond the number of slots.
+    // There are four slots, so slot 9 is deleted.
     let enough = format!("has_room() {{ :; }}; free_disk; {left}");
     assert_eq!(call(sandbox, &enough), "0 1 2");
     let held = format!(

@@ -1,6 +1,6 @@
-//! The start script's functions, without root and without dockerd, in the shells that images have.
+//! The start script's functions in the shells that images have, without root and without dockerd.
 //!
-//! What real daemons make of it is in `tests/real/docker`.
+//! `tests/real/docker` runs it with real daemons.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Trial};
 use shell::{Sandbox, Shell};
 
-/// A test, which runs in each shell.
+/// The name and the function of a test, which runs in each shell.
 type Test = (&'static str, fn(&Sandbox));
 
 fn main() -> ExitCode {

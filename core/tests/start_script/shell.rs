@@ -1,4 +1,4 @@
-//! The shells that pods have, each with the programs of its image and nothing else.
+//! The shells of pods, each with only the programs of its image.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ const PROGRAMS: [&str; 31] = [
     "mkdir", "mkfifo", "md5sum", "mktemp", "mv", "nice", "rm", "rmdir", "sed", "seq", "sh",
     "sleep", "stat", "tail", "timeout", "touch", "tr", "wc",
 ];
-/// The applets of Alpine's busybox that Debian's lacks: the system's programs serve instead.
+/// The applets of Alpine's busybox that Debian's lacks; the system's programs replace them.
 const NOT_IN_DEBIANS_BUSYBOX: [&str; 2] = ["flock", "nice"];
 /// What tests put beside the programs, and no busybox has.
 const NO_APPLETS: [&str; 4] = ["containerd", "docker", "dockerd", "runc"];
@@ -25,13 +25,13 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// A shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shell {
-    /// dash with the system's programs, as Debian's images have.
+    /// dash with the system's programs, as in Debian's images.
     Dash,
-    /// busybox with applets that are programs, as Alpine's images have.
+    /// busybox with applets that are programs, as in Alpine's images.
     Busybox,
 }
 
-/// A directory with the shell's programs and a place for a test's files, deleted in the end.
+/// A directory with the shell's programs and a test's files, deleted when this is dropped.
 pub struct Sandbox {
     shell: Shell,
     dir: PathBuf,
@@ -96,7 +96,7 @@ impl Sandbox {
         self.dir.join(name)
     }
 
-    /// Writes a file of the test, and the directories above it.
+    /// Writes a file of the test, and creates the directories above it.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -119,8 +119,8 @@ impl Sandbox {
         self.dir.join("bin").join(name)
     }
 
-    /// Runs shell text with `$1` as the sandbox's directory. Files of the machine that the text names are files of the
-    /// sandbox instead.
+    /// Runs shell text in the sandbox's directory. The machine's files that the text names are replaced with
+    /// files of the sandbox.
     pub fn run(&self, text: &str, arguments: &[&str]) -> Output {
         let dir = self.dir.to_str().unwrap();
         let text = text
@@ -146,8 +146,8 @@ impl Sandbox {
             .unwrap()
     }
 
-    /// Debian's busybox runs an applet inside the shell, whatever is on the PATH, where Alpine's starts a program. A
-    /// function comes before an applet, and a name with a slash is always a program.
+    /// Defines each program as a function. Debian's busybox runs applets inside the shell and ignores the
+    /// PATH; a function precedes an applet, and a name with a slash is always a program, as in Alpine's.
     fn programs_as_functions(&self) -> String {
         if self.shell == Shell::Dash {
             return String::new();

@@ -1,4 +1,4 @@
-//! Whole scripts, as pods get them, before a `dockerd` that prints its arguments.
+//! Complete scripts, as pods get them, with a `dockerd` that prints its arguments.
 
 use std::{os::unix::net::UnixListener, process::Output};
 
@@ -67,7 +67,7 @@ fn dockerd_is_started_as_it_was(sandbox: &Sandbox) {
         mtu: Some(MtuScope::Bridge),
         ..StartOptions::default()
     };
-    // The machine may have an interface: then a flag follows.
+    // If the machine has an interface, a flag follows.
     for (command, started) in [
         (&["dockerd", "-D", "a b"][..], "dockerd -D a b"),
         (&["absent-entrypoint.sh", "-D"], "dockerd -D"),
@@ -99,7 +99,7 @@ fn dockerd_gets_a_slot(sandbox: &Sandbox) {
     );
     assert!(log.contains("slipway-start: data-root "), "{log}");
     assert!(!sandbox.path("run/docker.pid").exists());
-    // What runs beside dockerd has ended too: it holds the output.
+    // The background process has ended too, because it holds the output open.
     assert!(root.join("image/kept").exists() && !root.join("volumes").exists());
     let left = sandbox.run("ls -AR \"$0/slots\"", &[sandbox.path("").to_str().unwrap()]);
     let left = String::from_utf8_lossy(&left.stdout);

@@ -1,4 +1,4 @@
-//! From a request to its answer: the log of calls, the scripted faults, the verb.
+//! Requests and their answers: the log of calls, the scripted faults, the verb.
 
 use std::{borrow::Cow, io};
 
@@ -21,12 +21,12 @@ use super::{
     verbs, watching,
 };
 
-/// Answers, or breaks the connection.
+/// An answer, or an error that breaks the connection.
 pub type Answer = Result<Response<Body>, io::Error>;
-/// A whole body or a stream of events.
+/// A complete body, or a stream of events.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A request, as far as it is understood.
+/// A parsed request.
 #[derive(Debug)]
 pub struct Asked {
     pub route: Route,
@@ -51,13 +51,13 @@ impl Query {
         Self(decoded.collect())
     }
 
-    /// A parameter; empty when absent.
+    /// Returns a parameter; empty if it is absent.
     pub fn get(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value)
     }
 
-    /// A parameter that says yes.
+    /// Returns whether a parameter is true.
     pub fn is(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1")
     }
@@ -132,7 +132,7 @@ fn perform(server: &ApiServer, asked: &Asked) -> Response<Body> {
     }
 }
 
-/// What is there whatever is stored.
+/// Answers the paths that do not depend on the store.
 fn fixed(path: &str) -> Option<Value> {
     match path {
         "/version" => Some(json!({"major": "1", "minor": "37", "gitVersion": "v1.37.0"})),
@@ -185,7 +185,7 @@ fn user(parts: &Parts) -> String {
     value.strip_prefix("Bearer ").unwrap_or_default().to_owned()
 }
 
-/// Writes the call down and says which it is.
+/// Logs the call. Returns its index.
 fn log(server: &ApiServer, parts: &Parts, asked: &Asked, user: &str) -> usize {
     let manager = Some(asked.query.get("fieldManager")).filter(|name| !name.is_empty());
     let call = Call {
@@ -206,7 +206,7 @@ fn log(server: &ApiServer, parts: &Parts, asked: &Asked, user: &str) -> usize {
 }
 
 fn note_status(server: &ApiServer, number: usize, status: u16) {
-    // The test may have cleared the log meanwhile.
+    // The test may have cleared the log since.
     if let Some(call) = locked(&server.0.calls).get_mut(number) {
         call.status = status;
     }

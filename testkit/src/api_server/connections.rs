@@ -1,4 +1,4 @@
-//! The port: connections are accepted, and broken when the server is stopped.
+//! The port: accepts connections, and breaks them when the server is stopped.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{ApiServer, answer::answer, locked};
 
-/// What listens; its connections end with it.
+/// The listening task; its connections end with it.
 #[derive(Debug)]
 pub struct Listener(AbortHandle);
 
@@ -21,7 +21,7 @@ impl Drop for Listener {
     }
 }
 
-/// Binds a port, also one that was ours a moment ago.
+/// Binds a port, even if it was in use a moment ago.
 pub fn bind(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -30,12 +30,12 @@ pub fn bind(address: SocketAddr) -> TcpListener {
 }
 
 impl ApiServer {
-    /// Closes the port and every connection. The objects stay.
+    /// Closes the port and all connections. The objects stay.
     pub async fn stop(&self) {
         let listener = locked(&self.0.listener).take();
         let task = listener.as_ref().map(|listener| listener.0.clone());
         drop(listener);
-        // Only when the task is gone is its port.
+        // The port is free only once the task has ended.
         while task.as_ref().is_some_and(|task| !task.is_finished()) {
             tokio::task::yield_now().await;
         }
@@ -49,7 +49,7 @@ impl ApiServer {
     pub(super) fn accept_on(&self, listener: TcpListener) {
         let server = self.clone();
         let task = tokio::spawn(async move {
-            // Dropped with this task, and the connections with it.
+            // Dropped with this task, which closes the connections.
             let mut connections = JoinSet::new();
             loop {
                 let Ok((stream, _)) = listener.accept().await else {
@@ -65,7 +65,7 @@ impl ApiServer {
 
 async fn serve(server: ApiServer, stream: TcpStream) {
     let service = service_fn(move |request| answer(server.clone(), request));
-    // An error is a client that went, or a connection that a test had closed.
+    // An error means that the client or the test closed the connection.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

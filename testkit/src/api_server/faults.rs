@@ -1,4 +1,4 @@
-//! What a test scripts to go wrong, or to wait.
+//! Faults and delays that a test scripts.
 
 use std::{fmt, sync::Arc};
 
@@ -6,18 +6,18 @@ use tokio::sync::watch;
 
 use super::{ApiServer, locked, path::Verb};
 
-/// What happens instead of, or before, the answer.
+/// What happens instead of the answer, or before it.
 #[derive(Clone)]
 pub enum Effect {
-    /// The call has no effect, and this status is answered.
+    /// The call has no effect and is answered with this status.
     Answer(u16),
     /// The call has no effect, and the connection is closed.
     Close,
     /// The call takes effect, but its answer never arrives.
     LoseAnswer,
-    /// Something else happens first.
+    /// This happens first.
     Run(Arc<dyn Fn(&ApiServer) + Send + Sync>),
-    /// It waits until the gate is opened.
+    /// The call waits until the gate is opened.
     Hold(Arc<GateState>),
 }
 
@@ -33,7 +33,7 @@ impl fmt::Debug for Effect {
     }
 }
 
-/// How often a rule still counts.
+/// How often a rule still applies.
 #[derive(Debug, Clone, Copy)]
 enum Count {
     Always,
@@ -49,12 +49,12 @@ struct Rule {
     effect: Effect,
 }
 
-/// All that is scripted. The first rule that matches a call is used.
+/// The rules. The first one that matches a call applies.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Rule>);
 
 impl Faults {
-    /// What is to happen to a call. A rule that has counted enough is forgotten.
+    /// Returns what happens to a call. A rule that has applied often enough is removed.
     pub fn take(&mut self, user: &str, verb: Verb, path: &str) -> Option<Effect> {
         let place = self.0.iter().position(|rule| {
             rule.user.as_ref().is_none_or(|wanted| wanted == user)
@@ -81,7 +81,7 @@ impl Faults {
     }
 }
 
-/// A rule in the making; it starts to count with the last call, [`When::answer`] and so on.
+/// A rule that is being built; [`When::answer`] and the like add it.
 #[derive(Debug)]
 #[must_use = "it needs to be told what should happen"]
 pub struct When {
@@ -103,31 +103,31 @@ impl When {
         }
     }
 
-    /// Only the calls of one client count.
+    /// Limits the rule to the calls of one client.
     pub fn from(mut self, user: &str) -> Self {
         self.user = Some(user.to_owned());
         self
     }
 
-    /// Every verb counts.
+    /// Applies the rule to every verb.
     pub fn or_any_verb(mut self) -> Self {
         self.verb = None;
         self
     }
 
-    /// It happens so often, not once.
+    /// Applies the rule this many times, not once.
     pub fn times(mut self, times: usize) -> Self {
         self.count = Count::Times(times);
         self
     }
 
-    /// It happens until [`ApiServer::clear_faults`].
+    /// Applies the rule until [`ApiServer::clear_faults`].
     pub fn always(mut self) -> Self {
         self.count = Count::Always;
         self
     }
 
-    /// The call has no effect, and this status is answered.
+    /// The call has no effect and is answered with this status.
     pub fn answer(self, status: u16) {
         self.add(Effect::Answer(status));
     }
@@ -137,7 +137,7 @@ impl When {
         self.add(Effect::Close);
     }
 
-    /// The call takes effect, but the connection is closed before its answer.
+    /// The call takes effect, but the connection is closed before the answer.
     pub fn lose_answer(self) {
         self.add(Effect::LoseAnswer);
     }
@@ -147,7 +147,7 @@ impl When {
         self.add(Effect::Run(Arc::new(act)));
     }
 
-    /// The call waits at a gate before it takes effect.
+    /// Holds the call at a gate before it takes effect.
     pub fn hold(self) -> Gate {
         let state = Arc::new(GateState {
             waiting: watch::Sender::new(0),
@@ -185,18 +185,18 @@ impl GateState {
     }
 }
 
-/// Where calls wait until the test lets them go on. A dropped gate is open.
+/// A gate at which calls wait until the test opens it. Dropping it opens it.
 #[derive(Debug)]
 pub struct Gate(Arc<GateState>);
 
 impl Gate {
-    /// Waits until a call is there.
+    /// Waits until a call is held.
     pub async fn reached(&self) {
         let mut waiting = self.0.waiting.subscribe();
         waiting.wait_for(|count| *count > 0).await.unwrap();
     }
 
-    /// Lets all calls go on, those to come too.
+    /// Opens the gate for all calls, including later ones.
     pub fn open(self) {
         drop(self);
     }

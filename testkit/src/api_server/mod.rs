@@ -1,10 +1,10 @@
 //! A Kubernetes API server in memory, on a loopback port, for tests.
 //!
-//! Any kind of resource works, by its path alone: there are no schemas, no admission and no
-//! authorisation. What matters to a controller is real: uid, resourceVersion, optimistic
+//! Any kind of resource works, by its path: there are no schemas, no admission and no
+//! authorisation. The parts that controllers depend on are real: uid, resourceVersion, optimistic
 //! concurrency, preconditions, finalizers, watches with history, bookmarks and 410 Gone, paged
-//! lists, selectors, field managers. Writes that change nothing make no new version, as in the
-//! real one. What else may go wrong is scripted with [`ApiServer::when`].
+//! lists, selectors, field managers. Writes that change nothing create no new version, as in the
+//! real one. Faults are scripted with [`ApiServer::when`].
 //!
 //! ```ignore
 //! let server = ApiServer::start();
@@ -41,35 +41,35 @@ use connections::Listener;
 use faults::Faults;
 use path::Route;
 
-/// One call that arrived, in the order of arrival.
+/// A call, in the order of arrival.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Who called: the name given to [`ApiServer::client`].
+    /// The caller: the name given to [`ApiServer::client`].
     pub user: String,
-    /// What was asked.
+    /// The verb.
     pub verb: Verb,
     /// The path, without the query.
     pub path: String,
-    /// The query as sent.
+    /// The query, undecoded.
     pub query: String,
     /// The body, if it was JSON.
     pub body: Value,
-    /// The field manager that a write names.
+    /// The field manager of a write.
     pub field_manager: Option<String>,
-    /// The status of the answer; 0 while there is none, or when the connection was closed instead.
+    /// The status of the answer; 0 before it, and if the connection was closed instead.
     pub status: u16,
 }
 
-/// Signals to those who wait: each counts up.
+/// Signals, each a counter that tasks wait for.
 #[derive(Debug)]
 struct Signals {
     /// The store changed.
     changed: watch::Sender<u64>,
     /// A call arrived or was answered.
     called: watch::Sender<u64>,
-    /// Watches are to send a bookmark.
+    /// Watches should send a bookmark.
     bookmark: watch::Sender<u64>,
-    /// Watches are to break off.
+    /// Watches should break off.
     cut: watch::Sender<u64>,
 }
 
@@ -83,12 +83,12 @@ struct Shared {
     address: SocketAddr,
 }
 
-/// The server; clones are the same one. It ends when the runtime does.
+/// The server; clones share it. It stops with the runtime.
 #[derive(Debug, Clone)]
 pub struct ApiServer(Arc<Shared>);
 
 impl ApiServer {
-    /// Listens on a free loopback port. It needs a runtime.
+    /// Starts the server on a free loopback port. It needs a runtime.
     pub fn start() -> Self {
         let listener = connections::bind(SocketAddr::from(([127, 0, 0, 1], 0)));
         let signal = || watch::Sender::new(0);
@@ -109,8 +109,8 @@ impl ApiServer {
         server
     }
 
-    /// A client whose calls are logged and matched as `user`'s. It does not retry by itself, so
-    /// that each call is seen once.
+    /// Returns a client whose calls are logged and matched as `user`'s. It does not retry, so each call
+    /// arrives once.
     pub fn client(&self, user: &str) -> kube::Client {
         let url = format!("http://{}", self.0.address);
         let mut config = kube::Config::new(url.parse().unwrap());
@@ -119,12 +119,12 @@ impl ApiServer {
         kube::Client::try_from(config).unwrap()
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// The store, for a test to look into or to change as some other writer would.
+    /// Returns the store, for a test to inspect, or to change as another writer would.
     pub fn store<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {
         let mut store = locked(&self.0.store);
         let before = store.revision();
@@ -137,7 +137,7 @@ impl ApiServer {
         result
     }
 
-    /// The object at an API path, `/api/v1/namespaces/a/secrets/b`.
+    /// Returns the object at an API path, `/api/v1/namespaces/a/secrets/b`.
     pub fn object(&self, path: &str) -> Option<Value> {
         let key = Route::parse(path).unwrap().key();
         self.store(|store| store.get(&key).cloned())
@@ -156,18 +156,18 @@ impl ApiServer {
         self.set(path, object)
     }
 
-    /// Takes the object at an API path away, if it is there.
+    /// Removes the object at an API path, if it exists.
     pub fn remove(&self, path: &str) {
         let key = Route::parse(path).unwrap().key();
         self.store(|store| store.remove(&key));
     }
 
-    /// Forgets history: watches and paged lists that start before now get 410 Gone.
+    /// Drops the history: watches and paged lists that start before now get 410 Gone.
     pub fn compact(&self) {
         self.store(Store::compact);
     }
 
-    /// Has each open watch that allows bookmarks send one.
+    /// Sends a bookmark on each open watch that allows them.
     pub fn send_bookmarks(&self) {
         self.0.signals.bookmark.send_modify(|count| *count += 1);
     }
@@ -177,22 +177,22 @@ impl ApiServer {
         self.0.signals.cut.send_modify(|count| *count += 1);
     }
 
-    /// Scripts what happens to the next call of this verb whose path starts so.
+    /// Scripts what happens to the next call with this verb and path prefix.
     pub fn when(&self, verb: Verb, path_prefix: &str) -> When {
         When::new(self.clone(), verb, path_prefix)
     }
 
-    /// Takes back all that was scripted. Calls that are held go on.
+    /// Removes all rules. Calls that are held continue.
     pub fn clear_faults(&self) {
         locked(&self.0.faults).clear();
     }
 
-    /// All calls so far.
+    /// Returns all calls so far.
     pub fn calls(&self) -> Vec<Call> {
         locked(&self.0.calls).clone()
     }
 
-    /// Forgets all calls so far.
+    /// Clears the log of calls.
     pub fn clear_calls(&self) {
         locked(&self.0.calls).clear();
     }
@@ -205,7 +205,7 @@ impl ApiServer {
         }
     }
 
-    /// Waits until there is a call as wanted: one that arrived, answered or not.
+    /// Waits until such a call has arrived, answered or not.
     pub async fn until_called(&self, mut wanted: impl FnMut(&Call) -> bool) -> Call {
         let mut called = self.0.signals.called.subscribe();
         loop {

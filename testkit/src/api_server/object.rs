@@ -1,11 +1,11 @@
-//! What the server itself writes into objects.
+//! The fields that the server itself writes into objects.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::path::{Collection, Key};
 
-/// Who writes, and by which kind of call.
+/// The writer, and the kind of call.
 #[derive(Debug, Clone)]
 pub struct Writer {
     /// The field manager.
@@ -24,7 +24,7 @@ impl Writer {
     }
 }
 
-/// The metadata, made if there is none.
+/// Returns the metadata, created if absent.
 pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
@@ -32,19 +32,19 @@ pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     object["metadata"].as_object_mut().unwrap()
 }
 
-/// A text in the metadata, if it is there and not empty.
+/// Returns a string in the metadata, if it is present and not empty.
 pub fn text<'a>(object: &'a Value, field: &str) -> Option<&'a str> {
     object["metadata"][field]
         .as_str()
         .filter(|text| !text.is_empty())
 }
 
-/// Now, as the API writes it.
+/// Returns the current time, as the API writes it.
 pub fn now() -> Value {
     Value::from(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// Name, namespace and type of the object are those of its place.
+/// Sets the object's name, namespace and type to those of its path.
 pub fn put_in_place(object: &mut Value, key: &Key) {
     let kind = match object["kind"].as_str() {
         Some(kind) => kind.to_owned(),
@@ -61,7 +61,7 @@ pub fn put_in_place(object: &mut Value, key: &Key) {
     }
 }
 
-/// The kind of a resource nobody named the kind of yet: right for the kinds that Slipway reads.
+/// Guesses the kind of a resource from its name: correct for the kinds that Slipway reads.
 pub fn kind_of(plural: &str) -> String {
     let known = [
         ("configmaps", "ConfigMap"),
@@ -86,7 +86,7 @@ pub fn kind_of(plural: &str) -> String {
     })
 }
 
-/// Whether a write without resourceVersion is taken as "whatever is there".
+/// Returns whether a write without resourceVersion is accepted for any version.
 pub fn may_be_overwritten_blindly(collection: &Collection) -> bool {
     !matches!(
         collection.plural.as_str(),
@@ -109,7 +109,7 @@ pub fn fold_string_data(object: &mut Value) {
     }
 }
 
-/// Notes who wrote last by which kind of call.
+/// Records the last writer for each kind of call.
 pub fn note_writer(object: &mut Value, writer: &Writer, api_version: &str) {
     let operation = if writer.apply { "Apply" } else { "Update" };
     let metadata = metadata(object);
@@ -129,7 +129,7 @@ pub fn note_writer(object: &mut Value, writer: &Writer, api_version: &str) {
     }));
 }
 
-/// Whether two versions say the same, but for what the server itself writes.
+/// Returns whether two versions are equal, apart from the fields that the server writes.
 pub fn same_content(a: &Value, b: &Value) -> bool {
     let strip = |object: &Value| {
         let mut object = object.clone();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::problem::Problem;
 
-/// How a patch is written.
+/// The format of a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatchKind {
     Json,
@@ -13,7 +13,7 @@ pub enum PatchKind {
 }
 
 impl PatchKind {
-    /// By the content type.
+    /// Parses the content type.
     pub fn parse(content_type: &str) -> Result<Self, Problem> {
         match content_type.split(';').next().unwrap_or_default().trim() {
             "application/json-patch+json" => Ok(Self::Json),
@@ -28,11 +28,11 @@ impl PatchKind {
     }
 }
 
-/// The object after the patch. An apply is taken as a merge: it takes no field away, and nobody's
-/// ownership is checked.
+/// Applies a patch. A server-side apply is treated as a merge: it removes no field, and ownership is
+/// not checked.
 ///
 /// # Errors
-/// 422 when a JSON patch does not fit the object, a failed `test` among them.
+/// 422 if a JSON patch does not fit the object, or its `test` fails.
 pub fn patched(kind: PatchKind, object: &Value, patch: &Value) -> Result<Value, Problem> {
     let mut result = object.clone();
     match kind {

@@ -1,8 +1,8 @@
-//! What a method and a path mean.
+//! The meaning of a method and a path.
 
 use super::problem::Problem;
 
-/// What is asked, in the words of RBAC.
+/// A verb, as in RBAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Get,
@@ -24,7 +24,7 @@ pub struct Collection {
     pub plural: String,
 }
 
-/// Where an object is. The namespace of what has none is empty.
+/// The key of an object. The namespace of a cluster-scoped one is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub collection: Collection,
@@ -74,7 +74,7 @@ impl Route {
         })
     }
 
-    /// What is asked of it; `None` when the method does not fit.
+    /// Returns the verb; `None` if the method does not fit.
     pub fn verb(&self, method: &str, watch: bool) -> Option<Verb> {
         Some(match (method, self.name.is_some()) {
             ("GET", _) if watch => Verb::Watch,
@@ -89,12 +89,12 @@ impl Route {
         })
     }
 
-    /// The key of the object that the path names.
+    /// Returns the key of the object that the path names.
     pub fn key(&self) -> Key {
         self.key_of(self.name.as_deref().expect("the path names no object"))
     }
 
-    /// The key of an object of this collection and namespace.
+    /// Returns the key of an object in this collection and namespace.
     pub fn key_of(&self, name: &str) -> Key {
         Key {
             collection: self.collection.clone(),
@@ -103,7 +103,7 @@ impl Route {
         }
     }
 
-    /// Whether an object is of this collection, and in the path's namespace if there is one.
+    /// Returns whether an object is in this collection, and in the path's namespace if it has one.
     pub fn covers(&self, key: &Key) -> bool {
         key.collection == self.collection
             && self

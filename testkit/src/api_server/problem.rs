@@ -1,4 +1,4 @@
-//! Answers that say no, as the real server words them.
+//! Error answers, worded as the real server words them.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ impl Problem {
         Self::new(410, "Expired", message)
     }
 
-    /// What a scripted status says.
+    /// Returns the problem for a scripted status.
     pub fn scripted(code: u16) -> Self {
         let reason = match code {
             400 => "BadRequest",
@@ -63,7 +63,7 @@ impl Problem {
         Self::new(code, reason, "the test says so")
     }
 
-    /// The `Status` object.
+    /// Returns the `Status` object.
     pub fn to_status(&self) -> Value {
         json!({
             "kind": "Status",

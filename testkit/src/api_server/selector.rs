@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::problem::Problem;
 
-/// What a list or a watch is limited to.
+/// The selection of a list or a watch.
 #[derive(Debug, Clone, Default)]
 pub struct Selector {
     labels: Vec<Requirement>,
@@ -26,7 +26,7 @@ enum Test {
 }
 
 impl Selector {
-    /// Reads both selectors of a query; absent ones are empty.
+    /// Parses both selectors of a query; absent ones are empty.
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Problem> {
         Ok(Self {
             labels: requirements(labels)?,
@@ -34,10 +34,10 @@ impl Selector {
         })
     }
 
-    /// Whether an object is selected.
+    /// Returns whether an object is selected.
     pub fn selects(&self, object: &Value) -> bool {
         let label = |key: &str| object["metadata"]["labels"][key].as_str();
-        // As in the real server, a field that is not there is empty.
+        // As in the real server, an absent field is empty.
         let field = |key: &str| {
             let pointer = format!("/{}", key.replace('.', "/"));
             Some(

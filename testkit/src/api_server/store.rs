@@ -1,4 +1,4 @@
-//! The objects, and how they came to be: what etcd is to the real server.
+//! The objects and their history: the role of etcd in the real server.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Event {
     pub after: Option<Value>,
 }
 
-/// What must hold for a deletion.
+/// The preconditions of a deletion.
 #[derive(Debug, Default)]
 pub struct Preconditions {
     pub uid: Option<String>,
@@ -36,12 +36,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// The number of the last change, which is the resourceVersion of what it made.
+    /// Returns the number of the last change, which is the resourceVersion of its object.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The object at an API path.
+    /// Returns the object at an API path.
     pub fn at(&self, path: &str) -> Option<&Value> {
         self.get(&Route::parse(path).unwrap().key())
     }
@@ -50,10 +50,10 @@ impl Store {
         self.objects.get(key)
     }
 
-    /// Objects of the route, as they were at a revision.
+    /// Returns the objects of the route, as they were at a revision.
     ///
     /// # Errors
-    /// 410 when that is no longer known.
+    /// 410 if the revision has been compacted.
     pub fn list(&self, route: &Route, revision: u64) -> Result<Vec<(&Key, &Value)>, Problem> {
         if revision < self.compacted {
             return Err(Problem::expired(revision, self.compacted));
@@ -74,10 +74,10 @@ impl Store {
             .collect())
     }
 
-    /// What changed after a revision.
+    /// Returns the changes after a revision.
     ///
     /// # Errors
-    /// 410 when that is no longer known.
+    /// 410 if the revision has been compacted.
     pub fn since(&self, revision: u64) -> Result<Vec<Event>, Problem> {
         if revision < self.compacted {
             return Err(Problem::expired(revision, self.compacted));
@@ -86,7 +86,7 @@ impl Store {
         Ok(self.history[first..].to_vec())
     }
 
-    /// A copy, for what shall leave no trace.
+    /// Returns a copy, for dry runs.
     pub fn copy(&self) -> Self {
         Self {
             objects: self.objects.clone(),
@@ -95,7 +95,7 @@ impl Store {
         }
     }
 
-    /// Forgets history.
+    /// Drops the history.
     pub fn compact(&mut self) {
         self.history.clear();
         self.compacted = self.revision;
@@ -104,7 +104,7 @@ impl Store {
     /// Adds an object.
     ///
     /// # Errors
-    /// 409 when it is there already, 400 when it claims a version.
+    /// 409 if it exists already, 400 if it has a resourceVersion.
     pub fn create(&mut self, key: &Key, mut new: Value, writer: &Writer) -> Result<Value, Problem> {
         if self.objects.contains_key(key) {
             let message = format!("{} \"{}\" already exists", key.collection.plural, key.name);
@@ -127,10 +127,10 @@ impl Store {
         Ok(self.commit(key, Some(new)))
     }
 
-    /// Replaces an object, if it still is what the writer thinks it is.
+    /// Replaces an object, if its version is still the one that the writer names.
     ///
     /// # Errors
-    /// 404, 409 when it changed meanwhile, 422 when what cannot change does.
+    /// 404, 409 if it has changed since, 422 if an immutable field changes.
     pub fn update(&mut self, key: &Key, mut new: Value, writer: &Writer) -> Result<Value, Problem> {
         let plural = &key.collection.plural;
         let Some(old) = self.objects.get(key) else {
@@ -163,10 +163,10 @@ impl Store {
         Ok(self.commit(key, (!finished).then_some(new)))
     }
 
-    /// Deletes an object, or marks it as to be deleted while finalizers hold it.
+    /// Deletes an object, or marks it as terminating while it has finalizers.
     ///
     /// # Errors
-    /// 404, or 409 when a precondition does not hold.
+    /// 404, or 409 if a precondition does not hold.
     pub fn delete(&mut self, key: &Key, only_if: &Preconditions) -> Result<Value, Problem> {
         let plural = &key.collection.plural;
         let Some(old) = self.objects.get(key) else {
@@ -194,7 +194,7 @@ impl Store {
     /// Creates or replaces, whatever its version.
     ///
     /// # Errors
-    /// As [`Self::update`], but for the version.
+    /// As [`Self::update`], except for the version.
     pub fn set(&mut self, key: &Key, mut new: Value) -> Result<Value, Problem> {
         let version = self
             .get(key)
@@ -208,15 +208,15 @@ impl Store {
         self.update(key, new, &Writer::test())
     }
 
-    /// Takes an object away, whatever holds it.
+    /// Removes an object, even if it has finalizers.
     pub fn remove(&mut self, key: &Key) {
         if self.objects.contains_key(key) {
             self.commit(key, None);
         }
     }
 
-    /// Writes the next version down. What is returned for a deletion is the last version, with
-    /// the revision of its deletion, as watches show it.
+    /// Records the next version. For a deletion it returns the last version, with the revision of the
+    /// deletion, as watches show it.
     fn commit(&mut self, key: &Key, after: Option<Value>) -> Value {
         self.revision += 1;
         let before = self.objects.remove(key);
@@ -248,7 +248,7 @@ fn has_finalizers(object: &Value) -> bool {
         .is_some_and(|finalizers| !finalizers.is_empty())
 }
 
-/// Fields of the metadata that writers cannot change, whatever they send.
+/// Keeps the fields of the metadata that writers cannot change.
 fn keep_server_fields(old: &Value, new: &mut Value) {
     let metadata = object::metadata(new);
     for field in [

@@ -1,4 +1,4 @@
-//! The verbs but watch, each on the locked store.
+//! All verbs except watch, each on the locked store.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use super::{
 /// A status and a body.
 type Outcome = Result<(u16, Value), Problem>;
 
-/// Does what is asked; a dry run is done on a copy.
+/// Executes the verb; a dry run uses a copy of the store.
 pub fn perform(store: &mut Store, asked: &Asked) -> Outcome {
     if asked.query.get("dryRun") == "All" {
         return perform_for_good(&mut store.copy(), asked);
@@ -42,7 +42,7 @@ fn get(store: &Store, key: &Key) -> Outcome {
     Ok((200, found.ok_or_else(missing)?))
 }
 
-/// Lists are of one revision, also when they are read page by page.
+/// Lists objects. All pages of a list show the same revision.
 fn list(store: &Store, asked: &Asked) -> Outcome {
     let query = &asked.query;
     let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
@@ -76,7 +76,7 @@ fn list(store: &Store, asked: &Asked) -> Outcome {
     Ok((200, collected(asked, &metadata, found)))
 }
 
-/// Items of a list do not repeat its type.
+/// Removes the type, which items of a list do not repeat.
 fn collected(asked: &Asked, metadata: &Value, found: Vec<(&Key, &Value)>) -> Value {
     let collection = &asked.route.collection;
     let kind = found
@@ -102,7 +102,7 @@ fn place(key: &Key) -> String {
     format!("{}/{}", key.namespace, key.name)
 }
 
-/// A resourceVersion, a limit.
+/// Parses a number in the query: a resourceVersion, a limit.
 pub fn number(text: &str) -> Result<u64, Problem> {
     text.parse()
         .map_err(|_| Problem::bad_request(format!("`{text}` is not a number")))
@@ -161,7 +161,7 @@ fn patch(store: &mut Store, asked: &Asked) -> Outcome {
     Ok((200, store.update(&key, new, &asked.writer)?))
 }
 
-/// A write to `status` changes nothing but the status.
+/// Returns the stored object with the new status, the only field that such a write changes.
 fn within_subresource(store: &Store, asked: &Asked, new: Value) -> Result<Value, Problem> {
     let key = asked.route.key();
     match asked.route.subresource.as_deref() {

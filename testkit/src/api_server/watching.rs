@@ -1,4 +1,4 @@
-//! Watches: a stream of changes from a revision on.
+//! Watches: streams of changes since a revision.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -23,7 +23,7 @@ use super::{
     verbs::number,
 };
 
-/// As the real server, when the client names no time.
+/// The real server's timeout, if the client names none.
 const LONGEST: Duration = Duration::from_secs(1800);
 
 struct Watch {
@@ -31,9 +31,9 @@ struct Watch {
     route: Route,
     selector: Selector,
     bookmarks: bool,
-    /// Events up to here are sent.
+    /// The revision up to which events have been sent.
     seen: u64,
-    /// Lines to be sent.
+    /// Lines that are still to be sent.
     waiting: VecDeque<Value>,
     ended: bool,
     until: Instant,
@@ -42,10 +42,10 @@ struct Watch {
     cut: watch::Receiver<u64>,
 }
 
-/// Starts to watch. Without a version it starts with all there is.
+/// Starts a watch. Without a version it begins with all existing objects.
 ///
 /// # Errors
-/// 400 for queries that are none.
+/// 400 for invalid queries.
 pub fn open(server: &ApiServer, asked: &Asked) -> Result<Response<Body>, Problem> {
     let query = &asked.query;
     let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))?;
@@ -74,7 +74,7 @@ pub fn open(server: &ApiServer, asked: &Asked) -> Result<Response<Body>, Problem
         waiting: VecDeque::new(),
         ended: false,
         until: Instant::now() + limit,
-        // Before the first look into the store, so that no change falls between.
+        // Subscribes before the first read of the store, so that no change is missed.
         changed: signals.changed.subscribe(),
         bookmark: signals.bookmark.subscribe(),
         cut: signals.cut.subscribe(),
@@ -118,10 +118,10 @@ impl Watch {
         Ok(())
     }
 
-    /// The next line, or `None` at a proper end.
+    /// Returns the next line, or `None` at the regular end.
     ///
     /// # Errors
-    /// When the test cuts the watch.
+    /// If the test breaks off the watch.
     async fn next(&mut self) -> io::Result<Option<Value>> {
         loop {
             if let Some(line) = self.waiting.pop_front() {
@@ -150,7 +150,7 @@ impl Watch {
         }
     }
 
-    /// Queues what happened since the last look.
+    /// Queues the changes since the last read.
     fn catch_up(&mut self) {
         match self.server.store(|store| store.since(self.seen)) {
             Ok(events) => {
@@ -166,7 +166,7 @@ impl Watch {
         }
     }
 
-    /// An event as this watch sees it: what leaves its selection is deleted for it.
+    /// Returns an event as this watch sees it: an object that leaves the selection is deleted for it.
     fn shown(&self, event: Event) -> Option<Value> {
         if !self.route.covers(&event.key) {
             return None;

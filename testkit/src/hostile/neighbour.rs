@@ -1,4 +1,4 @@
-//! The well-behaved client: what the API server does, while somebody else attacks.
+//! The well-behaved client: sends what an API server sends while another client attacks.
 
 use std::{
     pin::pin,
@@ -8,18 +8,21 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http2::SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::hostile::served::{HTTP_2, NEIGHBOUR, REVIEW, Served, within};
+use crate::{
+    client::within,
+    served::{REVIEW, Served},
+};
 
-/// Calls before and after an attack.
+/// How many calls are made before and after an attack.
 const CALLS: usize = 100;
-/// So many calls share a connection, then comes a new one.
+/// How many calls share a connection.
 pub const CALLS_A_CONNECTION: usize = 10;
 
-/// Runs the attack, and beside it the well-behaved client: none of its calls may fail.
+/// Runs the attack, and the well-behaved client before, during and after it. None of its calls may
+/// fail.
 pub async fn beside<T>(served: &Served, attack: impl Future<Output = T>) -> T {
-    let mut kept = connect(served).await;
+    let mut kept = served.client().http2().await;
     let mut before = Vec::new();
     for call in 0..CALLS {
         before.push(one(served, &mut kept, call).await);
@@ -45,41 +48,30 @@ pub async fn beside<T>(served: &Served, attack: impl Future<Output = T>) -> T {
         percentile(&mut before, 50),
         percentile(&mut before, 99),
     );
-    // And after it.
     for call in 0..CALLS {
         one(served, &mut kept, call).await;
     }
     result
 }
 
-/// So many percent of the calls took no longer.
+/// Returns the time within which `percent` percent of the calls were answered.
 pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() - 1) * percent / 100]
 }
 
-/// One call: over the kept connection, which nobody may close, or now and then over a new one.
+/// Makes one call: over the kept connection, which must stay open, or one in ten over a new one.
 async fn one(served: &Served, kept: &mut SendRequest<Full<Bytes>>, call: usize) -> Duration {
     let begin = Instant::now();
     if call.is_multiple_of(CALLS_A_CONNECTION) {
-        review(&mut connect(served).await).await;
+        review(&mut served.client().http2().await).await;
     } else {
         review(kept).await;
     }
     begin.elapsed()
 }
 
-pub async fn connect(served: &Served) -> SendRequest<Full<Bytes>> {
-    let stream = within(served.tls(NEIGHBOUR, HTTP_2)).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-/// A review, sent and answered with a patch.
+/// Sends a review, which must be answered with a patch.
 pub async fn review(client: &mut SendRequest<Full<Bytes>>) {
     let request = Request::post("https://localhost/mutate?timeout=5s")
         .body(Full::new(Bytes::from_static(REVIEW.as_bytes())))

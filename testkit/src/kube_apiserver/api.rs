@@ -1,4 +1,4 @@
-//! A client that keeps what typed ones drop: unknown fields, warnings, statuses.
+//! A client that keeps what typed clients drop: unknown fields, warnings, statuses.
 
 use std::path::Path;
 
@@ -11,25 +11,25 @@ use kube::{
 };
 use serde_json::Value;
 
-/// A user's way to the API server.
+/// A user's client of the API server.
 #[derive(Clone)]
 pub struct Api(Client);
 
-/// What the API server answered.
+/// An answer of the API server.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// The object, or a Status.
     pub body: Value,
-    /// What `kubectl` would print as `Warning: …`.
+    /// The texts that `kubectl` prints as `Warning: …`.
     pub warnings: Vec<String>,
-    /// Its event in the audit log.
+    /// The ID of its event in the audit log.
     pub audit_id: String,
 }
 
 impl Reply {
-    /// Whether it was done.
+    /// Returns whether the request succeeded.
     pub fn is_ok(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -37,14 +37,14 @@ impl Reply {
     /// The object.
     ///
     /// # Panics
-    /// When there is none, with what the API server says.
+    /// If the request failed, with the API server's message.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert!(self.is_ok(), "{}: {}", self.status, self.message());
         self.body
     }
 
-    /// What a Status says; otherwise the whole answer.
+    /// Returns the message of a Status; otherwise the whole answer.
     pub fn message(&self) -> String {
         let message = self.body["message"].as_str();
         message.map_or_else(|| self.body.to_string(), str::to_owned)
@@ -52,7 +52,7 @@ impl Reply {
 }
 
 impl Api {
-    /// The user of a kubeconfig, for the current runtime. It does not repeat what failed.
+    /// Creates a client for the user of a kubeconfig, for the current runtime. It does not retry.
     pub async fn of_kubeconfig(path: &Path) -> Self {
         let kubeconfig = Kubeconfig::read_from(path).unwrap();
         let options = KubeConfigOptions::default();
@@ -62,10 +62,10 @@ impl Api {
         Self(Client::try_from(config).unwrap())
     }
 
-    /// Sends a request; an answer of any status is an answer.
+    /// Sends a request. An answer with any status is `Ok`.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is no answer.
     pub async fn send(
         &self,
         method: &str,
@@ -116,7 +116,7 @@ impl Api {
         self.send("PUT", path, Some(body)).await.unwrap()
     }
 
-    /// A list is a JSON patch.
+    /// Sends a JSON patch, a list of operations.
     pub async fn patch(&self, path: &str, operations: &Value) -> Reply {
         assert!(operations.is_array());
         self.send("PATCH", path, Some(operations)).await.unwrap()
@@ -131,7 +131,7 @@ impl Api {
     }
 }
 
-/// `299 - "text"`, as RFC 9111 once had it.
+/// Parses `299 - "text"`, the format of RFC 7234.
 fn text_of_warning(header: &str) -> String {
     let quoted = header.split_once('"').map_or(header, |(_, rest)| rest);
     quoted.trim_end_matches('"').replace("\\\"", "\"")

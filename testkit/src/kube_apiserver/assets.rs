@@ -16,7 +16,7 @@ const REQUIRE: &str = "SLIPWAY_REQUIRE_APISERVER";
 /// Finds the directory of the API server's programs.
 ///
 /// # Panics
-/// When one is missing and they are required.
+/// If one is missing and they are required.
 pub fn find() -> Result<&'static Path, Skip> {
     static FOUND: OnceLock<Result<PathBuf, Skip>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -37,7 +37,7 @@ pub fn find() -> Result<&'static Path, Skip> {
     found.as_deref().map_err(Clone::clone)
 }
 
-/// Finds kubectl: in the directory of the API server, which need not have one, else as [`tools::find`] does.
+/// Finds kubectl: in the directory of the API server if it is there, otherwise as [`tools::find`] does.
 pub fn kubectl() -> Result<PathBuf, Skip> {
     let asset = directory().join("kubectl");
     if asset.is_file() {

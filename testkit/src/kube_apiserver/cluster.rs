@@ -19,7 +19,7 @@ use super::{
     process::{Process, Signal},
 };
 
-/// Everything that is asked of the API server goes to its audit log, with what admission added.
+/// Writes every request to the audit log, with the annotations that admission added.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -41,7 +41,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts, once, the cluster of all tests that do not disturb each other.
+    /// Starts, once, the cluster that tests share.
     pub async fn shared() -> Result<&'static Self, Skip> {
         static SHARED: OnceCell<Result<Cluster, Skip>> = OnceCell::const_new();
         let start = || Self::start("shared");
@@ -56,7 +56,7 @@ impl Cluster {
     pub async fn start(name: &str) -> Result<Self, Skip> {
         let assets = assets::find()?;
         let directory = workspace::scratch().join("apiserver").join(name);
-        // What an earlier run left for reading.
+        // Logs of an earlier run.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         let authority = Authority::new();
@@ -77,12 +77,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where its files and logs are.
+    /// Returns the directory of its files and logs.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The administrator's, who may do everything.
+    /// Returns the administrator's client, which may do everything.
     pub async fn admin(&self) -> Api {
         Api::of_kubeconfig(&self.kubeconfig()).await
     }
@@ -91,12 +91,12 @@ impl Cluster {
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(assets::kubectl().expect("it was there at the start"));
         command.arg("--kubeconfig").arg(self.kubeconfig());
-        // It keeps what it discovered there.
+        // Its discovery cache.
         command.env("HOME", &self.directory);
         command
     }
 
-    /// Makes a namespace, with the service account that a controller would make.
+    /// Creates a namespace, and the service account that a controller would create.
     pub async fn namespace(&self, name: &str, labels: Value) {
         let api = self.admin().await;
         let namespace = json!({"metadata": {"name": name, "labels": labels}});
@@ -106,32 +106,32 @@ impl Cluster {
         api.post(&accounts, &account).await.ok();
     }
 
-    /// Ends the API server; what is stored stays.
+    /// Stops the API server. The stored objects stay.
     pub async fn stop(&mut self, signal: Signal) {
         self.apiserver.end(signal).await;
     }
 
-    /// Starts it again, on the same port.
+    /// Starts the API server again, on the same port.
     pub async fn restart(&mut self) {
         let (assets, directory) = (self.assets, &self.directory);
         self.apiserver = start_apiserver(assets, directory, self.port, self.etcd_port);
         self.until_ready().await;
     }
 
-    /// The annotations of a request's event in the audit log.
+    /// Returns the annotations of a request's event in the audit log.
     pub async fn audit_annotations(&self, reply: &Reply) -> Value {
         eventually("an event in the audit log", async || {
             let text = end_of(&self.directory.join("audit.log"));
             let mut lines = text.lines().rev();
             let line = lines.find(|line| line.contains(&reply.audit_id))?;
-            // The last line may be half written.
+            // The last line may be incomplete.
             let event: Value = serde_json::from_str(line).ok()?;
             Some(event["annotations"].clone())
         })
         .await
     }
 
-    /// A user's requests so far.
+    /// Returns a user's requests so far.
     pub fn audit_events(&self, user: &str) -> Vec<Value> {
         let text = fs::read_to_string(self.directory.join("audit.log")).unwrap();
         let events = text
@@ -142,7 +142,7 @@ impl Cluster {
             .collect()
     }
 
-    /// The administrator's kubeconfig.
+    /// Returns the administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("admin.kubeconfig")
     }
@@ -154,7 +154,7 @@ impl Cluster {
         }))
     }
 
-    /// A kubeconfig (JSON is YAML) for a user who shows a bearer token.
+    /// Returns a kubeconfig (JSON is YAML) for a user with a bearer token.
     pub fn kubeconfig_with_token(&self, token: &str) -> String {
         self.kubeconfig_with(&json!({"token": token}))
     }
@@ -186,7 +186,7 @@ impl Cluster {
     }
 }
 
-/// The last lines of a file that grows.
+/// Returns the last lines of a growing file.
 fn end_of(path: &Path) -> String {
     const ENOUGH: u64 = 256 << 10;
     let mut file = File::open(path).unwrap();
@@ -255,7 +255,7 @@ fn start_apiserver(assets: &Path, directory: &Path, port: u16, etcd_port: u16) -
         .arg(format!("--audit-policy-file={}", file("audit.yaml")))
         .arg(format!("--audit-log-path={}", file("audit.log")))
         .arg("--allow-privileged=true")
-        // Watches end then, instead of holding up its end for a minute.
+        // Ends watches, which would otherwise delay its shutdown by a minute.
         .arg("--shutdown-watch-termination-grace-period=1s");
     Process::start(&command, &directory.join("apiserver.log"), None)
 }

@@ -1,4 +1,4 @@
-//! A webhook's endpoint in the test itself: the library's answers, or a stranger's.
+//! A webhook endpoint in the test itself.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::{free_port, pki::Authority};
 
-/// An HTTPS server; dropping it ends it.
+/// An HTTPS server, stopped when this is dropped.
 pub struct Endpoint {
     address: SocketAddr,
     ca: String,
@@ -25,7 +25,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts it; `answer` turns an AdmissionReview's bytes into another's.
+    /// Starts the server; `answer` turns the bytes of a review into those of the answer.
     pub fn start(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let authority = Authority::new();
         let answer = Arc::new(answer);
@@ -47,7 +47,7 @@ impl Endpoint {
         }
     }
 
-    /// For a webhook configuration.
+    /// Returns the `clientConfig` for a webhook configuration.
     pub fn client_config(&self) -> Value {
         client_config(&format!("https://{}/", self.address), &self.ca)
     }
@@ -59,7 +59,7 @@ impl Drop for Endpoint {
     }
 }
 
-/// How the API server reaches a webhook without a cluster network.
+/// Returns the `clientConfig` with which the API server reaches a webhook by URL.
 pub fn client_config(url: &str, ca_pem: &str) -> Value {
     json!({"url": url, "caBundle": super::base64(ca_pem)})
 }

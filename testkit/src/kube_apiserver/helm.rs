@@ -12,11 +12,11 @@ use crate::{harness::Skip, workspace};
 
 use super::assets;
 
-/// Renders the objects of a release, those of `helm test` too.
+/// Renders the objects of a release, including those of `helm test`.
 pub fn template(release: &str, namespace: &str, values: &Value) -> Result<Vec<Value>, Skip> {
     let arguments = ["template", release, "charts/slipway", "--values=-"];
     let more = ["--kube-version=1.36", "--namespace", namespace];
-    // No settings of whoever runs the tests.
+    // Ignores the user's helm settings.
     let kubeconfig = Path::new("/dev/null");
     let (text, error) = run(kubeconfig, &[&arguments[..], &more].concat(), values)?;
     assert_eq!(error, None);
@@ -26,7 +26,7 @@ pub fn template(release: &str, namespace: &str, values: &Value) -> Result<Vec<Va
         .collect())
 }
 
-/// Runs helm, which reads values from its standard input. Returns what it prints, and its errors when it fails.
+/// Runs helm with values on standard input. Returns its output, or its errors if it fails.
 pub fn run(
     kubeconfig: &Path,
     arguments: &[&str],
@@ -44,7 +44,7 @@ pub fn run(
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // It may not read it at all.
+    // It may not read its input.
     let _ = stdin.write_all(values.to_string().as_bytes());
     drop(stdin);
     let output = child.wait_with_output().unwrap();
@@ -53,19 +53,19 @@ pub fn run(
     Ok((text(output.stdout), errors))
 }
 
-/// Whether it is there for `helm test` alone.
+/// Returns whether the object belongs to `helm test`.
 pub fn is_of_test(object: &Value) -> bool {
     object["metadata"]["annotations"]["helm.sh/hook"] == "test"
 }
 
-/// The object of this kind and name.
+/// Returns the object of this kind and name.
 pub fn find_object<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
     let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
     let found = objects.iter().find(is_it);
     found.unwrap_or_else(|| panic!("the chart has no {kind} {name}"))
 }
 
-/// As one object for `kubectl`.
+/// Returns the objects as one list for `kubectl`.
 pub fn list(objects: &[Value]) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": objects})
 }

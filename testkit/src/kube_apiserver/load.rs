@@ -1,4 +1,4 @@
-//! Pods created without a pause, by a few clients at once.
+//! A load: a few clients that create pods without pause.
 
 use std::sync::{
     Arc,
@@ -12,10 +12,10 @@ use super::{Api, PATIENCE, Reply, eventually};
 
 const CLIENTS: usize = 3;
 
-/// What one attempt to create a pod came to; an error where the API server could not be reached.
+/// The result of one attempt to create a pod; an error if the API server could not be reached.
 pub type Attempt = Result<Reply, String>;
 
-/// A load that goes on until it is ended.
+/// A load that runs until it is ended.
 pub struct Load {
     ends: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
@@ -23,7 +23,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it: pods posted to `path`.
+    /// Starts to post pods to `path`.
     pub fn start(api: &Api, path: &str, pod: &Value) -> Self {
         let ends = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicUsize::new(0));
@@ -49,7 +49,7 @@ impl Load {
         }
     }
 
-    /// Waits until as many pods more were tried as say something.
+    /// Waits until enough further pods were tried to be meaningful.
     pub async fn go_on(&self) {
         const MORE: usize = 30;
         let goal = self.done.load(Ordering::SeqCst) + MORE;
@@ -61,7 +61,7 @@ impl Load {
         .await;
     }
 
-    /// Ends it; all that was tried.
+    /// Ends the load. Returns all attempts.
     pub async fn end(self) -> Vec<Attempt> {
         self.ends.store(true, Ordering::SeqCst);
         let mut attempts = Vec::new();

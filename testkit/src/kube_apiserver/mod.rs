@@ -1,4 +1,4 @@
-//! An API server of our own, and what the cases need around it.
+//! A real API server, and what the tests need around it.
 
 mod api;
 mod assets;
@@ -33,13 +33,13 @@ pub use release::{Release, apply, rendered_webhook, say_ready};
 pub use replica::Replica;
 use service::Service;
 
-/// Ends what hangs; nothing is measured against it.
+/// Fails a test that hangs; nothing is measured against it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at something that will come.
+/// The interval between two polls.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A port that nobody listens on. They come from below the range in which the kernel takes ports for
-/// outgoing connections, so that none of those can be in the way later.
+/// Returns a free port, below the range from which the kernel takes ports for outgoing connections, so
+/// that none of those can take it later.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
@@ -51,10 +51,10 @@ pub fn free_port() -> u16 {
         .expect("no free port")
 }
 
-/// Looks until there is something to see.
+/// Polls until there is a value.
 ///
 /// # Panics
-/// After [`PATIENCE`], with `what`.
+/// After [`PATIENCE`], with `what` in the message.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
     let seen = async {
         loop {
@@ -69,7 +69,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl
         .unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
-/// As `data` of Kubernetes objects has it.
+/// Encodes a value for the `data` of a Secret.
 pub fn base64(text: &str) -> String {
     STANDARD.encode(text)
 }

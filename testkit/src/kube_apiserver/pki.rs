@@ -1,4 +1,4 @@
-//! Certificates for loopback: a CA, and what it signs.
+//! Certificates for loopback, and their CA.
 
 use std::{
     net::Ipv4Addr,
@@ -17,7 +17,7 @@ pub struct Authority {
     pub pem: String,
 }
 
-/// A CA whose end is near, and its key, as PEM.
+/// Returns a CA that expires soon, and its key, as PEM.
 pub fn old_authority() -> (String, String) {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let mut params = authority("old CA");
@@ -54,7 +54,7 @@ impl Authority {
         }
     }
 
-    /// For a server on loopback.
+    /// Signs a certificate for a server on loopback.
     pub fn server(&self) -> Pair {
         let names = ["localhost".to_owned(), Ipv4Addr::LOCALHOST.to_string()];
         let mut params = CertificateParams::new(names).unwrap();
@@ -62,7 +62,7 @@ impl Authority {
         self.sign(params)
     }
 
-    /// For a user in a group.
+    /// Signs a certificate for a user in a group.
     pub fn client(&self, user: &str, group: &str) -> Pair {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -1,16 +1,16 @@
-//! Pods of the examples, as a controller would send them: without what the API server fills in.
+//! The example pods as a controller would send them, without the fields that the API server fills in.
 
 use serde_json::{Value, json};
 
 use super::yaml;
 
-/// `examples/pods/{name}.yaml`.
+/// Reads `examples/pods/{name}.yaml`.
 pub fn example(name: &str) -> Value {
     bare(yaml(&format!("examples/pods/{name}.yaml")))
 }
 
-/// Takes out the namespace, which the path of a request says, and what a service account brings: no
-/// example's account exists here.
+/// Removes the namespace, which is in the path of a request, and the service account, because none of
+/// the examples' accounts exists here.
 pub fn bare(mut pod: Value) -> Value {
     let is_token = |name: &Value| {
         name.as_str()
@@ -38,7 +38,7 @@ pub fn bare(mut pod: Value) -> Value {
     pod
 }
 
-/// Golden pods are short; the API server wants an image.
+/// Adds the images that the API server requires and golden pods lack.
 pub fn complete(mut pod: Value) -> Value {
     for list in ["initContainers", "containers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
@@ -50,12 +50,12 @@ pub fn complete(mut pod: Value) -> Value {
     pod
 }
 
-/// Where a namespace's pods are made.
+/// Returns the path to which a namespace's pods are posted.
 pub fn path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods")
 }
 
-/// The same, for trying.
+/// Returns the same path for a dry run.
 pub fn dry_run(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods?dryRun=All")
 }

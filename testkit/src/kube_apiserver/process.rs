@@ -1,4 +1,4 @@
-//! Processes that end with the test run, however that ends.
+//! Processes that end with the test run, even if it is killed.
 
 use std::{
     fs::File,
@@ -10,8 +10,8 @@ use std::{
 
 use super::eventually;
 
-/// Stands between us and the process: passes on the signals that are named on standard input, and takes
-/// the end of it for `KILL`. So nothing is left behind, even when the test process is killed itself.
+/// A supervisor: passes on the signals that are named on standard input, and kills the process at its
+/// end. So no process is left behind, even if the test is killed.
 const SUPERVISOR: &str = r#"
 exec 3<&0
 "$@" </dev/null 3<&- & child=$!
@@ -22,20 +22,20 @@ kill "$reader" 2>/dev/null
 exit "$code"
 "#;
 
-/// What a process is told.
+/// A signal for a process.
 #[derive(Debug, Clone, Copy)]
 pub enum Signal {
-    /// It is asked to end.
+    /// SIGTERM.
     Term,
-    /// It is not asked.
+    /// SIGKILL.
     Kill,
-    /// It stands still.
+    /// SIGSTOP.
     Stop,
-    /// It goes on.
+    /// SIGCONT.
     Continue,
 }
 
-/// A running process; dropping it kills it.
+/// A running process, killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     supervisor: Child,
@@ -43,7 +43,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with its output in the file `log`; `scratch` is a directory that goes with it.
+    /// Starts `command` with its output in the file `log`; `scratch` is a directory that is deleted with it.
     pub fn start(command: &Command, log: &Path, scratch: Option<&Path>) -> Self {
         let output = File::options().create(true).append(true).open(log).unwrap();
         let mut supervisor = Command::new("sh");
@@ -70,13 +70,13 @@ impl Process {
         }
     }
 
-    /// What it has said so far.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// # Panics
-    /// With its last words, when it has ended.
+    /// If it has exited, with its last lines.
     pub fn assert_alive(&mut self) {
         if let Some(status) = self.supervisor.try_wait().unwrap() {
             let log = self.log();
@@ -86,7 +86,7 @@ impl Process {
         }
     }
 
-    /// Ends it, and waits for that.
+    /// Ends the process, and waits until it has exited.
     pub async fn end(&mut self, signal: Signal) {
         self.send(signal);
         let supervisor = Mutex::new(&mut self.supervisor);
@@ -96,7 +96,7 @@ impl Process {
         .await;
     }
 
-    /// Sends it a signal. It may have ended by itself.
+    /// Sends the process a signal. It may have exited already.
     pub fn send(&mut self, signal: Signal) {
         let name = match signal {
             Signal::Term => "TERM",
@@ -112,7 +112,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It waits for the end of its standard input.
+        // It ends when its standard input does.
         drop(self.supervisor.stdin.take());
         let _ = self.supervisor.wait();
     }

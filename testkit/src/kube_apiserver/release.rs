@@ -1,5 +1,5 @@
-//! The chart, installed: everything of it as it is rendered, but the Deployment's pods run on this host, and
-//! the Service leads to them.
+//! The chart, installed: all objects as rendered, except that the Deployment's pods run on this host and
+//! the Service points to them.
 
 use std::{
     fs,
@@ -15,9 +15,9 @@ use crate::{harness::Skip, workspace};
 use super::{Api, Cluster, Service, helm, replica::Replica};
 
 const NAMESPACE: &str = "slipway-system";
-/// Also of everything that the chart makes.
+/// The name of the release, and of everything that the chart creates.
 const NAME: &str = "slipway";
-/// Arguments of the container that say where it is in its pod.
+/// Arguments of the container that depend on its pod.
 const OF_THE_POD: [&str; 3] = ["--listen=", "--metrics-listen=", "--policy="];
 
 /// Renders the webhook that the chart registers.
@@ -32,13 +32,13 @@ pub struct Release {
     directory: PathBuf,
     /// The arguments of the Deployment's container.
     arguments: Vec<String>,
-    /// What is there for `helm test`.
+    /// The objects of `helm test`.
     hooks: Vec<Value>,
     service: Service,
 }
 
 impl Release {
-    /// Installs what the chart renders with these values.
+    /// Installs the chart with these values.
     pub async fn install(cluster: &Cluster, mut values: Value) -> Result<Self, Skip> {
         let service = Service::start();
         values["service"] = json!({"port": service.port()});
@@ -49,7 +49,7 @@ impl Release {
             !is_service && !helm::is_of_test(object)
         });
         apply(cluster, &installed.cloned().collect::<Vec<_>>());
-        // No cluster network leads to the host: the name of the host does.
+        // There is no cluster network, so the Service has the name of the host.
         let external = json!({
             "apiVersion": "v1",
             "kind": "Service",
@@ -60,7 +60,7 @@ impl Release {
         Ok(Self::of(cluster, objects, service).await)
     }
 
-    /// Has helm install the chart.
+    /// Installs the chart with helm.
     pub async fn install_by_helm(cluster: &Cluster, mut values: Value) -> Result<Self, Skip> {
         let service = Service::start();
         values["service"] = json!({"port": service.port()});
@@ -76,7 +76,7 @@ impl Release {
         Ok(Self::of(cluster, objects, service).await)
     }
 
-    /// Has helm do something else with the release; what it says when it cannot.
+    /// Runs another helm command on the release. Returns its errors if it fails.
     pub fn helm(&self, cluster: &Cluster, arguments: &[&str], mut values: Value) -> Option<String> {
         values["service"] = json!({"port": self.service.port()});
         let arguments = [arguments, &["--namespace", NAMESPACE]].concat();
@@ -84,7 +84,7 @@ impl Release {
         error
     }
 
-    /// What is installed already.
+    /// Describes a release whose objects are installed.
     async fn of(cluster: &Cluster, objects: Vec<Value>, service: Service) -> Self {
         let (hooks, others): (Vec<Value>, Vec<Value>) =
             objects.into_iter().partition(helm::is_of_test);
@@ -110,7 +110,7 @@ impl Release {
         }
     }
 
-    /// The service account's way to the API server.
+    /// Returns the service account's client of the API server.
     pub async fn api(&self) -> Api {
         Api::of_kubeconfig(&self.kubeconfig()).await
     }
@@ -131,24 +131,24 @@ impl Release {
         Replica::start(command, &self.directory.join(format!("{name}.log")))
     }
 
-    /// Leads the Service to these replicas, as if they alone were ready.
+    /// Points the Service to these replicas, as if only they were ready.
     pub fn route_to<'a>(&self, replicas: impl IntoIterator<Item = &'a Replica>) {
         let addresses = replicas.into_iter().map(Replica::address);
         self.service.route_to(addresses.collect());
     }
 
-    /// What the chart renders with other values.
+    /// Renders the chart with other values.
     pub fn rendered(&self, mut values: Value) -> Vec<Value> {
         values["service"] = json!({"port": self.service.port()});
         helm::template(NAME, NAMESPACE, &values).unwrap()
     }
 
-    /// The policy, as it is mounted.
+    /// Returns the policy, as it is mounted.
     pub fn policy(&self) -> PathBuf {
         self.directory.join("policy.yaml")
     }
 
-    /// Makes the account of `helm test`; its kubeconfig.
+    /// Creates the service account of `helm test`. Returns its kubeconfig.
     pub async fn add_check_account(&self, cluster: &Cluster) -> PathBuf {
         let is_pod = |object: &&Value| object["kind"] == "Pod";
         let pod = self.hooks.iter().find(is_pod).unwrap();
@@ -161,7 +161,7 @@ impl Release {
         path
     }
 
-    /// The way to the API server of a service account in the release's namespace.
+    /// Returns the kubeconfig of a service account in the release's namespace.
     pub async fn api_of(&self, cluster: &Cluster, account: &str) -> Api {
         let kubeconfig = cluster.kubeconfig_with_token(&token(cluster, account).await);
         let path = self.directory.join(format!("{account}.kubeconfig"));
@@ -174,7 +174,7 @@ impl Release {
         self.service.close_connections();
     }
 
-    /// A replica that is ready and reached.
+    /// Starts a replica, and waits until it is ready and the Service points to it.
     pub async fn start_one(&self) -> Replica {
         let replica = self.start("slipway-0");
         replica.until_ready().await;
@@ -183,8 +183,8 @@ impl Release {
     }
 }
 
-/// Says of the Service whether a replica is behind it, as a controller would. The address is one for
-/// documents: that of this host may not stand there.
+/// Writes the Service's EndpointSlice, as a controller would. The address is from a documentation
+/// range, because loopback addresses are not allowed.
 pub fn say_ready(cluster: &Cluster, ready: bool) {
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1",
@@ -201,8 +201,8 @@ pub fn say_ready(cluster: &Cluster, ready: bool) {
     apply(cluster, &[slice]);
 }
 
-/// Applies as a GitOps tool would, which takes over what others own. Strictly: the API server says so if it does
-/// not know a field.
+/// Applies as a GitOps tool would, which takes over the ownership of fields. Strictly: the API server
+/// rejects unknown fields.
 pub fn apply(cluster: &Cluster, objects: &[Value]) {
     let mut kubectl = cluster
         .kubectl()
@@ -228,7 +228,7 @@ pub fn apply(cluster: &Cluster, objects: &[Value]) {
     assert!(output.status.success(), "kubectl apply: {errors}");
 }
 
-/// A token of the release's service account, as a kubelet would ask for.
+/// Requests a token for the release's service account, as a kubelet would.
 async fn token(cluster: &Cluster, account: &str) -> String {
     let path = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token");
     let request = json!({"spec": {"expirationSeconds": 3600}});

@@ -16,7 +16,7 @@ use super::{
     process::{Process, Signal},
 };
 
-/// A replica; dropping it kills it.
+/// A replica, killed when this is dropped.
 pub struct Replica {
     process: Process,
     address: SocketAddr,
@@ -24,7 +24,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts it on ports of its own.
+    /// Starts a replica on free ports.
     pub fn start(mut command: Command, log: &Path) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -38,12 +38,12 @@ impl Replica {
         }
     }
 
-    /// Where the webhook is.
+    /// Returns the address of the webhook.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until the replica reports that it is ready.
     pub async fn until_ready(&self) {
         eventually("a replica's /readyz", async || {
             let answer = self.get("/readyz").await?;
@@ -52,7 +52,7 @@ impl Replica {
         .await;
     }
 
-    /// The sum of a metric over all its labels.
+    /// Returns the sum of a metric over all its labels.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").await.unwrap();
         let lines = text.lines().filter_map(|line| line.strip_prefix(name));
@@ -62,17 +62,17 @@ impl Replica {
             .sum()
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Ends it, and waits for that.
+    /// Ends the process, and waits until it has exited.
     pub async fn end(&mut self, signal: Signal) {
         self.process.end(signal).await;
     }
 
-    /// Sends it a signal.
+    /// Sends the replica a signal.
     pub fn send(&mut self, signal: Signal) {
         self.process.send(signal);
     }

@@ -1,4 +1,4 @@
-//! What a Service is to the API server: one address for the replicas that are ready.
+//! A Service as the API server sees it: one address for the ready replicas.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -12,18 +12,18 @@ use tokio::{
 
 use super::free_port;
 
-/// A proxy of TCP connections. As with kube-proxy, a connection keeps its replica, and one to a replica that
+/// A TCP proxy. As with kube-proxy, a connection keeps its replica, and one to a dead replica fails.
 /// is gone fails.
 pub struct Service {
     port: u16,
     backends: Arc<Mutex<Vec<SocketAddr>>>,
     close: broadcast::Sender<()>,
-    /// Ends the thread when it is dropped.
+    /// Ends the thread when dropped.
     _end: oneshot::Sender<()>,
 }
 
 impl Service {
-    /// Starts it, with no replica yet.
+    /// Starts the proxy without a replica.
     pub fn start() -> Self {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -32,7 +32,7 @@ impl Service {
         let (close, _) = broadcast::channel(1);
         let (end, ended) = oneshot::channel();
         let of_thread = (Arc::clone(&backends), close.clone());
-        // A thread with a runtime of its own: it outlives the test that starts it, where tests share it.
+        // A thread with its own runtime, because a shared proxy outlives the test that starts it.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -53,18 +53,18 @@ impl Service {
         }
     }
 
-    /// Its port on loopback.
+    /// Returns its port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Breaks all connections.
     pub fn close_connections(&self) {
-        // Without a connection nobody listens.
+        // There may be no connections to break.
         let _ = self.close.send(());
     }
 
-    /// New connections go there from now on, in turn.
+    /// Sends new connections to these replicas, in turn.
     pub fn route_to(&self, backends: Vec<SocketAddr>) {
         *self.backends.lock().unwrap() = backends;
     }

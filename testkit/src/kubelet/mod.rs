@@ -1,5 +1,7 @@
-//! A small stand-in for the kubelet: runs the dockerd or buildkitd container of a patched pod as a process in namespaces
-//! of its own, with the pod's volumes as bind mounts.
+//! A small stand-in for the kubelet: runs the dockerd or buildkitd container of a patched pod as a
+//! process in new namespaces, with the pod's volumes as bind mounts.
+
+mod pod;
 
 use std::{
     collections::HashMap,
@@ -8,23 +10,17 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use serde_json::{Value, json};
-use slipway_core::{
-    admission::evaluate,
-    decide::Cluster,
-    k8s::namespace::{Namespace, Namespaces},
-    nodes::Snapshot,
-    pod::Pod,
-    policy::Policy,
-};
+use serde_json::Value;
 
+pub use self::pod::{SLOTS, buildkitd_of, dockerd_of, patched, runner_pod, variables, volume};
+use self::pod::{socket, words};
 use super::machine::{Machine, Tools, stdout, wait_for};
 
-/// How a container is made.
+/// How a container is created.
 #[derive(Clone, Copy)]
 pub struct Options {
     pub tools: Tools,
-    /// Of the pod's interface.
+    /// The MTU of the pod's interface.
     pub mtu: u16,
     /// The file system behind host paths, as `container.sh` names it.
     pub disk: &'static str,
@@ -43,19 +39,20 @@ impl Default for Options {
     }
 }
 
-/// What stands around a container, beside what its pod says.
+/// The environment of a container, apart from its pod.
 #[derive(Default)]
 pub struct Surroundings {
-    /// The words before the command that makes the container. They execute it in a network namespace that has
-    /// `eth0`. Without them the container gets a network of its own, which leads nowhere.
+    /// A command prefix that runs the container in a network namespace with `eth0`. Without it the
+    /// container gets a new network without any route.
     pub within: Vec<String>,
-    /// More bind mounts: what of the machine, and where in the container.
+    /// More bind mounts: the path on the machine, and the path in the container.
     pub mounts: Vec<(PathBuf, String)>,
-    /// A directory tree that is laid over the machine's root file system: the container's image.
+    /// The container's image: a directory tree that is laid over the machine's root file system.
     pub image: Option<PathBuf>,
 }
 
-/// A running container of dockerd or buildkitd. Dropping it kills all its processes, as the end of a pod does.
+/// A running container of dockerd or buildkitd. Dropping it kills all its processes, as deleting a pod
+/// does.
 pub struct Container<'m> {
     machine: &'m Machine,
     process: Child,
@@ -66,92 +63,14 @@ pub struct Container<'m> {
     log: PathBuf,
 }
 
-/// What Slipway makes of a pod: the patched pod.
-pub fn patched(pod: &Value, policy: &str, nodes: &str) -> Value {
-    let policy = Policy::parse(policy).unwrap();
-    let nodes: Value = serde_saphyr::from_str(nodes).unwrap();
-    let nodes = nodes["items"].as_array().unwrap().clone();
-    let snapshot = Snapshot::new(
-        nodes
-            .into_iter()
-            .map(|node| serde_json::from_value(node).unwrap()),
-    );
-    let namespaces = Namespaces::new([Namespace {
-        name: "ci".to_owned(),
-        labels: [("slipway.io/inject".to_owned(), "enabled".to_owned())].into(),
-        ..Namespace::default()
-    }]);
-    let cluster = Cluster {
-        nodes: Some(&snapshot),
-        namespaces: &namespaces,
-        policy: &policy,
-        dead_mirrors: &[],
-        claims: None,
-    };
-    let text = pod.to_string();
-    let patch = evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster).patch;
-    let patch = patch.to_patch().unwrap();
-    let mut patched = pod.clone();
-    json_patch::patch(&mut patched, &patch).unwrap();
-    patched
-}
-
-/// A pod of a scale set with a dockerd, as Slipway patches it under the `dind` settings.
-pub fn runner_pod(dind: &Value) -> Value {
-    let pod = json!({
-        "metadata": {"name": "p", "labels": {
-            "actions-ephemeral-runner": "True", "actions.github.com/scale-set-name": "build"}},
-        "spec": {
-            "initContainers": [{
-                "name": "dind", "image": "docker:20.10-dind", "restartPolicy": "Always",
-                "args": ["dockerd", "--host=unix:///var/run/docker.sock", "--group=$(DOCKER_GROUP_GID)"],
-                "env": [{"name": "DOCKER_GROUP_GID", "value": "0"}],
-                "securityContext": {"privileged": true},
-                "volumeMounts": [{"name": "dind-sock", "mountPath": "/var/run"}],
-            }],
-            "containers": [{"name": "runner", "image": "ghcr.io/actions/actions-runner:latest"}],
-            "volumes": [{"name": "dind-sock", "emptyDir": {}}],
-        },
-    });
-    let policy = json!({"profiles": {"default": {"dind": dind}}});
-    let nodes = include_str!("../../../examples/nodes/aks.yaml");
-    patched(&pod, &policy.to_string(), nodes)
-}
-
-/// The directory of the node that such a pod's slots are in.
-pub const SLOTS: &str = "/var/lib/slipway/ci/arc-build";
-
-/// The container of a pod that runs dockerd.
-pub fn dockerd_of(pod: &Value) -> Option<&Value> {
-    let list = |key: &str| pod["spec"][key].as_array().into_iter().flatten();
-    let is_privileged = |c: &&Value| c["securityContext"]["privileged"] == json!(true);
-    let is_dind = |c: &&Value| {
-        c["image"]
-            .as_str()
-            .is_some_and(|image| image.contains("dind"))
-    };
-    list("initContainers")
-        .chain(list("containers"))
-        .filter(is_privileged)
-        .find(is_dind)
-}
-
-/// The container of a pod that runs the buildkitd that Slipway adds.
-pub fn buildkitd_of(pod: &Value) -> Option<&Value> {
-    let list = |key: &str| pod["spec"][key].as_array().into_iter().flatten();
-    list("initContainers")
-        .chain(list("containers"))
-        .find(|c| c["name"] == "slipway-buildkitd")
-}
-
 impl<'m> Container<'m> {
-    /// Starts the dockerd container of `pod`, whose scratch directories have the name `name`: a
-    /// second start under one name is a restart in the same pod.
+    /// Starts the dockerd container of `pod` with scratch directories named `name`: a second start with
+    /// the same name is a restart in the same pod.
     pub fn start(machine: &'m Machine, name: &str, pod: &Value, options: Options) -> Self {
         Self::start_in(machine, name, pod, options, &Surroundings::default())
     }
 
-    /// Starts it in surroundings of the caller's choice.
+    /// Starts the dockerd container in these surroundings.
     pub fn start_in(
         machine: &'m Machine,
         name: &str,
@@ -174,29 +93,8 @@ impl<'m> Container<'m> {
         let dir = machine.pod_dir(name);
         let scratch = dir.join("scratch");
         fs::create_dir_all(&scratch).unwrap();
-        let mut mounts = vec![(
-            machine.tools(options.tools),
-            "/opt/tools".to_owned(),
-            "plain",
-        )];
-        for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-            let volume = volume(machine, &dir, pod, mount["name"].as_str().unwrap());
-            let source = match mount["subPath"].as_str() {
-                Some(file) => volume.join(file),
-                None => volume,
-            };
-            let target = mount["mountPath"].as_str().unwrap().to_owned();
-            let on_host = source.starts_with(machine.node_path("/"));
-            mounts.push((source, target, if on_host { options.disk } else { "plain" }));
-        }
-        for (source, target) in &surroundings.mounts {
-            mounts.push((source.clone(), target.clone(), "plain"));
-        }
-        let lines: Vec<String> = mounts
-            .iter()
-            .map(|(source, target, disk)| format!("{} {target} {disk}", source.display()))
-            .collect();
-        fs::write(dir.join("mounts"), lines.join("\n") + "\n").unwrap();
+        let mounts = mount_table(machine, &dir, (pod, container), options, surroundings);
+        fs::write(dir.join("mounts"), mounts).unwrap();
         fs::write(dir.join("container.sh"), include_str!("container.sh")).unwrap();
         let log = dir.join("log");
         let output = File::options()
@@ -247,25 +145,26 @@ impl<'m> Container<'m> {
         }
     }
 
-    /// Starts it, and waits until dockerd answers.
+    /// Starts the dockerd container, and waits until dockerd answers.
     pub fn up(machine: &'m Machine, name: &str, pod: &Value, options: Options) -> Self {
         let mut container = Self::start(machine, name, pod, options);
         container.wait_until_up();
         container
     }
 
-    /// Waits until dockerd answers; panics with the log when it ends instead.
+    /// Waits until dockerd answers. Panics with the log if it exits instead.
     pub fn wait_until_up(&mut self) {
         let log = self.log.clone();
         wait_for(&format!("dockerd; its log is {}", log.display()), || {
             let ended = self.process.try_wait().unwrap();
-            assert!(ended.is_none(), "dockerd ended: {ended:?}\n{}", self.log());
+            assert!(ended.is_none(), "dockerd exited: {ended:?}\n{}", self.log());
             let answer = self.docker(&["version"]).output().unwrap();
             answer.status.success().then_some(())
         });
     }
 
-    /// Waits until the command of the container's startup probe succeeds in it; panics with the log when it ends instead.
+    /// Waits until the startup probe of the container succeeds. Panics with the log if the container
+    /// exits instead.
     pub fn wait_for_probe(&mut self, container: &Value) {
         let probe = &container["startupProbe"]["exec"]["command"];
         let words: Vec<&str> = probe
@@ -279,7 +178,7 @@ impl<'m> Container<'m> {
             let ended = self.process.try_wait().unwrap();
             assert!(
                 ended.is_none(),
-                "the container ended: {ended:?}\n{}",
+                "the container exited: {ended:?}\n{}",
                 self.log()
             );
             let answer = self.within(&words).output().unwrap();
@@ -287,7 +186,7 @@ impl<'m> Container<'m> {
         });
     }
 
-    /// A command in the container, with its variables.
+    /// Returns a command that runs in the container, with its variables.
     pub fn within(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -300,19 +199,19 @@ impl<'m> Container<'m> {
         command
     }
 
-    /// Waits until the container ends by itself.
+    /// Waits until the container exits by itself.
     pub fn wait_until_ended(&mut self) {
         wait_for("the end of the container", || {
             self.process.try_wait().unwrap()
         });
     }
 
-    /// All that the container wrote.
+    /// Returns everything that the container wrote.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// A docker command against this dockerd.
+    /// Returns a docker command for this dockerd.
     pub fn docker(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command
@@ -328,7 +227,7 @@ impl<'m> Container<'m> {
         command
     }
 
-    /// The output of a docker command that must succeed.
+    /// Runs a docker command, which must succeed. Returns its output.
     pub fn run(&self, arguments: &[&str]) -> String {
         stdout(&mut self.docker(arguments)).trim().to_owned()
     }
@@ -339,32 +238,32 @@ impl<'m> Container<'m> {
         self.run(&["import", image.to_str().unwrap(), "base"]);
     }
 
-    /// Where dockerd keeps its data.
+    /// Returns the directory of dockerd's data.
     pub fn root(&self) -> String {
         self.run(&["info", "--format", "{{.DockerRootDir}}"])
     }
 
-    /// Its socket, as seen from outside.
+    /// Returns the path of its socket outside the container.
     pub fn socket_outside(&self) -> PathBuf {
-        // `/var/run` is an absolute link: outside, it would lead to the machine's.
+        // `/var/run` is an absolute link, which leads to the machine's outside the container.
         let path = self.socket.replace("/var/run/", "/run/");
         PathBuf::from(format!("/proc/{}/root{path}", self.first_process()))
     }
 
-    /// The number of its first process, as seen from outside; empty while there is none.
+    /// Returns the PID of its first process outside the container; empty while it has none.
     pub fn first_process(&self) -> String {
         let parent = self.process.id();
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
         children.unwrap_or_default().trim().to_owned()
     }
 
-    /// Ends it as the kubelet does: SIGTERM to the first process, and SIGKILL to all when its end is long in coming.
+    /// Stops it as the kubelet does, by SIGTERM to the first process. Waits until it has exited.
     pub fn terminate(mut self) {
         stdout(Command::new("kill").args(["-TERM", &self.first_process()]));
         self.wait_until_ended();
     }
 
-    /// Kills a program of the container by its name, all of its processes.
+    /// Kills all processes of the container that run this program.
     pub fn kill_program(&self, name: &str) {
         let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid_for_children")).ok();
         let own = namespace(&self.process.id().to_string());
@@ -377,7 +276,7 @@ impl<'m> Container<'m> {
         }
     }
 
-    /// Kills all its processes at once, as the end of a pod's PID namespace does.
+    /// Kills all its processes at once, as the kernel does when a PID namespace ends.
     pub fn kill(self) {
         drop(self);
     }
@@ -391,95 +290,35 @@ impl Drop for Container<'_> {
     }
 }
 
-/// The directory behind a volume of the pod, made if need be. A claim is a directory of the node.
-pub fn volume(machine: &Machine, dir: &Path, pod: &Value, name: &str) -> PathBuf {
-    let volumes = pod["spec"]["volumes"].as_array().unwrap();
-    let volume = volumes
+/// Returns the mounts of a container as `container.sh` reads them: a line each with the source, the
+/// target and the file system behind it.
+fn mount_table(
+    machine: &Machine,
+    dir: &Path,
+    (pod, container): (&Value, &Value),
+    options: Options,
+    surroundings: &Surroundings,
+) -> String {
+    let mut mounts = vec![(
+        machine.tools(options.tools),
+        "/opt/tools".to_owned(),
+        "plain",
+    )];
+    for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+        let volume = volume(machine, dir, pod, mount["name"].as_str().unwrap());
+        let source = match mount["subPath"].as_str() {
+            Some(file) => volume.join(file),
+            None => volume,
+        };
+        let target = mount["mountPath"].as_str().unwrap().to_owned();
+        let on_host = source.starts_with(machine.node_path("/"));
+        mounts.push((source, target, if on_host { options.disk } else { "plain" }));
+    }
+    for (source, target) in &surroundings.mounts {
+        mounts.push((source.clone(), target.clone(), "plain"));
+    }
+    mounts
         .iter()
-        .find(|volume| volume["name"] == name)
-        .unwrap();
-    let claim = &volume["persistentVolumeClaim"]["claimName"];
-    let path = match (volume["hostPath"]["path"].as_str(), claim.as_str()) {
-        (Some(path), _) => machine.node_path(path),
-        (None, Some(claim)) => machine.node_path("claims").join(claim),
-        (None, None) => dir.join("volumes").join(name),
-    };
-    fs::create_dir_all(&path).unwrap();
-    for item in volume["downwardAPI"]["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        let field = item["fieldRef"]["fieldPath"].as_str().unwrap();
-        let key = field.split('\'').nth(1).expect("an annotation");
-        let text = pod["metadata"]["annotations"][key].as_str().unwrap();
-        fs::write(path.join(item["path"].as_str().unwrap()), text).unwrap();
-    }
-    path
-}
-
-/// Where the daemon listens, by its arguments: `--host=` of dockerd, `--addr` of buildkitd.
-fn socket(container: &Value) -> String {
-    let words = words(container);
-    let mut paths = words.iter().filter_map(|word| {
-        word.strip_prefix("--host=")
-            .unwrap_or(word)
-            .strip_prefix("unix://")
-    });
-    paths.next().unwrap_or("/var/run/docker.sock").to_owned()
-}
-
-/// The literal variables of a container.
-pub fn variables(container: &Value) -> HashMap<String, String> {
-    let all = container["env"].as_array().into_iter().flatten();
-    all.filter_map(|var| {
-        Some((
-            var["name"].as_str()?.to_owned(),
-            var["value"].as_str()?.to_owned(),
-        ))
-    })
-    .collect()
-}
-
-/// The command line: `command`, or the image's entrypoint, and `args`, expanded as the kubelet does.
-fn words(container: &Value) -> Vec<String> {
-    let list = |key: &str| container[key].as_array().into_iter().flatten();
-    let variables = variables(container);
-    let mut words: Vec<String> = list("command")
-        .chain(list("args"))
-        .map(|word| expand(word.as_str().unwrap(), &variables))
-        .collect();
-    if list("command").next().is_none() {
-        let image = container["image"].as_str().unwrap();
-        let entrypoint = if image.starts_with("moby/buildkit") {
-            "buildkitd"
-        } else {
-            "dockerd-entrypoint.sh"
-        };
-        words.insert(0, entrypoint.to_owned());
-    }
-    words
-}
-
-/// `$(NAME)` becomes the variable's value where there is one, and `$$` becomes `$`.
-fn expand(word: &str, variables: &HashMap<String, String>) -> String {
-    let mut expanded = String::new();
-    let mut rest = word;
-    while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
-        let name = after
-            .strip_prefix('(')
-            .and_then(|name| name.split_once(')'));
-        rest = if let Some(escaped) = after.strip_prefix('$') {
-            expanded.push('$');
-            escaped
-        } else if let Some((value, after)) = name.and_then(|(n, a)| Some((variables.get(n)?, a))) {
-            expanded.push_str(value);
-            after
-        } else {
-            expanded.push('$');
-            after
-        };
-    }
-    expanded + rest
+        .map(|(source, target, disk)| format!("{} {target} {disk}\n", source.display()))
+        .collect()
 }

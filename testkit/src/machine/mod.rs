@@ -1,4 +1,4 @@
-//! What the tests need of the machine, and what they make on it: tools, a node's directories, an image.
+//! What the tests need from the machine, and what they create on it: tools, a node's directories, an image.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use std::{
 
 use crate::harness::Skip;
 
-/// Where programs are looked for: the distribution's, so that client and daemon fit.
+/// The path on which programs are found: the distribution's, so that client and daemon match.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const NEEDED: [&str; 9] = [
     "dockerd",
@@ -28,43 +28,43 @@ const NEEDED: [&str; 9] = [
     "unshare",
     "pivot_root",
 ];
-/// How many tests may run dockerds at once: each has up to four.
+/// How many tests may run dockerd at once; each starts up to four.
 const AT_ONCE: u32 = 2;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 static RUNNING: (Mutex<u32>, Condvar) = (Mutex::new(0), Condvar::new());
 
-/// A node: a directory with all that its pods leave, deleted in the end.
+/// A node: a directory with everything that its pods leave, deleted when this is dropped.
 pub struct Machine {
     dir: PathBuf,
 }
 
-/// Which programs the container's image has beside docker's.
+/// The programs of the container's image, apart from docker's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tools {
-    /// Those of the machine: dash and GNU's on Debian.
+    /// The machine's: dash and GNU's on Debian.
     System,
-    /// busybox, as docker's image has. Debian's lacks the applet `flock`: that one is the system's.
+    /// busybox, as in docker's image. Debian's has no applet `flock`: the system's program is used.
     Busybox,
     /// busybox without `flock`.
     BusyboxWithoutFlock,
 }
 
 impl Machine {
-    /// Makes a node of a machine that can run dockerd.
+    /// Creates a node on a machine that can run dockerd.
     pub fn ready() -> Result<Self, Skip> {
         check().map_err(Skip::lacking)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Not below $TMPDIR: paths of sockets have 107 bytes at most.
+        // Not below $TMPDIR: the path of a socket has at most 107 bytes.
         let dir = PathBuf::from(format!("/tmp/slipway-{}-{number}", std::process::id()));
         let machine = Self::at(dir);
-        // A disk that is not full, whatever the machine's is.
+        // A disk that is not full, even if the machine's is.
         let disk = ["-t", "tmpfs", "-o", "size=4g", "node"];
         stdout(Command::new("mount").args(disk).arg(machine.node_path("/")));
         Ok(machine)
     }
 
-    /// A node with its files in `dir`, on the machine's own disk. It waits until the tests leave room for it.
+    /// Creates a node with its files in `dir`, on the machine's own disk. Waits while too many tests run.
     pub fn at(dir: PathBuf) -> Self {
         let (count, changed) = &RUNNING;
         let mut running = count.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,19 +82,19 @@ impl Machine {
         machine
     }
 
-    /// A directory of the node, or a file in it.
+    /// Returns the path of a file or directory of the node.
     pub fn node_path(&self, path: &str) -> PathBuf {
         self.dir.join("node").join(path.trim_start_matches('/'))
     }
 
-    /// A directory for a pod, made if need be.
+    /// Creates a directory for a pod if there is none, and returns its path.
     pub fn pod_dir(&self, name: &str) -> PathBuf {
         let dir = self.dir.join("pods").join(name);
         fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    /// The directory with the programs of an image, before those of the system.
+    /// Returns the directory with the programs of an image, which precedes the system's on the path.
     pub fn tools(&self, tools: Tools) -> PathBuf {
         self.dir.join(match tools {
             Tools::System => "system",
@@ -126,14 +126,14 @@ impl Machine {
         Ok(buildkit_programs(&buildkitd))
     }
 
-    /// Deletes what the node has kept of its jobs.
+    /// Deletes everything that the node kept from its jobs.
     pub fn forget_jobs(&self) {
         for kept in ["var", "claims"] {
             let _ = fs::remove_dir_all(self.node_path(kept));
         }
     }
 
-    /// The PATH in the container, whose tools stand in `/opt/tools`.
+    /// Returns the PATH in the container, whose tools are in `/opt/tools`.
     pub fn container_path() -> String {
         format!("/opt/tools:{PATH}")
     }
@@ -150,7 +150,7 @@ impl Machine {
             if tools == Tools::System {
                 continue;
             }
-            // dockerd's own needs: the machine's modprobe and ip, not busybox's.
+            // dockerd needs the machine's modprobe and ip, not busybox's.
             let ours = |name: &&str| !["modprobe", "ip", "dpkg", "rpm"].contains(name);
             for applet in applets.lines().filter(ours) {
                 symlink("/usr/bin/busybox", dir.join(applet)).unwrap();
@@ -175,12 +175,12 @@ impl Machine {
         );
     }
 
-    /// A tar file of an image with busybox.
+    /// Returns a tar file of an image with busybox.
     pub fn image(&self) -> PathBuf {
         self.dir.join("image.tar")
     }
 
-    /// A build context whose Dockerfile starts from that image, without a registry.
+    /// Returns a build context whose Dockerfile starts from that image, without a registry.
     pub fn context(&self, name: &str, steps: &[&str]) -> PathBuf {
         let dir = self.dir.join("contexts").join(name);
         fs::create_dir_all(&dir).unwrap();
@@ -198,7 +198,7 @@ impl Drop for Machine {
             .args(["--lazy", "--quiet"])
             .arg(self.node_path("/"))
             .status();
-        // What dead dockerds left may be large. A mount that is in the way stays, and is seen.
+        // Dead dockerds may leave much. A mount that remains is not deleted, and is noticed.
         let _ = fs::remove_dir_all(&self.dir);
         let (count, changed) = &RUNNING;
         *count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
@@ -206,7 +206,7 @@ impl Drop for Machine {
     }
 }
 
-/// The buildkitd that the variable `BUILDKITD` names.
+/// Returns the buildkitd that the variable `BUILDKITD` names.
 pub fn buildkitd() -> Option<PathBuf> {
     std::env::var_os("BUILDKITD").map(PathBuf::from)
 }
@@ -227,7 +227,7 @@ pub fn buildkit_programs(buildkitd: &Path) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Whether the machine can run dockerd; what it lacks, if not.
+/// Checks that the machine can run dockerd. The error says what it lacks.
 pub fn check() -> Result<(), String> {
     let is_root = stdout(Command::new("id").arg("-u")).trim() == "0";
     if !is_root {
@@ -243,22 +243,22 @@ pub fn check() -> Result<(), String> {
     }
 }
 
-/// Writes a program of the container, in place of the one that is there.
+/// Writes a program of the container, in place of an existing one.
 pub fn write_program(path: &Path, text: &str) {
-    // It may be a link to one that others use.
+    // The existing one may be a link to a program that others use.
     let _ = fs::remove_file(path);
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The standard output of a program that must succeed.
+/// Runs a program, which must succeed. Returns its standard output.
 pub fn stdout(command: &mut Command) -> String {
     let output = command.env("PATH", PATH).output().unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Says of a file that it was last written at this time, such as `8 days ago`.
+/// Sets the modification time of a file, such as `8 days ago`.
 pub fn age(file: &Path, when: &str) {
     stdout(
         Command::new("touch")
@@ -267,7 +267,7 @@ pub fn age(file: &Path, when: &str) {
     );
 }
 
-/// Looks every few milliseconds until `look` finds something; panics with `what` after a minute.
+/// Polls every few milliseconds until `look` returns a value. Panics with `what` after a minute.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,4 +1,4 @@
-//! What becomes of runner pods, and of those that are none of ours.
+//! The admission of runner pods, and of all other pods.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -11,7 +11,7 @@ use super::{
     harness::pods,
 };
 
-async fn a_native_sidecar_is_optimised_and_stays_one() -> Outcome {
+async fn a_native_sidecar_is_optimised_and_stays_a_sidecar() -> Outcome {
     let here = installed().await?;
     here.enabled("scale-set", &json!({})).await;
     let api = here.cluster.admin().await;
@@ -112,7 +112,7 @@ async fn a_namespace_that_has_not_opted_in_is_left_alone() -> Outcome {
     Ok(())
 }
 
-async fn the_clusters_own_namespace_is_never_touched() -> Outcome {
+async fn kube_system_and_the_releases_own_namespace_are_never_touched() -> Outcome {
     let here = installed().await?;
     let api = here.cluster.admin().await;
     let labels = json!({"metadata": {"labels": {"slipway.io/inject": "enabled"}}});
@@ -121,7 +121,7 @@ async fn the_clusters_own_namespace_is_never_touched() -> Outcome {
             .await
             .ok();
         let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
-        // It is there already in the one that the release made.
+        // In the release's namespace it exists already.
         api.post(&accounts, &json!({"metadata": {"name": "default"}}))
             .await;
         let reply = api
@@ -148,7 +148,7 @@ async fn a_dry_run_shows_the_pod_and_stores_nothing() -> Outcome {
     Ok(())
 }
 
-async fn a_pod_that_has_no_name_yet_is_patched_like_any_other() -> Outcome {
+async fn a_pod_with_a_generated_name_is_patched_like_any_other() -> Outcome {
     let here = installed().await?;
     here.enabled("generated", &json!({})).await;
     let api = here.cluster.admin().await;
@@ -191,7 +191,7 @@ async fn a_pod_opts_out_by_label_or_by_annotation() -> Outcome {
     Ok(())
 }
 
-async fn pods_that_are_no_runners_never_come_to_slipway() -> Outcome {
+async fn pods_other_than_runners_are_never_sent_to_slipway() -> Outcome {
     let here = installed().await?;
     here.enabled("others", &json!({})).await;
     let api = here.cluster.admin().await;
@@ -203,7 +203,7 @@ async fn pods_that_are_no_runners_never_come_to_slipway() -> Outcome {
     Ok(())
 }
 
-async fn who_creates_a_pod_is_warned_of_what_can_be_mended() -> Outcome {
+async fn the_creator_of_a_pod_is_warned_of_a_fixable_mistake() -> Outcome {
     let here = installed().await?;
     here.enabled("misspelt", &json!({"slipway.io/profile": "defualt"}))
         .await;
@@ -254,16 +254,16 @@ async fn an_admitted_pod_can_be_changed_later() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        a_native_sidecar_is_optimised_and_stays_one,
+        a_native_sidecar_is_optimised_and_stays_a_sidecar,
         the_sidecar_of_the_older_controller_is_optimised_in_place,
         a_runner_without_dockerd_gets_the_socket_of_its_nodes,
         a_namespace_that_has_not_opted_in_is_left_alone,
-        the_clusters_own_namespace_is_never_touched,
+        kube_system_and_the_releases_own_namespace_are_never_touched,
         a_dry_run_shows_the_pod_and_stores_nothing,
-        a_pod_that_has_no_name_yet_is_patched_like_any_other,
+        a_pod_with_a_generated_name_is_patched_like_any_other,
         a_pod_opts_out_by_label_or_by_annotation,
-        pods_that_are_no_runners_never_come_to_slipway,
-        who_creates_a_pod_is_warned_of_what_can_be_mended,
+        pods_other_than_runners_are_never_sent_to_slipway,
+        the_creator_of_a_pod_is_warned_of_a_fixable_mistake,
         an_admitted_pod_can_be_changed_later,
     ]
 }

@@ -1,4 +1,4 @@
-//! Certificates of mode `self`, which the replicas make and renew.
+//! Certificates of mode `self`, which the replicas create and renew.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -20,13 +20,13 @@ pub const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/slipway";
 
 impl Place {
-    /// What the API server trusts, as PEM.
+    /// Returns the CA certificates that the API server trusts, as PEM.
     pub async fn ca_bundle(&self) -> String {
         let configuration = self.api.get(CONFIGURATION).await.ok();
         decoded(&configuration["webhooks"][0]["clientConfig"]["caBundle"])
     }
 
-    /// Who holds the Lease.
+    /// Returns the holder of the Lease.
     async fn leader(&self) -> Option<String> {
         let lease = self.api.get(LEASE).await;
         let holder = lease.body["spec"]["holderIdentity"].as_str()?;
@@ -47,7 +47,7 @@ fn certificates(pem: &str) -> usize {
     pem.matches("BEGIN CERTIFICATE").count()
 }
 
-async fn two_replicas_that_start_at_once_make_one_ca() -> Outcome {
+async fn two_replicas_that_start_at_once_create_one_ca() -> Outcome {
     let place = Place::new("install").await?;
     let (a, b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
@@ -55,7 +55,7 @@ async fn two_replicas_that_start_at_once_make_one_ca() -> Outcome {
     let trusted = place.ca_bundle().await;
     assert_eq!(certificates(&trusted), 1);
     assert_eq!(decoded(&place.secret().await["ca.crt"]), trusted);
-    // Each by itself is accepted.
+    // The API server accepts the certificate of each.
     for replica in [&a, &b] {
         place.release.route_to([replica]);
         place.until_patched().await;
@@ -64,7 +64,7 @@ async fn two_replicas_that_start_at_once_make_one_ca() -> Outcome {
     Ok(())
 }
 
-/// What the replicas wrote: verbs, resources and statuses, without the renewals of the Lease.
+/// Returns the replicas' writes, with verb, resource and status, except renewals of the Lease.
 fn writes(place: &Place) -> Vec<String> {
     let events = place.cluster.audit_events(ACCOUNT).into_iter();
     let written = events.map(|event| {
@@ -85,7 +85,7 @@ fn writes(place: &Place) -> Vec<String> {
         .collect()
 }
 
-async fn replicas_never_fight_not_even_when_their_leader_dies() -> Outcome {
+async fn replicas_never_fight_even_if_their_leader_dies() -> Outcome {
     let place = Place::new("leaders").await?;
     let mut replicas: Vec<_> = ["a", "b", "c"]
         .into_iter()
@@ -110,7 +110,7 @@ async fn replicas_never_fight_not_even_when_their_leader_dies() -> Outcome {
         (now != leader).then_some(())
     })
     .await;
-    // It finds all well, and mends what it does not.
+    // It changes nothing that is in order, and repairs the rest.
     assert_eq!(place.ca_bundle().await, trusted);
     let erased = json!({"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"});
     place.api.patch(CONFIGURATION, &json!([erased])).await.ok();
@@ -124,7 +124,7 @@ async fn replicas_never_fight_not_even_when_their_leader_dies() -> Outcome {
 
 async fn certificates_are_renewed_under_load() -> Outcome {
     let place = Place::new("rotation").await?;
-    // A CA near its end: the next one is made, and trusted before it signs.
+    // A CA that expires soon: the next one is created, and trusted before it signs.
     let (certificate, key) = old_authority();
     let secret = json!({
         "metadata": {"name": "slipway-tls"},
@@ -142,7 +142,7 @@ async fn certificates_are_renewed_under_load() -> Outcome {
     let before = place.failed_open().await;
     let load = place.load();
     load.go_on().await;
-    // An hour has passed, as it were: the next CA signs.
+    // As if an hour had passed: the next CA signs.
     let shown = place.secret().await;
     let promote = json!({"data": {"ca.key": shown["next-ca.key"], "next-ca.key": null}});
     place.api.merge(SECRET, &promote).await.ok();
@@ -160,7 +160,7 @@ async fn certificates_are_renewed_under_load() -> Outcome {
     assert_eq!(plain, 0);
     assert_eq!(place.failed_open().await, before);
     place.assert_nothing_waited().await;
-    // Those connections stayed open; a new one meets the new certificate.
+    // Those connections stayed open; a new one gets the new certificate.
     place.release.close_connections();
     place.until_patched().await;
     let renewed = place.secret().await;
@@ -171,8 +171,8 @@ async fn certificates_are_renewed_under_load() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        two_replicas_that_start_at_once_make_one_ca,
-        replicas_never_fight_not_even_when_their_leader_dies,
+        two_replicas_that_start_at_once_create_one_ca,
+        replicas_never_fight_even_if_their_leader_dies,
         certificates_are_renewed_under_load,
     ]
 }

@@ -34,7 +34,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
 }
 
-/// What was found but for advice on the policy, which asks for much here.
+/// Returns the findings, except advice about the policy, which is unusual here.
 fn problems(report: &Value) -> Vec<String> {
     let problems = report["problems"].as_array().unwrap().iter();
     let about_policy = |problem: &&Value| {
@@ -45,7 +45,7 @@ fn problems(report: &Value) -> Vec<String> {
     others.map(Value::to_string).collect()
 }
 
-async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() -> Outcome {
+async fn a_healthy_cluster_passes_the_check_and_a_broken_one_fails() -> Outcome {
     let place = Place::new("check").await?;
     let kubeconfig = place.release.add_check_account(&place.cluster).await;
     let mut replica = place.release.start_one().await;
@@ -61,7 +61,7 @@ async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() -> 
     assert_eq!(check.status.code(), Some(0), "{found:#}");
     assert_eq!(problems(&found), Vec::<String>::new());
 
-    // Nobody serves, and one namespace names a profile that is not there.
+    // No replica serves, and a namespace names a profile that does not exist.
     replica.end(Signal::Kill).await;
     say_ready(&place.cluster, false);
     let labels = json!({"slipway.io/inject": "enabled", "slipway.io/profile": "absent"});
@@ -79,5 +79,5 @@ async fn a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not() -> 
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![a_cluster_that_is_well_passes_the_check_and_a_broken_one_does_not,]
+    tests![a_healthy_cluster_passes_the_check_and_a_broken_one_fails,]
 }

@@ -1,11 +1,11 @@
-//! What was meant against what is stored.
+//! Compares the intended pod with the stored one.
 
 use serde_json::Value;
 use slipway_core::k8s::quantity::Quantity;
 
-/// Where `stored` lacks something of `meant`, or says otherwise. What the API server fills in is no
-/// difference, nor that it writes quantities its own way, nor the token of the pod's service account, which
-/// every container gets.
+/// Returns the differences: where `stored` lacks something of `meant`, or has another value. Fields that
+/// the API server fills in do not count, nor its notation of quantities, nor the mount of the service
+/// account's token, which every container gets.
 pub fn lost(meant: &Value, stored: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(meant, stored, "", &mut found);

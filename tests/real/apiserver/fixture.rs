@@ -1,4 +1,4 @@
-//! The cluster that most cases share: nodes, and the chart installed.
+//! The cluster that most tests share: nodes, and the installed chart.
 
 use serde_json::{Value, json};
 use slipway_testkit::harness::Skip;
@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::harness::{Api, Cluster, Release, Replica, Reply, eventually, pods, yaml};
 
-/// Profiles that ask for much, to see it held back where it must be.
+/// Profiles with large requests, which must be limited where necessary.
 pub const PROFILES: [&str; 4] = ["default", "greedy", "buildkitd", "added"];
 
 /// A cluster with AKS-like nodes in which Slipway runs.
@@ -37,7 +37,7 @@ pub async fn installed() -> Result<&'static Installed, Skip> {
         .map_err(Clone::clone)
 }
 
-/// Values of the chart. No mirror: they are probed, and nothing here leaves this host.
+/// Returns the chart's values. They have no mirrors: those are probed, and nothing may leave this host.
 pub fn values() -> Value {
     json!({"policy": {"profiles": {
         "default": {"dind": {"registryMirrors": []}},
@@ -68,7 +68,7 @@ pub fn values() -> Value {
     }}})
 }
 
-/// Makes the nodes of `examples/nodes/aks.yaml`.
+/// Creates the nodes of `examples/nodes/aks.yaml`.
 pub async fn add_nodes(api: &Api) {
     for node in yaml("examples/nodes/aks.yaml")["items"].as_array().unwrap() {
         let mut new = node.clone();
@@ -84,7 +84,7 @@ pub async fn add_nodes(api: &Api) {
                 .remove(of_the_server);
         }
         api.post("/api/v1/nodes", &new).await.ok();
-        // New nodes are tainted as not ready until a controller says otherwise.
+        // New nodes are tainted as not ready until a controller removes the taint.
         let path = format!(
             "/api/v1/nodes/{}",
             node["metadata"]["name"].as_str().unwrap()
@@ -95,7 +95,7 @@ pub async fn add_nodes(api: &Api) {
 }
 
 impl Installed {
-    /// Makes a namespace that has opted in, and waits until Slipway knows it.
+    /// Creates a namespace that has opted in, and waits until Slipway knows it.
     pub async fn enabled(&self, name: &str, more: &Value) {
         let mut labels = json!({"slipway.io/inject": "enabled"});
         for (key, value) in more.as_object().into_iter().flatten() {
@@ -104,7 +104,7 @@ impl Installed {
         self.cluster.namespace(name, labels).await;
         let api = self.cluster.admin().await;
         let mut probe = pods::example("no-docker");
-        // Whatever the namespace forbids, this it admits.
+        // Every namespace here admits this pod.
         probe["spec"] = hardened_spec();
         eventually("Slipway to know the namespace", async || {
             let reply = api.post(&pods::dry_run(name), &probe).await;
@@ -115,18 +115,18 @@ impl Installed {
         .await;
     }
 
-    /// What the audit log has of a request.
+    /// Returns the audit annotations of a request.
     pub async fn audit(&self, reply: &Reply) -> Value {
         self.cluster.audit_annotations(reply).await
     }
 
-    /// Whether the API server asked Slipway about the pod of a request.
+    /// Returns whether the API server sent the pod of a request to Slipway.
     pub async fn was_asked(&self, reply: &Reply) -> bool {
         !calls(&self.audit(reply).await, "slipway").is_empty()
     }
 }
 
-/// The calls of a webhook configuration for a request, in their order.
+/// Returns the calls of a webhook configuration for a request, in order.
 pub fn calls(audit: &Value, configuration: &str) -> Vec<Value> {
     let annotations = audit.as_object().into_iter().flatten();
     let mut of_webhooks: Vec<(&String, &Value)> = annotations
@@ -140,7 +140,7 @@ pub fn calls(audit: &Value, configuration: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The spec of a runner pod that Pod Security level `restricted` admits.
+/// Returns the spec of a runner pod that Pod Security level `restricted` admits.
 pub fn hardened_spec() -> Value {
     json!({
         "restartPolicy": "Never",
@@ -154,7 +154,7 @@ pub fn hardened_spec() -> Value {
     })
 }
 
-/// The container of this name, an init container too.
+/// Returns the container or init container of this name.
 pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
     let lists = ["initContainers", "containers"];
     let mut all = lists
@@ -164,7 +164,7 @@ pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no container {name} in {pod:#}"))
 }
 
-/// What the pod's status annotation says.
+/// Parses the pod's status annotation.
 pub fn status(pod: &Value) -> Option<Value> {
     let text = pod["metadata"]["annotations"]["slipway.io/status"].as_str()?;
     Some(serde_json::from_str(text).unwrap())

@@ -1,5 +1,5 @@
-//! Each case of `core/tests/golden/` once more, its pod sent to the API server: a pod that it takes from its owner
-//! it takes with our patch, it stores what we meant, and deciding on what it stored adds nothing.
+//! Sends the pod of each case of `core/tests/golden/` to the API server. A pod that it accepts without our
+//! patch it accepts with it, it stores what we intended, and deciding on the stored pod adds nothing.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ use super::{
     harness::{Api, Cluster, Endpoint, eventually, pods, webhook, yaml},
 };
 
-/// A pod with this label does not come to the webhook.
+/// A pod with this label is not sent to the webhook.
 const ALONE: &str = "alone";
 const LABEL: (&str, &str) = ("suite", "golden");
 
@@ -37,7 +37,7 @@ struct Case {
     policy: Policy,
     nodes: Option<Snapshot>,
     namespaces: Namespaces,
-    /// The namespace's name in the case: its policy may name it.
+    /// The namespace's name in the case, because the policy may name it.
     namespace: String,
     labels: Value,
     limits: Value,
@@ -46,7 +46,7 @@ struct Case {
     strategy: Value,
 }
 
-/// What the webhook answered last, by namespace: the pod as it should be stored.
+/// The latest answers of the webhook, by namespace: the pod as it should be stored.
 type Meant = Arc<Mutex<BTreeMap<String, Value>>>;
 
 impl Case {
@@ -107,7 +107,7 @@ impl Case {
         }
     }
 
-    /// Answers an AdmissionReview, and notes what the pod should become.
+    /// Answers an AdmissionReview, and records the intended pod.
     fn answer(&self, mut review: Value, meant: &Meant) -> Vec<u8> {
         let request = &mut review["request"];
         let place = request["namespace"].as_str().unwrap().to_owned();
@@ -127,7 +127,8 @@ impl Case {
         body
     }
 
-    /// What is wrong with how the API server takes the pod; whether it is taken without us at all.
+    /// Sends the pod with and without the webhook. Returns whether it is accepted
+    /// without it. The error says what is wrong with the answer.
     async fn try_in(&self, api: &Api, namespace: &str, meant: &Meant) -> Result<bool, String> {
         let path = pods::dry_run(namespace);
         let mut alone = self.pod.clone();
@@ -166,7 +167,7 @@ fn cases() -> BTreeMap<String, Case> {
     let case = |path: &Path| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let case = Case::read(&yaml(&format!("core/tests/golden/{name}.yaml")));
-        // A namespace's name has no dots.
+        // The name of a namespace has no dots.
         (format!("golden-{}", name.replace('.', "-")), case)
     };
     files.map(|file| case(&file.unwrap().path())).collect()
@@ -182,7 +183,7 @@ async fn register(api: &Api, endpoint: &Endpoint) {
 
 async fn make_namespace(cluster: &Cluster, api: &Api, name: &str, case: &Case) {
     let mut labels = case.labels.clone();
-    // No other webhook shall come to it.
+    // No other webhook should get it.
     labels.as_object_mut().unwrap().remove("slipway.io/inject");
     labels[LABEL.0] = json!(LABEL.1);
     cluster.namespace(name, labels).await;
@@ -193,7 +194,7 @@ async fn make_namespace(cluster: &Cluster, api: &Api, name: &str, case: &Case) {
     }
 }
 
-async fn what_the_api_server_takes_it_takes_with_our_patch() -> Outcome {
+async fn every_pod_that_the_api_server_accepts_is_accepted_with_our_patch() -> Outcome {
     let cluster = Cluster::shared().await?;
     let api = cluster.admin().await;
     let cases = Arc::new(cases());
@@ -236,5 +237,5 @@ async fn what_the_api_server_takes_it_takes_with_our_patch() -> Outcome {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![what_the_api_server_takes_it_takes_with_our_patch,]
+    tests![every_pod_that_the_api_server_accepts_is_accepted_with_our_patch,]
 }

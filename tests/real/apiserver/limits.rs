@@ -1,4 +1,4 @@
-//! LimitRanges and quotas: they are looked at again after Slipway has changed a pod.
+//! LimitRanges and quotas, which the API server checks after Slipway has changed a pod.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -11,7 +11,7 @@ use super::{
     harness::{eventually, pods},
 };
 
-/// Sends the pod until `is_right` says that Slipway knows the limits.
+/// Sends the pod until `is_right` accepts it: Slipway then knows the limits.
 async fn admitted(
     here: &Installed,
     namespace: &str,
@@ -33,7 +33,7 @@ async fn limit(here: &Installed, namespace: &str, limits: Value) {
     api.post(&path, &range).await.ok();
 }
 
-async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile() -> Outcome {
+async fn the_profile_overrides_the_defaults_of_a_limit_range() -> Outcome {
     let here = installed().await?;
     here.enabled("defaulted", &json!({})).await;
     let item = json!({"type": "Container", "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
@@ -48,7 +48,7 @@ async fn defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profi
     Ok(())
 }
 
-async fn what_is_added_stays_within_the_maximum() -> Outcome {
+async fn added_resources_stay_within_the_maximum() -> Outcome {
     let here = installed().await?;
     here.enabled("maximum", &json!({"slipway.io/profile": "greedy"}))
         .await;
@@ -65,11 +65,11 @@ async fn what_is_added_stays_within_the_maximum() -> Outcome {
     Ok(())
 }
 
-async fn a_quota_counts_what_is_stored() -> Outcome {
+async fn a_quota_counts_the_stored_requests() -> Outcome {
     let here = installed().await?;
     here.enabled("quota", &json!({})).await;
     let api = here.cluster.admin().await;
-    // No controller is there to fill in the status.
+    // There is no controller that fills in the status.
     let hard = json!({"requests.cpu": "1", "requests.memory": "4Gi"});
     let quota = json!({"metadata": {"name": "quota"}, "spec": {"hard": hard}});
     let quotas = "/api/v1/namespaces/quota/resourcequotas";
@@ -78,7 +78,7 @@ async fn a_quota_counts_what_is_stored() -> Outcome {
     let path = format!("{quotas}/quota");
     api.put(&format!("{path}/status"), &quota).await.ok();
 
-    // Where a quota is, every container has requests of its own, and they stay.
+    // With a quota every container needs requests of its own, which stay.
     let mut pod = pods::example("legacy-sidecar");
     for container in pod["spec"]["containers"].as_array_mut().unwrap() {
         container["resources"] = json!({"requests": {"cpu": "200m", "memory": "1Gi"}});
@@ -100,8 +100,8 @@ async fn a_quota_counts_what_is_stored() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        defaults_of_a_limit_range_are_filled_in_first_and_give_way_to_the_profile,
-        what_is_added_stays_within_the_maximum,
-        a_quota_counts_what_is_stored,
+        the_profile_overrides_the_defaults_of_a_limit_range,
+        added_resources_stay_within_the_maximum,
+        a_quota_counts_the_stored_requests,
     ]
 }

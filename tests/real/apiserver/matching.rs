@@ -1,5 +1,5 @@
-//! The match conditions that the chart renders: the API server compiles them, and lets every pod through
-//! that Slipway would take.
+//! The match conditions that the chart renders: the API server compiles them, and they match every pod
+//! that Slipway recognises.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ fn files(directory: &str) -> Vec<String> {
     files
 }
 
-/// The sets of recognisers of the examples' policies and the golden cases, each as a policy.
+/// Returns the recognisers of the example policies and the golden cases, each as a policy.
 fn policies() -> Vec<Value> {
     let examples = files("examples/policies").into_iter();
     let examples = examples.map(|file| yaml(&file)["recognisers"].clone());
@@ -45,7 +45,7 @@ fn policies() -> Vec<Value> {
     each_once.into_values().map(policy).collect()
 }
 
-/// The pods of the examples and the golden cases that the API server takes at all.
+/// Returns the pods of the examples and the golden cases that the API server accepts.
 fn all_pods() -> Vec<(String, Value)> {
     let examples = files("examples/pods").into_iter();
     let examples = examples.map(|file| (file.clone(), yaml(&file)));
@@ -68,11 +68,11 @@ fn allow(review: &[u8]) -> Vec<u8> {
         .into_bytes()
 }
 
-async fn the_api_server_lets_every_runner_pod_through() -> Outcome {
+async fn every_runner_pod_matches_in_the_api_server() -> Outcome {
     let cluster = Cluster::shared().await?;
     let api = cluster.admin().await;
     let endpoint = Endpoint::start(allow);
-    // No policy keeps this one away.
+    // Every policy recognises this one.
     let mut probe = pods::example("scale-set-dind");
     probe["metadata"]["annotations"]["slipway.io/runner-container"] = json!("runner");
     let (mut wrong, mut called, mut spared) = (Vec::new(), 0, 0);
@@ -119,5 +119,5 @@ async fn the_api_server_lets_every_runner_pod_through() -> Outcome {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![the_api_server_lets_every_runner_pod_through,]
+    tests![every_runner_pod_matches_in_the_api_server,]
 }

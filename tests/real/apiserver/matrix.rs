@@ -1,5 +1,5 @@
-//! A pod that a namespace admits from its owner, it admits with what Slipway adds: for every pod of the
-//! examples, every profile, and namespaces that forbid much.
+//! A namespace that admits a pod also admits it with Slipway's changes: every pod of the examples, every
+//! profile, and restrictive namespaces.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -31,7 +31,7 @@ fn all_pods() -> Vec<(String, Value)> {
     let mut hardened = pods::example("no-docker");
     hardened["spec"] = hardened_spec();
     let mut all: Vec<(String, Value)> = examples.collect();
-    // Without resources of its own everything comes from LimitRanges.
+    // Without its own resources, all of them come from LimitRanges.
     let bare = |(name, pod): &(String, Value)| {
         let name = format!("{name} without resources");
         (name, without_resources(pod.clone()))
@@ -51,7 +51,7 @@ fn without_resources(mut pod: Value) -> Value {
     pod
 }
 
-/// Tries every pod, with and without us; how many the namespace admits.
+/// Tries every pod with and without Slipway. Returns how many the namespace admits.
 async fn try_all(here: &Installed, namespace: &str, wrong: &mut Vec<String>) -> usize {
     let api = here.cluster.admin().await;
     let path = pods::dry_run(namespace);
@@ -73,7 +73,7 @@ async fn try_all(here: &Installed, namespace: &str, wrong: &mut Vec<String>) -> 
     admitted
 }
 
-async fn pod_security_admits_with_us_what_it_admits_without() -> Outcome {
+async fn pod_security_admits_every_pod_with_slipway_that_it_admits_without() -> Outcome {
     let here = installed().await?;
     let mut wrong = Vec::new();
     for (level, at_least) in [("privileged", 19), ("baseline", 5), ("restricted", 1)] {
@@ -92,7 +92,7 @@ async fn pod_security_admits_with_us_what_it_admits_without() -> Outcome {
     Ok(())
 }
 
-/// LimitRanges by name, and how many of the pods fit them at least.
+/// Returns LimitRanges by name, each with the least number of pods that fit it.
 fn limits() -> [(&'static str, Value, usize); 5] {
     [
         (
@@ -132,7 +132,7 @@ fn limits() -> [(&'static str, Value, usize); 5] {
     ]
 }
 
-async fn limit_ranges_admit_with_us_what_they_admit_without() -> Outcome {
+async fn limit_ranges_admit_every_pod_with_slipway_that_they_admit_without() -> Outcome {
     let here = installed().await?;
     let api = here.cluster.admin().await;
     let mut wrong = Vec::new();
@@ -144,7 +144,7 @@ async fn limit_ranges_admit_with_us_what_they_admit_without() -> Outcome {
             let range = json!({"metadata": {"name": "limits"}, "spec": {"limits": limits}});
             let ranges = format!("/api/v1/namespaces/{namespace}/limitranges");
             api.post(&ranges, &range).await.ok();
-            // Slipway learns of the limits a moment later: then this one is admitted.
+            // This pod is admitted once Slipway knows the limits.
             let pod = without_resources(pods::example("scale-set-dind"));
             eventually(
                 &format!("a pod within the limits of {namespace}"),
@@ -165,7 +165,7 @@ async fn limit_ranges_admit_with_us_what_they_admit_without() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        pod_security_admits_with_us_what_it_admits_without,
-        limit_ranges_admit_with_us_what_they_admit_without,
+        pod_security_admits_every_pod_with_slipway_that_it_admits_without,
+        limit_ranges_admit_every_pod_with_slipway_that_they_admit_without,
     ]
 }

@@ -1,13 +1,13 @@
-//! Slipway behind a real kube-apiserver and etcd: what only they can show. Which patches they take, what
-//! other admission plugins make of them, and that no pod's creation fails or waits for Slipway's sake.
+//! Slipway behind a real kube-apiserver and etcd, for what only they can show: which patches they accept,
+//! what other admission plugins do with them, and that Slipway never makes a pod's creation fail or wait.
 //!
-//! `etcd` and `kube-apiserver` are looked for as envtest does: in `KUBEBUILDER_ASSETS`, else in
-//! `/usr/local/kubebuilder/bin`. `kubectl` is looked for there first, then as `helm` is, which most cases need
-//! to install the chart: by the variables `KUBECTL` and `HELM`, on the path, where `.ci/install-tools` puts
-//! them. Without one of the four the suite says that it was skipped; with `SLIPWAY_REQUIRE_APISERVER=1` it
-//! fails. Logs stay in `target/tmp/apiserver/`.
+//! `etcd` and `kube-apiserver` are found as in envtest: in `KUBEBUILDER_ASSETS`, otherwise in
+//! `/usr/local/kubebuilder/bin`. `kubectl` is searched there first, then like `helm`, which most tests need
+//! to install the chart: by the variables `KUBECTL` and `HELM`, on the path, and where `.ci/install-tools`
+//! puts them. If one of the four is missing, the tests are skipped with a message; with
+//! `SLIPWAY_REQUIRE_APISERVER=1` they fail. Logs stay in `target/tmp/apiserver/`.
 //!
-//! There is no kubelet, no scheduler and no controller here: pods are stored and never run.
+//! There is no kubelet, scheduler or controller: pods are stored and never run.
 
 mod admission;
 mod certificates;

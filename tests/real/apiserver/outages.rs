@@ -1,4 +1,4 @@
-//! What goes wrong in clusters, under load: no pod's creation fails, or waits, for Slipway's sake.
+//! Outages under load: Slipway never makes a pod's creation fail or wait.
 
 use serde_json::json;
 use slipway_testkit::{
@@ -12,7 +12,7 @@ use super::{
     place::{Place, count, pod},
 };
 
-async fn pods_are_admitted_as_they_came_while_slipway_is_gone() -> Outcome {
+async fn pods_are_admitted_unchanged_while_slipway_is_down() -> Outcome {
     let place = Place::new("gone").await?;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
@@ -20,7 +20,7 @@ async fn pods_are_admitted_as_they_came_while_slipway_is_gone() -> Outcome {
     let before = place.failed_open().await;
     let load = place.load();
     load.go_on().await;
-    // Neither a refused connection nor a Service without an address does harm.
+    // Neither a refused connection nor a Service without endpoints does harm.
     place.release.route_to([]);
     load.go_on().await;
     let (patched, plain) = count(load.end().await);
@@ -28,13 +28,13 @@ async fn pods_are_admitted_as_they_came_while_slipway_is_gone() -> Outcome {
     assert!(place.failed_open().await - before >= plain);
     place.assert_nothing_waited().await;
 
-    // It comes back, and is asked again.
+    // A new replica is called again.
     let _replica = place.release.start_one().await;
     place.until_patched().await;
     Ok(())
 }
 
-async fn a_replica_that_ends_in_order_loses_no_request() -> Outcome {
+async fn a_replica_that_shuts_down_loses_no_request() -> Outcome {
     let place = Place::new("rollout").await?;
     let (mut old, mut stays) = (place.release.start("a"), place.release.start("b"));
     old.until_ready().await;
@@ -44,7 +44,7 @@ async fn a_replica_that_ends_in_order_loses_no_request() -> Outcome {
     let before = place.failed_open().await;
     let load = place.load();
     load.go_on().await;
-    // As in rolling updates: one goes, another one takes its place.
+    // As in a rolling update: one replica is replaced by another.
     for name in ["c", "d", "e", "f"] {
         place.release.route_to([&stays]);
         old.end(Signal::Term).await;
@@ -62,7 +62,7 @@ async fn a_replica_that_ends_in_order_loses_no_request() -> Outcome {
     Ok(())
 }
 
-async fn a_replica_that_dies_holds_nobody_up() -> Outcome {
+async fn a_killed_replica_delays_no_pod() -> Outcome {
     let place = Place::new("death").await?;
     let (a, mut b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
@@ -72,7 +72,7 @@ async fn a_replica_that_dies_holds_nobody_up() -> Outcome {
     let load = place.load();
     load.go_on().await;
     b.end(Signal::Kill).await;
-    // The Service leads to nowhere for a while, half of the time.
+    // For a while, half of the connections fail.
     load.go_on().await;
     place.release.route_to([&a]);
     place.until_patched().await;
@@ -83,13 +83,13 @@ async fn a_replica_that_dies_holds_nobody_up() -> Outcome {
     Ok(())
 }
 
-async fn a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer() -> Outcome {
+async fn a_frozen_replica_delays_a_pod_no_longer_than_the_timeout() -> Outcome {
     let place = Place::new("frozen").await?;
     let mut replica = place.release.start_one().await;
     place.until_patched().await;
     let before = place.failed_open().await;
     replica.send(Signal::Stop);
-    // Neither one that comes over an open connection, nor one for which a new one is made.
+    // Neither over an open connection, nor over a new one.
     let (path, pod) = (pods::dry_run("ci"), pod());
     let create = || place.api.post(&path, &pod);
     let (one, another) = tokio::join!(create(), create());
@@ -112,21 +112,21 @@ async fn the_api_server_restarts_under_load() -> Outcome {
         place.assert_nothing_waited().await;
         place.cluster.stop(signal).await;
         load.go_on().await;
-        // With what was known last it serves on.
+        // It continues to serve with the last known state.
         replica.until_ready().await;
         place.cluster.restart().await;
         place.until_patched().await;
         load.go_on().await;
     }
     place.assert_nothing_waited().await;
-    // For its own end the API server may answer with errors. None of them is about the webhook.
+    // While the API server itself shuts down it may answer with errors, none of them about the webhook.
     for reply in load.end().await.into_iter().flatten() {
         let message = reply.message();
         assert!(reply.is_ok() || !message.contains("webhook"), "{message}");
     }
     let problems = replica.metric("slipway_admission_problems_total").await;
     assert!(problems < 0.5, "{problems}");
-    // What happened is in the log once, with what it means; a library's lines would not say of what.
+    // The outage is logged once, with its meaning; a library's log lines would lack the context.
     let log = replica.log();
     assert!(
         log.contains("watch lost; what was known stays in force"),
@@ -134,7 +134,7 @@ async fn the_api_server_restarts_under_load() -> Outcome {
     );
     assert!(!log.contains("\"message\":\"failed with "), "{log}");
 
-    // What came after is known: the watches go on.
+    // Later changes are known: the watches continue.
     let labels = json!({"slipway.io/inject": "enabled", "slipway.io/profile": "added"});
     place.cluster.namespace("later", labels).await;
     eventually("the new namespace to be known", async || {
@@ -149,10 +149,10 @@ async fn the_api_server_restarts_under_load() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        pods_are_admitted_as_they_came_while_slipway_is_gone,
-        a_replica_that_ends_in_order_loses_no_request,
-        a_replica_that_dies_holds_nobody_up,
-        a_replica_that_stands_still_holds_a_pod_up_until_the_timeout_and_no_longer,
+        pods_are_admitted_unchanged_while_slipway_is_down,
+        a_replica_that_shuts_down_loses_no_request,
+        a_killed_replica_delays_no_pod,
+        a_frozen_replica_delays_a_pod_no_longer_than_the_timeout,
         the_api_server_restarts_under_load,
     ]
 }

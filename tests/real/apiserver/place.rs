@@ -1,4 +1,4 @@
-//! A cluster of a case's own, with Slipway installed: for cases that end what others need.
+//! A separate cluster with Slipway installed, for tests that disturb others.
 
 use serde_json::{Value, json};
 use slipway_testkit::harness::Skip;
@@ -8,7 +8,7 @@ use super::{
     harness::{Api, Attempt, Cluster, Load, Release, eventually, pods},
 };
 
-/// How long the API server waits for the webhook, in seconds: a bound of its histogram, too.
+/// The webhook's timeout in seconds, which is also a bucket of the API server's histogram.
 const TIMEOUT: u32 = 10;
 const NAMESPACE: &str = "ci";
 
@@ -31,7 +31,7 @@ impl Place {
         })
     }
 
-    /// The same, with the release installed by helm itself.
+    /// Starts the cluster and installs the chart with helm.
     pub async fn by_helm(name: &str) -> Result<Self, Skip> {
         let (cluster, api) = Self::prepare(name).await?;
         let release = Release::install_by_helm(&cluster, Self::values()).await?;
@@ -42,7 +42,7 @@ impl Place {
         })
     }
 
-    /// What the chart is installed with.
+    /// Returns the chart's values.
     pub fn values() -> Value {
         let mut values = values();
         values["webhook"] = json!({"timeoutSeconds": TIMEOUT});
@@ -68,12 +68,12 @@ impl Place {
         .await;
     }
 
-    /// Begins to create runner pods.
+    /// Starts a load of runner pods.
     pub fn load(&self) -> Load {
         Load::start(&self.api, &pods::dry_run(NAMESPACE), &pod())
     }
 
-    /// No call of the webhook went on until the API server gave it up.
+    /// Checks that no call of the webhook reached its timeout.
     pub async fn assert_nothing_waited(&self) {
         const CALLS: &str = "apiserver_admission_webhook_admission_duration_seconds";
         let text = self.metrics().await;
@@ -84,7 +84,7 @@ impl Place {
         assert_eq!(in_time, all, "calls in time, and all");
     }
 
-    /// How often the API server admitted a pod because Slipway did not answer.
+    /// Returns how often the API server admitted a pod because Slipway did not answer.
     pub async fn failed_open(&self) -> usize {
         let name = "apiserver_admission_webhook_fail_open_count";
         sum(&self.metrics().await, name, "")
@@ -96,7 +96,7 @@ impl Place {
     }
 }
 
-/// The sum of an API server's metric over the lines about our webhook.
+/// Returns the sum of an API server's metric over the lines about Slipway's webhook.
 fn sum(metrics: &str, name: &str, label: &str) -> usize {
     let ours = metrics.lines().filter(|line| {
         line.starts_with(&format!("{name}{{"))
@@ -107,7 +107,7 @@ fn sum(metrics: &str, name: &str, label: &str) -> usize {
         .sum()
 }
 
-/// A runner pod that can be created often.
+/// Returns a runner pod that can be created many times.
 pub fn pod() -> Value {
     let mut pod = pods::example("scale-set-dind");
     let metadata = pod["metadata"].as_object_mut().unwrap();
@@ -116,7 +116,7 @@ pub fn pod() -> Value {
     pod
 }
 
-/// All were created; how many of them Slipway had changed, and how many not.
+/// Checks that all pods were created. Returns how many Slipway had patched, and how many not.
 pub fn count(attempts: Vec<Attempt>) -> (usize, usize) {
     let pods = attempts.into_iter().map(|attempt| attempt.unwrap().ok());
     let (patched, plain): (Vec<Value>, _) = pods.partition(|pod| status(pod).is_some());

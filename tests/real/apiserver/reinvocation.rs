@@ -12,7 +12,7 @@ use super::{
     harness::{Endpoint, eventually, pods, webhook},
 };
 
-/// Adds the container `proxy` at the front, unless it is there.
+/// Adds the container `proxy` at the front, unless it exists.
 fn add_proxy(review: &[u8]) -> Vec<u8> {
     let review: Value = serde_json::from_slice(review).unwrap();
     let request = &review["request"];
@@ -32,8 +32,8 @@ fn add_proxy(review: &[u8]) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Webhook configurations are called by name: one is before Slipway's, the other after it.
-async fn a_webhook_before_or_after_us_keeps_what_it_added() -> Outcome {
+/// Webhook configurations are called in the order of their names: one before Slipway's, one after it.
+async fn changes_of_a_webhook_before_or_after_slipway_are_kept() -> Outcome {
     let here = installed().await?;
     let api = here.cluster.admin().await;
     let endpoint = Endpoint::start(add_proxy);
@@ -52,7 +52,7 @@ async fn a_webhook_before_or_after_us_keeps_what_it_added() -> Outcome {
             let audit = here.audit(&reply).await;
             let mutated = mutated_by_us(&audit);
             assert!(mutated.len() >= at_least, "{other}: {audit:#}");
-            // Asked again, it adds nothing.
+            // Called again, it adds nothing.
             assert!(mutated[0] && !mutated[1..].contains(&true), "{audit:#}");
             let patched = reply.ok();
             assert_eq!(
@@ -66,13 +66,13 @@ async fn a_webhook_before_or_after_us_keeps_what_it_added() -> Outcome {
     Ok(())
 }
 
-/// Whether each call of Slipway changed the pod, in their order.
+/// Returns, for each call of Slipway in order, whether it changed the pod.
 fn mutated_by_us(audit: &Value) -> Vec<bool> {
     let calls = calls(audit, "slipway").into_iter();
     calls.map(|call| call["mutated"] == true).collect()
 }
 
-/// What stands twice in a list of the pod.
+/// Returns the duplicate entries of the pod's lists.
 fn duplicates(pod: &Value) -> Vec<String> {
     let spec = &pod["spec"];
     let mut found = Vec::new();
@@ -103,5 +103,5 @@ fn duplicates(pod: &Value) -> Vec<String> {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![a_webhook_before_or_after_us_keeps_what_it_added,]
+    tests![changes_of_a_webhook_before_or_after_slipway_are_kept,]
 }

@@ -1,4 +1,4 @@
-//! The release as helm and GitOps tools install, upgrade and remove it: what Slipway wrote stays.
+//! The release as helm and GitOps tools install, upgrade and remove it: Slipway's own writes stay.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -12,7 +12,7 @@ use super::{
     place::{Place, count},
 };
 
-/// The release as the next version's values would have it.
+/// Returns changed values, as for an upgrade.
 fn changed() -> Value {
     let mut values = Place::values();
     values["webhook"]["annotations"] = json!({"team": "ci"});
@@ -21,7 +21,7 @@ fn changed() -> Value {
     values
 }
 
-async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() -> Outcome {
+async fn upgrades_and_syncs_keep_the_ca_and_lose_no_request() -> Outcome {
     let place = Place::by_helm("helm").await?;
     let (a, b) = (place.release.start("a"), place.release.start("b"));
     a.until_ready().await;
@@ -41,7 +41,7 @@ async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() -> Outcome 
     assert_eq!(place.ca_bundle().await, trusted);
     load.go_on().await;
 
-    // A GitOps tool that takes over, and owns what it renders.
+    // A GitOps tool takes over, and owns all fields that it renders.
     let mut objects = place.release.rendered(Place::values());
     objects.retain(|object| object["kind"] == "MutatingWebhookConfiguration");
     apply(&place.cluster, &objects);
@@ -55,7 +55,7 @@ async fn upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request() -> Outcome 
     Ok(())
 }
 
-async fn what_is_left_after_an_uninstall_is_what_the_documents_say() -> Outcome {
+async fn an_uninstall_leaves_only_what_the_documents_say() -> Outcome {
     let place = Place::by_helm("removed").await?;
     let replica = place.release.start_one().await;
     place.until_patched().await;
@@ -69,7 +69,7 @@ async fn what_is_left_after_an_uninstall_is_what_the_documents_say() -> Outcome 
     load.go_on().await;
     drop(replica);
     load.go_on().await;
-    // Pods are created all the time, from some moment on without us.
+    // Pods are created all the time, after the uninstall without Slipway.
     let (patched, plain) = count(load.end().await);
     assert!(patched > 0 && plain > 0, "{patched} {plain}");
     place.assert_nothing_waited().await;
@@ -106,7 +106,7 @@ async fn what_is_left_after_an_uninstall_is_what_the_documents_say() -> Outcome 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        upgrades_and_syncs_leave_the_ca_alone_and_lose_no_request,
-        what_is_left_after_an_uninstall_is_what_the_documents_say,
+        upgrades_and_syncs_keep_the_ca_and_lose_no_request,
+        an_uninstall_leaves_only_what_the_documents_say,
     ]
 }

@@ -1,4 +1,4 @@
-//! The release's service account: what it may do is enough, and no more.
+//! The release's service account: its rights are sufficient, and no larger than necessary.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -103,7 +103,7 @@ const REFUSED: [Right; 16] = [
     ),
 ];
 
-async fn the_account_may_do_what_it_needs_and_nothing_else() -> Outcome {
+async fn the_service_account_may_do_what_it_needs_and_nothing_else() -> Outcome {
     let here = installed().await?;
     let api = here.release.api().await;
     let mut wrong = Vec::new();
@@ -124,7 +124,7 @@ async fn the_account_may_do_what_it_needs_and_nothing_else() -> Outcome {
     Ok(())
 }
 
-async fn nothing_that_slipway_asks_for_is_forbidden() -> Outcome {
+async fn none_of_slipways_requests_is_forbidden() -> Outcome {
     let here = installed().await?;
     let asked: Vec<Value> = here.cluster.audit_events(ACCOUNT);
     let code = |event: &Value| event["responseStatus"]["code"].as_u64();
@@ -134,7 +134,7 @@ async fn nothing_that_slipway_asks_for_is_forbidden() -> Outcome {
     Ok(())
 }
 
-async fn an_event_tells_the_owner_what_can_be_mended() -> Outcome {
+async fn an_event_tells_the_owner_of_a_fixable_mistake() -> Outcome {
     let here = installed().await?;
     here.enabled("told", &json!({"slipway.io/profile": "missing"}))
         .await;
@@ -158,9 +158,9 @@ async fn an_event_tells_the_owner_what_can_be_mended() -> Outcome {
     Ok(())
 }
 
-async fn with_pools_the_account_touches_no_claim_but_theirs() -> Outcome {
+async fn with_pools_the_service_account_may_touch_only_their_claims() -> Outcome {
     let here = installed().await?;
-    // Beside the release: the rights, and what guards them, of another one.
+    // The rights and the guard of a second release.
     let values = json!({"fullnameOverride": "pooled", "pools": {"enabled": true}});
     let mut objects = here.release.rendered(values);
     let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
@@ -211,7 +211,7 @@ async fn with_pools_the_account_touches_no_claim_but_theirs() -> Outcome {
     let out = json!({"metadata": {"labels": {"slipway.io/pool": null}}});
     assert_eq!(account.merge(&layers, &out).await.status, 403);
     account.delete(&layers).await.ok();
-    // Others are not asked.
+    // Other accounts are not restricted.
     admin.delete(&database).await.ok();
     Ok(())
 }
@@ -219,9 +219,9 @@ async fn with_pools_the_account_touches_no_claim_but_theirs() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_account_may_do_what_it_needs_and_nothing_else,
-        nothing_that_slipway_asks_for_is_forbidden,
-        an_event_tells_the_owner_what_can_be_mended,
-        with_pools_the_account_touches_no_claim_but_theirs,
+        the_service_account_may_do_what_it_needs_and_nothing_else,
+        none_of_slipways_requests_is_forbidden,
+        an_event_tells_the_owner_of_a_fixable_mistake,
+        with_pools_the_service_account_may_touch_only_their_claims,
     ]
 }

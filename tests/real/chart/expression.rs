@@ -1,4 +1,4 @@
-//! The match condition, evaluated: every pod that Slipway recognises is let through to it.
+//! The match condition, evaluated: it matches every pod that Slipway recognises.
 
 use std::{collections::BTreeMap, fs};
 
@@ -14,7 +14,7 @@ use slipway_testkit::{
 
 use super::helm::{self, render};
 
-/// The match condition of a release with this policy.
+/// Renders the match condition of a release with this policy.
 struct Condition {
     policy: Policy,
     program: Program,
@@ -41,7 +41,7 @@ impl Condition {
         }
     }
 
-    /// Whether Slipway itself would recognise the pod.
+    /// Returns whether Slipway itself recognises the pod.
     fn is_runner(&self, pod: &Value) -> bool {
         let text = pod.to_string();
         let pod = Pod::parse(text.as_bytes()).unwrap();
@@ -59,7 +59,7 @@ impl Condition {
     }
 }
 
-/// All YAML files of a directory, by name.
+/// Lists the YAML files in a directory, by name.
 fn files(directory: &str) -> Vec<(String, Value)> {
     let mut files: Vec<(String, Value)> = fs::read_dir(path(directory))
         .unwrap()
@@ -77,7 +77,7 @@ fn files(directory: &str) -> Vec<(String, Value)> {
     files
 }
 
-/// A value that stands in a golden case, or the file of `examples/` that it names.
+/// Returns a value of a golden case, or the file in `examples/` that it names.
 fn resolve(value: &Value) -> Value {
     match value.as_str() {
         Some(file) => {
@@ -88,7 +88,7 @@ fn resolve(value: &Value) -> Value {
     }
 }
 
-/// A pod as the API server holds it: what is empty or null is not there.
+/// Returns a pod as the API server stores it, without empty and null fields.
 fn as_stored(value: &Value) -> Value {
     let is_there = |value: &Value| {
         !(value.is_null()
@@ -106,21 +106,21 @@ fn as_stored(value: &Value) -> Value {
     }
 }
 
-fn every_runner_pod_of_the_examples_is_let_through() -> Outcome {
+fn every_runner_pod_of_the_examples_matches() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(&json!({}));
     let mut runners = 0;
     for (name, pod) in files("examples/pods") {
         let is_runner = condition.check(&pod);
         runners += usize::from(is_runner);
-        // The other way round it need not be so, but is: the condition is worth having.
+        // The reverse is not required, but shows that the condition is useful.
         assert_eq!(condition.lets_through(&pod), is_runner, "{name}");
     }
     assert!(runners >= 8, "only {runners}");
     Ok(())
 }
 
-fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() -> Outcome {
+fn every_runner_pod_of_the_golden_cases_matches_under_its_policy() -> Outcome {
     helm::needed()?;
     let mut conditions: BTreeMap<String, Condition> = BTreeMap::new();
     let mut runners = 0;
@@ -140,7 +140,7 @@ fn every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy() -> Out
     Ok(())
 }
 
-fn a_system_that_is_off_is_not_in_the_condition() -> Outcome {
+fn a_disabled_system_is_not_in_the_condition() -> Outcome {
     helm::needed()?;
     let text = |policy: Value| Condition::of(&policy).text;
     assert!(text(json!({})).contains("jenkins/label"));
@@ -154,7 +154,7 @@ fn a_system_that_is_off_is_not_in_the_condition() -> Outcome {
     Ok(())
 }
 
-fn quotes_and_patterns_of_a_policy_stay_text() -> Outcome {
+fn quotes_and_patterns_in_a_policy_are_escaped() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(&json!({"recognisers": [
         {"name": "a", "runnerContainers": ["*"], "anyOf": [{"env": {"A": "\"'\\ \n<&"}}, {"image": "a.b/*+(c):*"}]}]}));
@@ -169,7 +169,7 @@ fn quotes_and_patterns_of_a_policy_stay_text() -> Outcome {
     Ok(())
 }
 
-fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() -> Outcome {
+fn a_pod_with_a_duplicate_variable_still_matches() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(
         &json!({"recognisers": [{"name": "a", "runnerContainers": ["*"],
@@ -183,7 +183,7 @@ fn a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway() -> Outcome 
     Ok(())
 }
 
-/// A policy that uses every kind of mark.
+/// Returns a policy that uses every kind of mark.
 fn marks_of_all_kinds() -> Value {
     json!({"recognisers": [
         {"name": "jenkins", "enabled": false},
@@ -228,7 +228,7 @@ type Parts = (
     Vec<(&'static str, &'static str)>,
 );
 
-/// Containers as the API server writes them: no empty value, no empty image.
+/// Generates containers as the API server stores them, without empty values or images.
 fn to_json(containers: Vec<Parts>) -> Value {
     let with = |key: &str, name: &str, value: &str| match value {
         "" => json!({"name": name}),
@@ -245,7 +245,7 @@ fn to_json(containers: Vec<Parts>) -> Value {
     containers.collect()
 }
 
-fn no_runner_pod_is_ever_kept_from_slipway() -> Outcome {
+fn every_generated_runner_pod_matches() -> Outcome {
     helm::needed()?;
     let condition = Condition::of(&marks_of_all_kinds());
     let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
@@ -263,11 +263,11 @@ fn no_runner_pod_is_ever_kept_from_slipway() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_runner_pod_of_the_examples_is_let_through,
-        every_runner_pod_of_the_golden_cases_is_let_through_under_its_policy,
-        a_system_that_is_off_is_not_in_the_condition,
-        quotes_and_patterns_of_a_policy_stay_text,
-        a_variable_that_is_named_twice_does_not_keep_a_pod_from_slipway,
-        no_runner_pod_is_ever_kept_from_slipway,
+        every_runner_pod_of_the_examples_matches,
+        every_runner_pod_of_the_golden_cases_matches_under_its_policy,
+        a_disabled_system_is_not_in_the_condition,
+        quotes_and_patterns_in_a_policy_are_escaped,
+        a_pod_with_a_duplicate_variable_still_matches,
+        every_generated_runner_pod_matches,
     ]
 }

@@ -1,4 +1,4 @@
-//! What the chart holds of the source: the recognisers, and the policy's part of the schema.
+//! The parts of the chart that are generated from the source: the recognisers and the policy's schema.
 
 use std::{env, fs};
 
@@ -13,7 +13,7 @@ use slipway_testkit::{
 const RECOGNISERS: &str = "charts/slipway/files/recognisers.yaml";
 const SCHEMA: &str = "charts/slipway/values.schema.json";
 
-/// Compares a file with what it should hold, or writes that with `SLIPWAY_BLESS`.
+/// Compares a file with its expected contents, or writes them with `SLIPWAY_BLESS`.
 fn is_fresh(file: &str, wanted: &str) {
     if env::var_os("SLIPWAY_BLESS").is_some() {
         fs::write(path(file), wanted).unwrap();
@@ -24,11 +24,11 @@ fn is_fresh(file: &str, wanted: &str) {
     );
 }
 
-fn the_built_in_recognisers_are_those_of_the_source() {
+fn the_built_in_recognisers_match_the_source() {
     let marks: Vec<Value> = Recogniser::built_in()
         .map(|recogniser| {
             let mut value = serde_json::to_value(recogniser).unwrap();
-            // Which container is what: the match condition does not ask.
+            // The match condition does not use the roles of containers.
             value
                 .as_object_mut()
                 .unwrap()
@@ -45,7 +45,7 @@ fn the_built_in_recognisers_are_those_of_the_source() {
     );
 }
 
-fn the_schema_of_the_policy_is_that_of_the_source() {
+fn the_policy_schema_matches_the_source() {
     let mut schema: Value = serde_json::from_str(&read(SCHEMA)).unwrap();
     let mut policy = serde_json::to_value(Policy::schema()).unwrap();
     let policy = policy.as_object_mut().unwrap();
@@ -60,7 +60,8 @@ fn the_schema_of_the_policy_is_that_of_the_source() {
     is_fresh(SCHEMA, &format!("{schema:#}\n"));
 }
 
-/// Older helms know draft 7, in which `$defs` is `definitions` and a reference stands alone.
+/// Converts a schema to draft 7, which older helms need: `$defs` is `definitions`, and a
+/// reference has no siblings.
 fn move_references(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -75,7 +76,7 @@ fn move_references(schema: &mut Value) {
     }
 }
 
-/// Every object that lists its properties refuses others.
+/// Makes every object that lists its properties reject others.
 fn check_strict(schema: &Value, at: &str) {
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         assert_eq!(schema["additionalProperties"], false, "{at} takes anything");
@@ -99,8 +100,8 @@ fn a_mistyped_value_is_an_error_everywhere() {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_built_in_recognisers_are_those_of_the_source,
-        the_schema_of_the_policy_is_that_of_the_source,
+        the_built_in_recognisers_match_the_source,
+        the_policy_schema_matches_the_source,
         a_mistyped_value_is_an_error_everywhere,
     ]
 }

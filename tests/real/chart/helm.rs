@@ -26,7 +26,7 @@ fn helm(arguments: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(tools::find("helm").unwrap())
         .args(arguments)
         .current_dir(root())
-        // No cluster and no settings of whoever runs the tests.
+        // Ignores the user's cluster and helm settings.
         .env("KUBECONFIG", "/dev/null")
         .env("HELM_CONFIG_HOME", scratch())
         .stdin(Stdio::piped())
@@ -47,7 +47,7 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The manifests of a release with these values, as text; or what helm says against them.
+/// Renders the manifests of a release with these values. The error is helm's message.
 pub fn template(values: &Value, more: &[&str]) -> Result<String, String> {
     let mut arguments = vec!["template", RELEASE, "charts/slipway"];
     arguments.extend(["--namespace", NAMESPACE, "--values", "-"]);
@@ -60,18 +60,18 @@ pub fn template(values: &Value, more: &[&str]) -> Result<String, String> {
     }
 }
 
-/// The objects of a release with these values.
+/// Renders the objects of a release with these values.
 pub fn render(values: &Value) -> Objects {
     render_for(values, &[])
 }
 
-/// The same, with more arguments for helm.
+/// Renders the objects with more arguments for helm.
 pub fn render_for(values: &Value, more: &[&str]) -> Objects {
     let text = template(values, more).unwrap_or_else(|error| panic!("{values}: {error}"));
     Objects::new(parse_stream(&text))
 }
 
-/// What `helm lint --strict` says, as an error when it is not content.
+/// Runs `helm lint --strict`. The error is its output.
 pub fn lint(values: &Value) -> Result<(), String> {
     let arguments = ["lint", "--strict", "charts/slipway", "--values", "-"];
     let output = helm(&arguments, &values.to_string());
@@ -82,7 +82,7 @@ pub fn lint(values: &Value) -> Result<(), String> {
         .ok_or_else(|| text(output.stdout) + &text(output.stderr))
 }
 
-/// What a person reads after `helm install`.
+/// Renders the notes that `helm install` prints.
 pub fn notes(values: &Value) -> String {
     let arguments = [
         "install",

@@ -1,4 +1,4 @@
-//! What holds for every release, whatever its values.
+//! Invariants of every release, for all values.
 
 use serde_json::{Value, json};
 use slipway_core::policy::Policy;
@@ -134,7 +134,7 @@ fn check_ports(objects: &Objects) {
     }
 }
 
-/// What any rule may at most say.
+/// Checks that no rule grants more than allowed.
 fn check_rights(objects: &Objects) {
     for rule in objects.rules("ClusterRole").chain(objects.rules("Role")) {
         for field in ["apiGroups", "resources", "verbs"] {
@@ -175,7 +175,7 @@ fn check_rights(objects: &Objects) {
     check_bindings(objects);
 }
 
-/// Each role is bound to the account of one of the two pods.
+/// Checks that each role is bound to the account of one of the two pods.
 fn check_bindings(objects: &Objects) {
     let accounts = [objects.pod(), &objects.one("Pod")["spec"]].map(|p| &p["serviceAccountName"]);
     assert_ne!(accounts[0], accounts[1]);
@@ -193,7 +193,7 @@ fn check_bindings(objects: &Objects) {
     }
 }
 
-/// Pod Security level `restricted`, apart from the host network when that is asked for.
+/// Checks Pod Security level `restricted`, apart from the host network if it is enabled.
 fn check_pods(values: &Value, objects: &Objects) {
     for pod in [objects.pod(), &objects.one("Pod")["spec"]] {
         let security = &pod["securityContext"];
@@ -245,7 +245,7 @@ fn check_volumes(values: &Value, objects: &Objects) {
     }
 }
 
-/// The kubelet kills nothing that is still draining.
+/// Checks that the kubelet kills no pod that is still draining.
 fn check_drain(objects: &Objects) {
     let seconds = |name: &str| -> u64 {
         let value = objects.argument(name).unwrap();
@@ -259,7 +259,7 @@ fn check_drain(objects: &Objects) {
     assert!(seconds("request-timeout") >= 1 && seconds("request-timeout") < patience);
 }
 
-/// What the arguments name is there, or is what the rights are for.
+/// Checks that the objects that the arguments name exist, or that the rights cover them.
 fn check_names(objects: &Objects) {
     let name_of = |kind: &str| objects.one(kind)["metadata"]["name"].as_str().unwrap();
     let configuration = name_of("MutatingWebhookConfiguration");

@@ -1,4 +1,4 @@
-//! Every switch on and off, alone and in pairs: what holds for one release holds for all.
+//! Every value switched on and off, alone and in pairs: the invariants hold for all releases.
 
 use std::thread;
 
@@ -14,7 +14,7 @@ use super::{
     objects::{Objects, parse_stream},
 };
 
-/// Values for one of which a release is another: each is tried alone.
+/// Values that change a release: each is tested alone.
 pub fn switches() -> Vec<Value> {
     let mut switches = interesting();
     switches.extend([
@@ -73,7 +73,7 @@ pub fn switches() -> Vec<Value> {
     switches
 }
 
-/// Switches that reach into several objects: each is also tried with every other.
+/// Values that affect several objects: each is also tested with every other.
 fn interesting() -> Vec<Value> {
     vec![
         json!({"certificates": {"mode": "cert-manager"}}),
@@ -87,7 +87,7 @@ fn interesting() -> Vec<Value> {
     ]
 }
 
-/// `over` laid over `base`, map by map.
+/// Merges `over` into `base`, map by map.
 fn merged(base: &Value, over: &Value) -> Value {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -111,7 +111,7 @@ fn pairs() -> Vec<Value> {
     pairs.collect()
 }
 
-/// Looks at each of the values on as many threads as there are CPUs.
+/// Calls `look` for each of the values, on all CPUs.
 fn for_each(values: &[Value], look: impl Fn(&Value) + Sync) {
     let threads = thread::available_parallelism().map_or(2, usize::from);
     let share = values.len().div_ceil(threads);
@@ -122,7 +122,7 @@ fn for_each(values: &[Value], look: impl Fn(&Value) + Sync) {
     });
 }
 
-fn every_release_is_sound_and_renders_the_same_twice() -> Outcome {
+fn every_release_is_valid_and_renders_the_same_twice() -> Outcome {
     helm::needed()?;
     for_each(&switches(), |values| {
         let text = template(values, &[]).unwrap_or_else(|error| panic!("{values}: {error}"));
@@ -132,7 +132,7 @@ fn every_release_is_sound_and_renders_the_same_twice() -> Outcome {
     Ok(())
 }
 
-fn switches_work_together() -> Outcome {
+fn pairs_of_values_work_together() -> Outcome {
     helm::needed()?;
     let pairs = pairs();
     assert!(pairs.len() > 20);
@@ -140,7 +140,7 @@ fn switches_work_together() -> Outcome {
     Ok(())
 }
 
-fn lint_is_content() -> Outcome {
+fn helm_lint_has_no_complaints() -> Outcome {
     helm::needed()?;
     for values in interesting().iter().chain([&json!({})]) {
         lint(values).unwrap_or_else(|error| panic!("{values}: {error}"));
@@ -148,7 +148,7 @@ fn lint_is_content() -> Outcome {
     Ok(())
 }
 
-fn a_value_that_is_no_value_is_refused() -> Outcome {
+fn unknown_and_invalid_values_are_refused() -> Outcome {
     helm::needed()?;
     for (values, said) in [
         (json!({"replica": 3}), "replica"),
@@ -192,7 +192,7 @@ fn a_value_that_is_no_value_is_refused() -> Outcome {
     Ok(())
 }
 
-fn the_notes_say_what_to_label_and_what_host_access_means() -> Outcome {
+fn the_notes_name_the_label_and_explain_host_access() -> Outcome {
     helm::needed()?;
     let notes = helm::notes(&json!({}));
     for text in [
@@ -211,10 +211,10 @@ fn the_notes_say_what_to_label_and_what_host_access_means() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_release_is_sound_and_renders_the_same_twice,
-        switches_work_together,
-        lint_is_content,
-        a_value_that_is_no_value_is_refused,
-        the_notes_say_what_to_label_and_what_host_access_means,
+        every_release_is_valid_and_renders_the_same_twice,
+        pairs_of_values_work_together,
+        helm_lint_has_no_complaints,
+        unknown_and_invalid_values_are_refused,
+        the_notes_name_the_label_and_explain_host_access,
     ]
 }

@@ -1,4 +1,4 @@
-//! Alerts and dashboard ask for metrics that Slipway has.
+//! The metrics that the alerts and the dashboard use.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -21,7 +21,7 @@ fn with_everything() -> Objects {
     )
 }
 
-/// The names under which the source registers metrics, with the suffixes that their types add.
+/// Returns the names under which the source registers metrics, with the suffixes of their types.
 fn known() -> BTreeSet<String> {
     let files = fs::read_dir(path("src/metrics")).unwrap();
     let sources = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
@@ -41,7 +41,7 @@ fn known() -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics of Slipway that a query names.
+/// Returns the Slipway metrics in a query.
 fn named(query: &str) -> Vec<&str> {
     query
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
@@ -59,7 +59,7 @@ fn rules(objects: &Objects) -> Vec<Value> {
     rules.cloned().collect()
 }
 
-fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() -> Outcome {
+fn every_alert_uses_existing_metrics_and_says_what_is_wrong() -> Outcome {
     helm::needed()?;
     let known = known();
     let rules = rules(&with_everything());
@@ -85,7 +85,7 @@ fn every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong() -> Outco
     Ok(())
 }
 
-fn the_dashboard_is_whole() -> Outcome {
+fn the_dashboard_is_complete() -> Outcome {
     helm::needed()?;
     let objects = with_everything();
     let mut maps = objects.all("ConfigMap");
@@ -112,8 +112,8 @@ fn the_dashboard_is_whole() -> Outcome {
     Ok(())
 }
 
-/// Prometheus itself tries the rules, where promtool is installed.
-fn every_alert_fires_when_it_should_and_only_then() -> Outcome {
+/// Runs the rules' unit tests in promtool.
+fn every_alert_fires_exactly_when_it_should() -> Outcome {
     helm::needed()?;
     let promtool = tools::need("promtool")?;
     let objects = with_everything();
@@ -146,8 +146,8 @@ fn every_alert_fires_when_it_should_and_only_then() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_alert_asks_for_metrics_that_there_are_and_says_what_is_wrong,
-        the_dashboard_is_whole,
-        every_alert_fires_when_it_should_and_only_then,
+        every_alert_uses_existing_metrics_and_says_what_is_wrong,
+        the_dashboard_is_complete,
+        every_alert_fires_exactly_when_it_should,
     ]
 }

@@ -1,8 +1,8 @@
-//! The Helm chart, rendered by real helm: every switch on and off, and what comes out checked as
-//! Kubernetes would.
+//! The Helm chart, rendered by real helm with every value on and off, and checked as Kubernetes would
+//! check it.
 //!
-//! `SLIPWAY_BLESS=1 cargo test --test real chart` rewrites what is generated from the source: the
-//! recognisers and the policy's part of the schema.
+//! `SLIPWAY_BLESS=1 cargo test --test real chart` rewrites the parts that are generated from the source:
+//! the recognisers and the policy's schema.
 
 mod expression;
 mod generated;

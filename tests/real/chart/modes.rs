@@ -1,4 +1,4 @@
-//! What each switch is for.
+//! The effect of each value.
 
 use serde_json::{Value, json};
 use slipway_testkit::{
@@ -30,7 +30,7 @@ fn only_a_provided_ca_is_rendered() -> Outcome {
     Ok(())
 }
 
-fn slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount() -> Outcome {
+fn slipway_writes_its_own_secret_and_reads_those_of_others_from_a_mount() -> Outcome {
     helm::needed()?;
     let own = render(&json!({}));
     assert_eq!(own.argument("certificates"), Some("self"));
@@ -90,7 +90,7 @@ fn cert_manager_signs_for_the_service_and_injects_its_ca() -> Outcome {
     Ok(())
 }
 
-fn the_manifests_for_cert_manager_without_helm_are_those_of_the_chart() -> Outcome {
+fn the_cert_manager_manifests_match_the_chart() -> Outcome {
     helm::needed()?;
     let rendered = render(&cert_manager());
     let wanted: Vec<Value> = rendered
@@ -120,7 +120,7 @@ fn the_status_page_can_be_left_out() -> Outcome {
     Ok(())
 }
 
-fn names_are_looked_up_on_the_ports_of_every_distribution() -> Outcome {
+fn dns_is_allowed_on_the_ports_of_every_distribution() -> Outcome {
     helm::needed()?;
     let objects = render(&json!({}));
     let dns = &objects.one("NetworkPolicy")["spec"]["egress"][0];
@@ -130,7 +130,7 @@ fn names_are_looked_up_on_the_ports_of_every_distribution() -> Outcome {
     Ok(())
 }
 
-fn where_there_are_pools_slipway_is_kept_from_all_other_claims() -> Outcome {
+fn with_pools_a_policy_denies_access_to_all_other_claims() -> Outcome {
     const GUARD: &str = "ValidatingAdmissionPolicy";
     helm::needed()?;
     let with = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
@@ -182,7 +182,7 @@ fn claims_are_touched_only_with_pools() -> Outcome {
     Ok(())
 }
 
-fn match_conditions_are_left_out_where_they_are_not_known_or_not_wanted() -> Outcome {
+fn match_conditions_are_omitted_if_unsupported_or_disabled() -> Outcome {
     helm::needed()?;
     assert!(render(&json!({})).expression().is_some());
     for version in ["v1.28.0", "v1.28.3-gke.1200"] {
@@ -208,7 +208,7 @@ fn a_failing_webhook_must_be_asked_for() -> Outcome {
     Ok(())
 }
 
-fn the_mirrors_of_the_policy_can_be_reached() -> Outcome {
+fn the_network_policy_allows_the_mirrors_of_the_policy() -> Outcome {
     helm::needed()?;
     let mirrors = json!([
         "http://mirror.ci:5000",
@@ -228,7 +228,7 @@ fn the_mirrors_of_the_policy_can_be_reached() -> Outcome {
     Ok(())
 }
 
-fn the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them() -> Outcome {
+fn the_host_network_keeps_cluster_dns_and_frees_ports_before_reusing_them() -> Outcome {
     helm::needed()?;
     let objects = render(&json!({"hostNetwork": true, "ports": {"webhook": 18443}}));
     assert_eq!(objects.pod()["hostNetwork"], true);
@@ -238,7 +238,7 @@ fn the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them() -> 
     Ok(())
 }
 
-fn the_cache_claim_is_the_runners_and_outlives_the_release() -> Outcome {
+fn the_cache_claim_is_in_the_runners_namespace_and_outlives_the_release() -> Outcome {
     helm::needed()?;
     assert!(!render(&json!({})).has("PersistentVolumeClaim"));
     let values = json!({"cacheClaim": {"enabled": true, "namespace": "ci", "storageClassName": "managed-premium"}});
@@ -257,7 +257,7 @@ fn the_cache_claim_is_the_runners_and_outlives_the_release() -> Outcome {
     Ok(())
 }
 
-fn the_server_has_every_flag_that_the_chart_gives_it() -> Outcome {
+fn the_server_accepts_every_flag_in_the_chart() -> Outcome {
     helm::needed()?;
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_slipway"))
         .args(["serve", "--help"])
@@ -280,18 +280,18 @@ fn the_server_has_every_flag_that_the_chart_gives_it() -> Outcome {
 pub fn tests() -> Vec<Test> {
     tests![
         only_a_provided_ca_is_rendered,
-        slipway_keeps_its_own_secret_and_reads_those_of_others_from_a_mount,
+        slipway_writes_its_own_secret_and_reads_those_of_others_from_a_mount,
         cert_manager_signs_for_the_service_and_injects_its_ca,
-        the_manifests_for_cert_manager_without_helm_are_those_of_the_chart,
+        the_cert_manager_manifests_match_the_chart,
         the_status_page_can_be_left_out,
-        names_are_looked_up_on_the_ports_of_every_distribution,
-        where_there_are_pools_slipway_is_kept_from_all_other_claims,
+        dns_is_allowed_on_the_ports_of_every_distribution,
+        with_pools_a_policy_denies_access_to_all_other_claims,
         claims_are_touched_only_with_pools,
-        match_conditions_are_left_out_where_they_are_not_known_or_not_wanted,
+        match_conditions_are_omitted_if_unsupported_or_disabled,
         a_failing_webhook_must_be_asked_for,
-        the_mirrors_of_the_policy_can_be_reached,
-        the_host_network_keeps_cluster_dns_and_frees_ports_before_it_takes_them,
-        the_cache_claim_is_the_runners_and_outlives_the_release,
-        the_server_has_every_flag_that_the_chart_gives_it,
+        the_network_policy_allows_the_mirrors_of_the_policy,
+        the_host_network_keeps_cluster_dns_and_frees_ports_before_reusing_them,
+        the_cache_claim_is_in_the_runners_namespace_and_outlives_the_release,
+        the_server_accepts_every_flag_in_the_chart,
     ]
 }

@@ -1,4 +1,4 @@
-//! Rendered objects: found by kind, and held against the Kubernetes API's own types.
+//! Rendered objects: found by kind, and checked against the types of the Kubernetes API.
 
 use k8s_openapi::api::{
     admissionregistration::v1::{
@@ -19,7 +19,7 @@ use slipway_testkit::{harness::Test, tests};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objects(Vec<Value>);
 
-/// The documents of a YAML stream that are not empty.
+/// Parses the non-empty documents of a YAML stream.
 pub fn parse_stream(text: &str) -> Vec<Value> {
     let documents = text.split("\n---\n");
     documents
@@ -40,13 +40,13 @@ impl Objects {
         self.0.iter()
     }
 
-    /// All objects of a kind.
+    /// Returns all objects of a kind.
     pub fn all<'o>(&'o self, kind: &str) -> impl Iterator<Item = &'o Value> + use<'o> {
         let kind = kind.to_owned();
         self.0.iter().filter(move |object| object["kind"] == *kind)
     }
 
-    /// The only object of a kind.
+    /// Returns the only object of a kind.
     pub fn one<'o>(&'o self, kind: &str) -> &'o Value {
         let mut all = self.all(kind);
         let first = all.next().unwrap_or_else(|| panic!("no {kind}"));
@@ -58,30 +58,30 @@ impl Objects {
         self.all(kind).next().is_some()
     }
 
-    /// The object of a kind and a name.
+    /// Returns the object of a kind and a name.
     pub fn named<'o>(&'o self, kind: &str, name: &Value) -> &'o Value {
         let mut named = self.all(kind).filter(|o| &o["metadata"]["name"] == name);
         named.next().unwrap_or_else(|| panic!("no {kind} {name}"))
     }
 
-    /// The webhook of the webhook configuration.
+    /// Returns the webhook of the webhook configuration.
     pub fn webhook(&self) -> &Value {
         let webhooks = &self.one("MutatingWebhookConfiguration")["webhooks"];
         assert_eq!(webhooks.as_array().unwrap().len(), 1);
         &webhooks[0]
     }
 
-    /// The pod template's spec.
+    /// Returns the pod template's spec.
     pub fn pod(&self) -> &Value {
         &self.one("Deployment")["spec"]["template"]["spec"]
     }
 
-    /// The arguments of the server's container.
+    /// Returns the arguments of the server's container.
     pub fn arguments(&self) -> Vec<&str> {
         strings(&self.pod()["containers"][0]["args"])
     }
 
-    /// The value of an argument `--name=value`.
+    /// Returns the value of an argument `--name=value`.
     pub fn argument(&self, name: &str) -> Option<&str> {
         let prefix = format!("--{name}=");
         self.arguments()
@@ -89,14 +89,14 @@ impl Objects {
             .find_map(|argument| argument.strip_prefix(&prefix))
     }
 
-    /// The expression of the match condition.
+    /// Returns the expression of the match condition.
     pub fn expression(&self) -> Option<&str> {
         let conditions = self.webhook().get("matchConditions")?.as_array().unwrap();
         assert_eq!(conditions.len(), 1);
         conditions[0]["expression"].as_str()
     }
 
-    /// The text of the policy that is mounted.
+    /// Returns the text of the mounted policy.
     pub fn policy(&self) -> &str {
         let maps = self.all("ConfigMap");
         let texts: Vec<&str> = maps
@@ -106,13 +106,13 @@ impl Objects {
         texts[0]
     }
 
-    /// All rules of a kind of role, for the server and for the test.
+    /// Returns all rules of a kind of role, for the server and for the test.
     pub fn rules<'o>(&'o self, kind: &str) -> impl Iterator<Item = &'o Value> + use<'o> {
         self.all(kind)
             .flat_map(|role| role["rules"].as_array().unwrap())
     }
 
-    /// The rules of a kind of role that are the server's own.
+    /// Returns the server's rules of a kind of role.
     pub fn own_rules<'o>(&'o self, kind: &str) -> impl Iterator<Item = &'o Value> + use<'o> {
         let own = self
             .all(kind)
@@ -121,13 +121,13 @@ impl Objects {
     }
 }
 
-/// A list of strings; none when it is absent.
+/// Returns a list of strings; empty if it is absent.
 pub fn strings(value: &Value) -> Vec<&str> {
     let items = value.as_array().into_iter().flatten();
     items.map(|item| item.as_str().unwrap()).collect()
 }
 
-/// Whether all pairs of `selector` are in `labels`.
+/// Returns whether all pairs of `selector` are in `labels`.
 pub fn selects(selector: &Value, labels: &Value) -> bool {
     let selector = selector.as_object().unwrap();
     assert!(!selector.is_empty(), "an empty selector selects everything");
@@ -136,10 +136,10 @@ pub fn selects(selector: &Value, labels: &Value) -> bool {
         .all(|(key, value)| labels.get(key) == Some(value))
 }
 
-/// The kinds that are not Kubernetes' own.
+/// Kinds that are not part of Kubernetes.
 const CUSTOM: [&str; 4] = ["ServiceMonitor", "PrometheusRule", "Issuer", "Certificate"];
 
-/// Holds an object against the type of its kind: nothing is unknown, nothing of the wrong form.
+/// Checks an object against the type of its kind: no unknown fields, no wrong types.
 pub fn check_type(object: &Value) {
     let kind = object["kind"].as_str().unwrap();
     match kind {
@@ -165,7 +165,7 @@ pub fn check_type(object: &Value) {
     }
 }
 
-/// What the type does not know is gone when it is written again.
+/// Checks that an object is unchanged by its type, which drops unknown fields.
 fn round_trip<T: Serialize + DeserializeOwned>(object: &Value) {
     let typed: T = serde_json::from_value(object.clone())
         .unwrap_or_else(|error| panic!("{error}: {object:#}"));
@@ -173,7 +173,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(object: &Value) {
     assert_eq!(&again, object, "the API knows only what is on the left");
 }
 
-fn a_field_that_the_api_does_not_know_is_found() {
+fn an_unknown_api_field_is_reported() {
     let known = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 1}]}});
     check_type(&known);
     let mut unknown = known;
@@ -183,5 +183,5 @@ fn a_field_that_the_api_does_not_know_is_found() {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![a_field_that_the_api_does_not_know_is_found,]
+    tests![an_unknown_api_field_is_reported,]
 }

@@ -14,7 +14,7 @@ use super::{
     matrix,
 };
 
-/// The paths of all values that are no maps, and of empty maps.
+/// Lists the paths of all values that are not maps, and of empty maps.
 fn leaves(value: &Value) -> BTreeSet<Vec<&str>> {
     match value.as_object() {
         Some(map) if !map.is_empty() => map
@@ -28,7 +28,7 @@ fn leaves(value: &Value) -> BTreeSet<Vec<&str>> {
     }
 }
 
-/// `value -> default` of the tables.
+/// Parses the tables: value to default.
 fn documented() -> BTreeMap<String, String> {
     let readme = read("charts/slipway/README.md");
     let rows = readme.lines().filter(|line| line.starts_with("| `"));
@@ -65,13 +65,13 @@ fn every_value_is_documented() {
     }
 }
 
-fn every_value_is_tried_with_another_than_its_default() {
+fn every_value_is_tested_with_a_different_setting() {
     let values = values();
     let switches = matrix::switches();
     let is_tried = |path: &Vec<&str>| {
         let look = |values: &Value| {
             path.iter().try_fold(values.clone(), |value, key| {
-                // A map that is taken away takes everything with it.
+                // Removing a map removes everything in it.
                 value.get(key).cloned().or(value.is_null().then_some(value))
             })
         };
@@ -84,7 +84,7 @@ fn every_value_is_tried_with_another_than_its_default() {
     assert!(untried.is_empty(), "{untried:?}");
 }
 
-fn every_documented_value_has_the_default_that_is_given() {
+fn every_documented_default_is_correct() {
     let values = values();
     for (row, default) in documented() {
         let value = values.pointer(&format!("/{}", row.replace('.', "/")));
@@ -95,7 +95,7 @@ fn every_documented_value_has_the_default_that_is_given() {
     }
 }
 
-fn every_value_is_in_the_schema_and_no_other() {
+fn the_schema_has_exactly_the_chart_values() {
     let schema: Value = serde_json::from_str(&read("charts/slipway/values.schema.json")).unwrap();
     compare(&values(), &schema, "values");
 }
@@ -113,7 +113,7 @@ fn compare(values: &Value, schema: &Value, at: &str) {
             &format!("{at}.{key}"),
         );
     }
-    // Helm's own, and optional parts of what is {} by default.
+    // Helm's own values, and optional parts of maps that are {} by default.
     let optional = ["global", "enabled"];
     for key in properties.keys().filter(|_| at == "values") {
         assert!(
@@ -123,12 +123,12 @@ fn compare(values: &Value, schema: &Value, at: &str) {
     }
 }
 
-fn the_chart_installs_the_version_that_it_comes_with() {
+fn the_chart_installs_its_own_version() {
     let chart: Value = serde_saphyr::from_str(&read("charts/slipway/Chart.yaml")).unwrap();
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
 }
 
-/// The values that the helm commands of a document set, command by command.
+/// Returns the values that each helm command in a document sets.
 fn set_by_commands(document: &str) -> Vec<Vec<String>> {
     let joined = document.replace("\\\n", " ");
     let commands = joined.lines().filter(|line| line.starts_with("helm "));
@@ -136,21 +136,21 @@ fn set_by_commands(document: &str) -> Vec<Vec<String>> {
         .map(|command| {
             let words: Vec<&str> = command.split_whitespace().collect();
             let pairs = words.windows(2).filter(|pair| pair[0] == "--set");
-            // What a shell would put in.
+            // Without what a shell would substitute.
             let plain = |text: &str| text.split("\"$(").next().unwrap().to_owned();
             pairs.map(|pair| plain(pair[1])).collect()
         })
         .collect()
 }
 
-fn what_the_documents_tell_to_set_is_accepted() -> Outcome {
+fn every_set_flag_in_the_documents_is_accepted() -> Outcome {
     helm::needed()?;
     let mut commands = set_by_commands(&read("charts/slipway/README.md"));
     commands.extend(set_by_commands(&read("docs/install.md")));
     let sets: usize = commands.iter().map(Vec::len).sum();
     assert!(commands.len() >= 7 && sets >= 8, "{commands:?}");
     for command in commands {
-        // A CA stands for the one that the command would read.
+        // A placeholder for the CA that the command would read.
         let mut arguments: Vec<&str> = Vec::new();
         let command: Vec<String> = command
             .into_iter()
@@ -190,11 +190,11 @@ fn the_values_in_the_documents_are_accepted() -> Outcome {
 pub fn tests() -> Vec<Test> {
     tests![
         every_value_is_documented,
-        every_value_is_tried_with_another_than_its_default,
-        every_documented_value_has_the_default_that_is_given,
-        every_value_is_in_the_schema_and_no_other,
-        the_chart_installs_the_version_that_it_comes_with,
-        what_the_documents_tell_to_set_is_accepted,
+        every_value_is_tested_with_a_different_setting,
+        every_documented_default_is_correct,
+        the_schema_has_exactly_the_chart_values,
+        the_chart_installs_its_own_version,
+        every_set_flag_in_the_documents_is_accepted,
         the_values_in_the_documents_are_accepted,
     ]
 }

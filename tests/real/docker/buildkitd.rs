@@ -1,6 +1,6 @@
-//! The buildkitd sidecar of the strategy `containerd`: a real buildkitd takes what is injected, and builds.
+//! The buildkitd sidecar of the strategy `containerd`: a real buildkitd accepts the injected settings and builds.
 //!
-//! `BUILDKITD` names the program; without it, the tests say so and pass.
+//! `BUILDKITD` names the program; without it, the tests are skipped with a message.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use super::{
     machine::{Machine, stdout},
 };
 
-/// A scale set's pod whose dockerd gives way to a buildkitd with this cache.
+/// Returns a scale-set pod whose dockerd is replaced by a buildkitd with this cache.
 fn pod(cache: &Value, mirrors: &[&str]) -> Value {
     let text = include_str!("../../../examples/pods/scale-set-dind.yaml");
     let pod: Value = serde_saphyr::from_str(text).unwrap();
@@ -33,7 +33,7 @@ fn pod(cache: &Value, mirrors: &[&str]) -> Value {
     patched(&pod, &policy.to_string(), nodes)
 }
 
-/// The pod's buildkitd.
+/// Starts the pod's buildkitd.
 fn start<'m>(
     machine: &'m Machine,
     name: &str,
@@ -42,7 +42,7 @@ fn start<'m>(
 ) -> Container<'m> {
     let buildkitd = buildkitd_of(pod).expect("a buildkitd in the pod");
     let mut mounts = programs.to_vec();
-    // Where a client finds its project; in the pod it is the runner that has it.
+    // The client's project, which in a real pod is in the runner.
     mounts.push((machine.pod_dir("context"), "/context".to_owned()));
     let surroundings = Surroundings {
         mounts,
@@ -57,7 +57,7 @@ fn start<'m>(
     )
 }
 
-/// The pod's buildkitd, when its startup probe has succeeded.
+/// Starts the pod's buildkitd, and waits for its startup probe.
 fn up<'m>(
     machine: &'m Machine,
     name: &str,
@@ -69,7 +69,7 @@ fn up<'m>(
     container
 }
 
-/// Builds through the runner's `BUILDKIT_HOST`. Says how many steps were there.
+/// Builds with the runner's `BUILDKIT_HOST`. Returns how many steps were cached.
 fn build(buildkitd: &Container<'_>, pod: &Value) -> usize {
     let words = ["buildctl", "build", "--frontend=dockerfile.v0"];
     let context = ["--local=context=/context", "--local=dockerfile=/context"];
@@ -83,7 +83,7 @@ fn build(buildkitd: &Container<'_>, pod: &Value) -> usize {
     text.matches(" CACHED").count()
 }
 
-/// A machine with a project for the client, and the programs of buildkitd.
+/// Prepares a machine with a project for the client, and the programs of buildkitd.
 fn ready() -> Result<(Machine, Vec<(PathBuf, String)>), Skip> {
     let machine = Machine::ready()?;
     let programs = Machine::buildkitd()?;
@@ -91,7 +91,7 @@ fn ready() -> Result<(Machine, Vec<(PathBuf, String)>), Skip> {
     Ok((machine, programs))
 }
 
-/// Puts a project where the client looks for it.
+/// Writes the client's project.
 fn check_out(machine: &Machine) {
     let project = machine.context("buildkitd", &["RUN echo built >/file"]);
     for entry in fs::read_dir(project).unwrap().flatten() {
@@ -100,7 +100,7 @@ fn check_out(machine: &Machine) {
     }
 }
 
-fn the_next_job_finds_on_a_claim_what_the_last_one_built() -> Outcome {
+fn the_next_job_reuses_the_cache_on_a_claim() -> Outcome {
     let (machine, programs) = ready()?;
     let claim = json!({"type": "pvc", "claimName": "buildkit", "accessMode": "ReadWriteOncePod"});
     let pod = pod(&claim, &["https://mirror.gcr.io"]);
@@ -110,25 +110,25 @@ fn the_next_job_finds_on_a_claim_what_the_last_one_built() -> Outcome {
     first.terminate();
     let second = up(&machine, "second", &pod, &programs);
     assert_eq!(build(&second, &pod), 2);
-    // Killed, as at the end of a node or of its memory: the next one starts, and what was kept is still good.
+    // Killed, as when a node dies or runs out of memory: the next one starts, and its cache is intact.
     second.kill();
     let third = up(&machine, "third", &pod, &programs);
     assert_eq!(build(&third, &pod), 2);
     Ok(())
 }
 
-fn it_starts_again_in_the_same_pod_after_it_was_killed() -> Outcome {
+fn a_killed_buildkitd_restarts_in_the_same_pod() -> Outcome {
     let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "emptyDir"}), &[]);
     let first = up(&machine, "pod", &pod, &programs);
     assert_eq!(build(&first, &pod), 0);
-    // Its socket and the marks of its state directory stay in the pod's volumes.
+    // Its socket and its lock stay in the pod's volumes.
     first.kill();
     assert_eq!(build(&up(&machine, "pod", &pod, &programs), &pod), 2);
     Ok(())
 }
 
-fn it_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
+fn buildkitd_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
     let (machine, programs) = ready()?;
     let caches = [
         json!({"type": "none"}),
@@ -148,7 +148,7 @@ fn it_starts_with_every_cache_and_every_kind_of_mirror() -> Outcome {
     Ok(())
 }
 
-fn its_socket_belongs_to_a_group_that_the_runner_is_in() -> Outcome {
+fn the_socket_belongs_to_a_group_of_the_runner() -> Outcome {
     let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "emptyDir"}), &[]);
     let buildkitd = up(&machine, "pod", &pod, &programs);
@@ -156,7 +156,7 @@ fn its_socket_belongs_to_a_group_that_the_runner_is_in() -> Outcome {
     let groups = &pod["spec"]["securityContext"]["supplementalGroups"];
     assert_eq!(*groups, json!([socket.gid()]));
     assert_eq!(socket.permissions().mode() & 0o060, 0o060);
-    // A runner that is not root, with the groups of the pod and no others.
+    // A runner that is not root, with only the groups of the pod.
     let client = ["setpriv", "--reuid=1001", "--regid=1001", "--groups=0"];
     let command = ["buildctl", "debug", "workers"];
     let mut command = buildkitd.within(&[&client[..], &command].concat());
@@ -164,7 +164,7 @@ fn its_socket_belongs_to_a_group_that_the_runner_is_in() -> Outcome {
     Ok(())
 }
 
-fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
+fn a_second_buildkitd_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
     let (machine, programs) = ready()?;
     let pod = pod(&json!({"type": "pvc", "claimName": "buildkit"}), &[]);
     let first = up(&machine, "first", &pod, &programs);
@@ -180,10 +180,10 @@ fn a_second_one_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        the_next_job_finds_on_a_claim_what_the_last_one_built,
-        it_starts_again_in_the_same_pod_after_it_was_killed,
-        it_starts_with_every_cache_and_every_kind_of_mirror,
-        its_socket_belongs_to_a_group_that_the_runner_is_in,
-        a_second_one_on_the_same_claim_is_refused_and_does_no_harm,
+        the_next_job_reuses_the_cache_on_a_claim,
+        a_killed_buildkitd_restarts_in_the_same_pod,
+        buildkitd_starts_with_every_cache_and_every_kind_of_mirror,
+        the_socket_belongs_to_a_group_of_the_runner,
+        a_second_buildkitd_on_the_same_claim_is_refused_and_does_no_harm,
     ]
 }

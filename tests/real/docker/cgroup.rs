@@ -1,4 +1,4 @@
-//! What the start wrapper runs beside dockerd leaves the root cgroup, where that is the container's own.
+//! The processes that the start wrapper runs beside dockerd leave the root cgroup if it is the container's own.
 
 use std::process::Command;
 
@@ -10,11 +10,11 @@ use slipway_testkit::{
 
 use super::machine::{Machine, stdout};
 
-/// Runs the wrapper where `/proc/self/cgroup` says `own`, until what it runs beside the program goes on. What was then
-/// written to the cgroup `init`, if there is one.
+/// Runs the wrapper with `own` in `/proc/self/cgroup`, until its background process continues. Returns what
+/// was then written to the cgroup `init`, if it exists.
 fn left_for(own: &str) -> String {
     let program = "until [ -e /opt/slipway/slots/went-on ]; do /bin/sleep 0.02; done; cat /sys/fs/cgroup/init/cgroup.procs || :";
-    // Beside dockerd it waits for an answer, before all else: with this `sleep`, and everything has moved.
+    // Before all else it waits for dockerd's answer, with this `sleep`: by then it has moved.
     let prepare = r#"set -e
 mount -t tmpfs proc /proc
 mkdir -p /proc/self
@@ -50,10 +50,10 @@ exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
     stdout(&mut command)
 }
 
-fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
+fn no_process_starts_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
     let _machine = Machine::ready()?;
     assert_eq!(left_for("0::/"), "0\n");
-    // The node's own hierarchy: the root of that is not for a pod.
+    // The node's hierarchy, whose root no pod may use.
     assert_eq!(left_for("0::/kubepods/pod1"), "");
     assert_eq!(left_for("9:pids:/"), "");
     Ok(())
@@ -61,5 +61,5 @@ fn nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties() -> Outcome {
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![nothing_is_born_in_a_root_cgroup_that_the_entrypoint_empties,]
+    tests![no_process_starts_in_a_root_cgroup_that_the_entrypoint_empties,]
 }

@@ -1,4 +1,4 @@
-//! Every pod shape of the examples under every profile of the examples: a real dockerd takes what is injected.
+//! Every example pod under every example profile: a real dockerd accepts the injected settings.
 
 use std::{
     fs,
@@ -31,13 +31,13 @@ fn example(dir: &str) -> Vec<(String, Value)> {
         .map(|path| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             let text = fs::read_to_string(path).unwrap();
-            // A stream of documents: the pod is the first one.
+            // The pod is the first document.
             (name, serde_saphyr::from_str(&text).unwrap())
         })
         .collect()
 }
 
-/// The profiles of the examples, and the built-in one, each as the default of a policy.
+/// Returns the example profiles and the built-in one, each as the default of a policy.
 fn policies() -> Vec<(String, Value)> {
     let mut policies = vec![("built-in".to_owned(), json!({}))];
     for (file, policy) in example("policies") {
@@ -48,7 +48,7 @@ fn policies() -> Vec<(String, Value)> {
     policies
 }
 
-/// The version of dockerd that is installed, so that its flags are what is injected.
+/// Returns the version of the installed dockerd, whose flags are injected.
 fn set_versions(value: &mut Value, version: &str) {
     match value {
         Value::String(text) if text.starts_with("docker:") && text.ends_with("dind") => {
@@ -64,17 +64,17 @@ fn set_versions(value: &mut Value, version: &str) {
     }
 }
 
-fn every_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
+fn every_dockerd_starts_with_the_injected_settings_and_applies_them() -> Outcome {
     let machine = Machine::ready()?;
     let started = dockerds_obey(&machine, Path::new("/usr/sbin/dockerd"), None, |_, _| true);
     assert!(started >= 30, "only {started} dockerds");
     Ok(())
 }
 
-fn a_newer_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
+fn a_newer_dockerd_starts_with_the_injected_settings_and_applies_them() -> Outcome {
     let machine = Machine::ready()?;
     let tree = machine.newer_docker()?;
-    // Every shape and every profile, but not each with each: that the other test does.
+    // Every pod and every profile, but not all combinations: those are in the other test.
     let is_wanted = |shape: &str, profile: &str| shape == "scale-set-dind" || profile == "built-in";
     let dockerd = tree.join("usr/sbin/dockerd");
     let started = dockerds_obey(&machine, &dockerd, Some(tree), is_wanted);
@@ -82,7 +82,7 @@ fn a_newer_dockerd_starts_with_what_is_injected_and_obeys_it() -> Outcome {
     Ok(())
 }
 
-/// The pods of the examples under the profiles of the examples that are wanted, with the programs of `image`. Says how
+/// Starts the wanted combinations of example pods and profiles, with the programs of `image`. Returns how
 /// many dockerds it started.
 fn dockerds_obey(
     machine: &Machine,
@@ -144,7 +144,7 @@ impl Case<'_> {
         dockerd
     }
 
-    /// Starts the pod's dockerd and asks it for what the profile sets; then builds, in this pod and in the next one.
+    /// Starts the pod's dockerd and checks the profile's settings; then builds, in this pod and in the next one.
     fn obeys(&self, machine: &Machine) {
         let dockerd = self.up(machine, "first");
         is_as_asked(&self.name, &dockerd, self.profile);
@@ -167,7 +167,7 @@ impl Case<'_> {
         }
     }
 
-    /// Whether the data-root outlives the pod: on a slot of the node, or on a claim.
+    /// Returns whether the data-root outlives the pod: in a slot of the node, or on a claim.
     fn keeps_layers(&self) -> bool {
         let dockerd = dockerd_of(self.pod).unwrap();
         let mut mounts = dockerd["volumeMounts"].as_array().unwrap().iter();
@@ -183,7 +183,7 @@ impl Case<'_> {
     }
 }
 
-/// Asks dockerd for what the profile sets.
+/// Checks in dockerd what the profile sets.
 fn is_as_asked(name: &str, dockerd: &Container<'_>, profile: &Value) {
     let info: Value =
         serde_json::from_str(&dockerd.run(&["info", "--format", "{{json .}}"])).unwrap();
@@ -229,7 +229,7 @@ fn is_as_asked(name: &str, dockerd: &Container<'_>, profile: &Value) {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_dockerd_starts_with_what_is_injected_and_obeys_it,
-        a_newer_dockerd_starts_with_what_is_injected_and_obeys_it,
+        every_dockerd_starts_with_the_injected_settings_and_applies_them,
+        a_newer_dockerd_starts_with_the_injected_settings_and_applies_them,
     ]
 }

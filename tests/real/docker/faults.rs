@@ -1,4 +1,4 @@
-//! What fails, or happens, in the middle of a start: it costs a cache at most, never the job.
+//! Faults in the middle of a start: they cost at most the cache, never the job.
 
 use std::fs;
 
@@ -20,10 +20,10 @@ fn with(tools: Tools) -> Options {
     }
 }
 
-fn a_slot_that_takes_no_file_any_more_is_passed_over() -> Outcome {
+fn a_slot_that_becomes_read_only_is_skipped() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
-    // The disk fails, or is full, when the slot was found good and is not marked yet.
+    // The disk fails or fills up after the slot was checked and before it is marked.
     let rm = "#!/bin/sh\n/bin/rm \"$@\" || exit\nslot=/opt/slipway/slots/slot-0\n\
               case $* in */private) mount --bind $slot $slot && mount -o remount,bind,ro $slot ;; esac\n";
     write_program(&machine.tools(Tools::System).join("rm"), rm);
@@ -34,7 +34,7 @@ fn a_slot_that_takes_no_file_any_more_is_passed_over() -> Outcome {
     Ok(())
 }
 
-fn a_lock_that_does_not_open_costs_no_job() -> Outcome {
+fn a_lock_that_does_not_open_fails_no_job() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);
@@ -47,7 +47,7 @@ fn a_lock_that_does_not_open_costs_no_job() -> Outcome {
     Ok(())
 }
 
-fn trash_that_another_pod_deletes_meanwhile_is_made_anew() -> Outcome {
+fn trash_that_another_pod_deletes_is_created_again() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);
@@ -66,7 +66,7 @@ fn trash_that_another_pod_deletes_meanwhile_is_made_anew() -> Outcome {
     Ok(())
 }
 
-fn settings_that_are_no_flags_do_not_stop_the_cleaning() -> Outcome {
+fn settings_of_daemon_json_do_not_prevent_the_cleaning() -> Outcome {
     let machine = Machine::ready()?;
     let config = json!({"log-level": "warn", "bip": "172.30.0.1/24", "icc": false});
     let pod = runner_pod(&json!({"daemonConfig": config, "cache": {"type": "nodeSlots"}}));
@@ -85,7 +85,7 @@ fn settings_that_are_no_flags_do_not_stop_the_cleaning() -> Outcome {
     Ok(())
 }
 
-fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() -> Outcome {
+fn a_slot_keeps_its_noted_size_if_its_pod_ends_during_the_measurement() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let size = machine.node_path(SLOTS).join("slot-0/size");
@@ -107,7 +107,7 @@ fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() ->
     second.kill();
     assert_eq!(noted(), "7\n");
 
-    // What is no file gives way.
+    // Anything but a file is replaced.
     fs::remove_file(&size).unwrap();
     fs::create_dir(&size).unwrap();
     fs::remove_file(machine.tools(Tools::System).join("nice")).unwrap();
@@ -121,10 +121,10 @@ fn the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured() ->
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        a_slot_that_takes_no_file_any_more_is_passed_over,
-        a_lock_that_does_not_open_costs_no_job,
-        trash_that_another_pod_deletes_meanwhile_is_made_anew,
-        settings_that_are_no_flags_do_not_stop_the_cleaning,
-        the_size_of_a_slot_is_still_known_when_its_pod_ends_while_it_is_measured,
+        a_slot_that_becomes_read_only_is_skipped,
+        a_lock_that_does_not_open_fails_no_job,
+        trash_that_another_pod_deletes_is_created_again,
+        settings_of_daemon_json_do_not_prevent_the_cleaning,
+        a_slot_keeps_its_noted_size_if_its_pod_ends_during_the_measurement,
     ]
 }

@@ -1,4 +1,4 @@
-//! What is around a slot: what dead jobs left on it, the disk that it is on, the pod's network.
+//! The surroundings of a slot: what dead jobs left in it, its disk, the pod's network.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use super::{
     machine::{Machine, Tools},
 };
 
-fn of_a_dead_job_only_images_and_build_cache_stay() -> Outcome {
+fn a_dead_job_leaves_only_images_and_build_cache() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let first = Container::up(&machine, "first", &pod, Options::default());
@@ -29,7 +29,7 @@ fn of_a_dead_job_only_images_and_build_cache_stay() -> Outcome {
     first.run(&[&run[..], &["base", "sleep", "1000"]].concat());
     first.kill();
 
-    // Variables that are for the runner's docker are none for the wrapper's.
+    // Variables for the runner's docker do not affect the wrapper's.
     let mut pod = pod;
     let variables = pod["spec"]["initContainers"][0]["env"]
         .as_array_mut()
@@ -37,7 +37,7 @@ fn of_a_dead_job_only_images_and_build_cache_stay() -> Outcome {
     for (name, value) in [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CONTEXT", "absent")] {
         variables.push(json!({"name": name, "value": value}));
     }
-    // From the first answer on, nothing of the first job is there.
+    // When dockerd first answers, nothing of the first job is left.
     let second = Container::up(&machine, "second", &pod, Options::default());
     assert!(second.root().ends_with("/slot-0/docker"));
     let left = [
@@ -50,7 +50,7 @@ fn of_a_dead_job_only_images_and_build_cache_stay() -> Outcome {
     assert!(second.log().contains("cleaning"), "{}", second.log());
     second.kill();
 
-    // Where nothing is left, nothing is cleaned, and no layer of the container is kept for ever.
+    // If nothing is left, nothing is cleaned, and no layer of the container is kept forever.
     let third = Container::up(&machine, "third", &pod, Options::default());
     assert!(!third.log().contains("cleaning"), "{}", third.log());
     let layers = machine.node_path(SLOTS).join("slot-0/docker/overlay2");
@@ -69,7 +69,7 @@ fn a_slot_that_cannot_be_cleaned_is_set_aside() -> Outcome {
     let first = Container::up(&machine, "first", &pod, Options::default());
     first.import_image();
     first.kill();
-    // dockerd does not load it, and so does not remove it.
+    // dockerd does not load it, and therefore does not remove it.
     let container = machine
         .node_path(SLOTS)
         .join("slot-0/docker/containers/broken");
@@ -87,7 +87,7 @@ fn a_slot_that_cannot_be_cleaned_is_set_aside() -> Outcome {
     Ok(())
 }
 
-fn dockerds_networks_get_the_mtu_of_the_pods_interface() -> Outcome {
+fn the_networks_of_dockerd_get_the_mtu_of_the_pods_interface() -> Outcome {
     let machine = Machine::ready()?;
     for tools in [Tools::Busybox, Tools::System] {
         let pod = runner_pod(&json!({"mtu": "auto", "cache": {"type": "emptyDir"}}));
@@ -106,7 +106,7 @@ fn dockerds_networks_get_the_mtu_of_the_pods_interface() -> Outcome {
     Ok(())
 }
 
-fn a_disk_on_which_programs_may_not_run_is_mounted_anew() -> Outcome {
+fn a_noexec_disk_is_remounted() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let options = Options {
@@ -119,7 +119,7 @@ fn a_disk_on_which_programs_may_not_run_is_mounted_anew() -> Outcome {
         "{}",
         dockerd.log()
     );
-    // Volumes are the part of a data-root that containers see as it is mounted.
+    // Volumes are the part of the data-root whose mount options containers see.
     dockerd.import_image();
     let program = "cp /bin/busybox /volume/echo && /volume/echo it-runs";
     let run = [
@@ -135,7 +135,7 @@ fn a_disk_on_which_programs_may_not_run_is_mounted_anew() -> Outcome {
     Ok(())
 }
 
-fn a_disk_on_which_overlays_do_not_work_is_not_used() -> Outcome {
+fn a_disk_without_overlay_support_is_not_used() -> Outcome {
     let machine = Machine::ready()?;
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
     let options = Options {
@@ -151,10 +151,10 @@ fn a_disk_on_which_overlays_do_not_work_is_not_used() -> Outcome {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        of_a_dead_job_only_images_and_build_cache_stay,
+        a_dead_job_leaves_only_images_and_build_cache,
         a_slot_that_cannot_be_cleaned_is_set_aside,
-        dockerds_networks_get_the_mtu_of_the_pods_interface,
-        a_disk_on_which_programs_may_not_run_is_mounted_anew,
-        a_disk_on_which_overlays_do_not_work_is_not_used,
+        the_networks_of_dockerd_get_the_mtu_of_the_pods_interface,
+        a_noexec_disk_is_remounted,
+        a_disk_without_overlay_support_is_not_used,
     ]
 }

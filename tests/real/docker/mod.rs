@@ -1,10 +1,10 @@
-//! Real dockerds and buildkitds, started with what Slipway injects: the container's command, arguments, variables and volumes
-//! come from the patched pod, and a small stand-in for the kubelet makes a container of them.
+//! Real dockerds and buildkitds, started with what Slipway injects: the container's command, arguments,
+//! variables and volumes come from the patched pod, and a small stand-in for the kubelet runs it.
 //!
-//! They need Linux, root, and dockerd with its docker client, runc, containerd, iptables, iproute2 and busybox on the
-//! PATH of the system (on Debian: docker.io, iproute2, busybox-static). Where something lacks, every test says so and
-//! passes; with `SLIPWAY_REQUIRE_TOOLS=1` it fails. The tests of the buildkitd sidecar run where `BUILDKITD` names a
-//! buildkitd with its buildctl beside it: Debian has none.
+//! They need Linux, root, and dockerd with its client, runc, containerd, iptables, iproute2 and busybox on the
+//! system's PATH (on Debian: docker.io, iproute2, busybox-static). If one is missing, the tests are skipped with
+//! a message; with `SLIPWAY_REQUIRE_TOOLS=1` they fail. The tests of the buildkitd sidecar need `BUILDKITD` to
+//! name a buildkitd with its buildctl beside it: Debian has none.
 
 mod buildkitd;
 mod cgroup;

@@ -1,4 +1,4 @@
-//! What a job with root may leave in place of files and directories: it is removed, never followed or opened.
+//! Links and pipes that a job with root leaves in place of files and directories: removed, never followed or opened.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -18,7 +18,7 @@ fn make_pipe(path: &Path) {
     stdout(Command::new("mkfifo").arg(path));
 }
 
-/// Starts a dockerd on the one slot that `spoil` made unfit.
+/// Starts a dockerd on the only slot, which `spoil` has damaged.
 fn starts_on_a_clean_slot(machine: &Machine, name: &str, spoil: impl Fn(&Path)) {
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 1}}));
     let dir = machine.node_path(SLOTS);

@@ -1,4 +1,4 @@
-//! Slots: one dockerd at a time on each, whatever happens to the others.
+//! Slots: each has at most one dockerd at a time.
 
 use std::{
     fs,
@@ -35,9 +35,9 @@ fn slot(number: u32) -> String {
     format!("/opt/slipway/slots/slot-{number}/docker")
 }
 
-/// The bytes on disk below a directory.
+/// Returns the bytes on disk below a directory.
 fn disk_use(dir: &Path) -> u64 {
-    // du ends non-zero where files go while it looks, as they do while dockerd prunes.
+    // du fails if files disappear meanwhile, as they do while dockerd prunes.
     let output = Command::new("du").args(["-s", "-B1"]).arg(dir).output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
     text.split_whitespace().next().unwrap().parse().unwrap()
@@ -68,7 +68,7 @@ fn three_dockerds_get_three_slots_and_a_fourth_a_temporary_root() -> Outcome {
     Ok(())
 }
 
-/// Kills a pod while a build runs in it; the next one finds the slot and the steps that were done.
+/// Kills a pod during a build; the next one gets the slot and reuses the finished steps.
 fn killed_in_mid_build(tools: Tools) -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(1, "1G");
@@ -90,7 +90,7 @@ fn killed_in_mid_build(tools: Tools) -> Outcome {
     first.kill();
     build.wait().unwrap();
 
-    // The warmest slot is the only one: the next dockerd has it as soon as the old one is gone.
+    // There is one slot: the next dockerd gets it as soon as the old one is gone.
     let second = Container::up(&machine, "second", &pod, with(tools));
     assert_eq!(second.root(), slot(0), "{}", second.log());
     let build = second
@@ -112,7 +112,7 @@ fn a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash() -> Outcome {
     killed_in_mid_build(Tools::System)
 }
 
-fn a_slot_whose_shim_lives_is_not_given_out() -> Outcome {
+fn a_slot_with_a_live_shim_is_not_reused() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
     let options = Options {
@@ -126,14 +126,14 @@ fn a_slot_whose_shim_lives_is_not_given_out() -> Outcome {
     first.kill_program("dockerd");
     first.kill_program("containerd");
 
-    // `ls` of busybox does not tell moments of one second apart.
+    // `ls` of busybox sorts by whole seconds.
     age(&machine.node_path(SLOTS).join("lock-0"), "1 minute ago");
     let second = Container::up(&machine, "second", &pod, options);
     assert_eq!(second.root(), slot(1), "{}", second.log());
     second.kill();
     first.kill();
 
-    // Both are free: the one that was taken last is the warmer one.
+    // Both are free: the one used last is warmer.
     let third = Container::up(&machine, "third", &pod, options);
     assert_eq!(third.root(), slot(1));
     let fourth = Container::up(&machine, "fourth", &pod, options);
@@ -158,7 +158,7 @@ fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() -> Outcome {
         let dockerd = Container::up(&machine, &format!("job-{n}"), &pod, with(Tools::Busybox));
         assert_eq!(dockerd.root(), slot(0));
         if dockerd.log().contains(": cleaning") {
-            // What is pruned goes before this job, which has not begun yet, is there.
+            // Pruning happens before this job begins.
             assert!(disk_use(&dir) < 210 * MB, "job {n}: {}", disk_use(&dir));
         }
         let (argument, tag) = (format!("N={n}"), format!("job:{n}"));
@@ -172,7 +172,7 @@ fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() -> Outcome {
         largest > 200 * MB,
         "the budget was never exceeded: {largest}"
     );
-    // The size that a start knows can lack one job.
+    // The size that is known at a start may lack one job.
     assert!(largest < 340 * MB, "{largest} bytes");
 
     let last = Container::up(&machine, "last", &pod, with(Tools::Busybox));
@@ -186,8 +186,8 @@ fn ten_jobs_of_sixty_megabytes_stay_within_the_budget() -> Outcome {
     Ok(())
 }
 
-/// Waits until the size of the slot is noted, and until the builder has noted when it used its cache: it does so after
-/// a build has ended, and prunes first what it has never used.
+/// Waits until the size of the slot is noted, and until the builder has recorded the use of its cache: it does
+/// so after a build, and prunes never used entries first.
 fn settle(dockerd: &Container<'_>, slot: &Path) {
     wait_for("the size of the slot", || {
         let size = fs::read_to_string(slot.join("size")).unwrap_or_default();
@@ -200,7 +200,7 @@ fn settle(dockerd: &Container<'_>, slot: &Path) {
     });
 }
 
-fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
+fn on_a_full_disk_the_oldest_free_slots_are_deleted() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(3, "1G");
     let dir = machine.node_path(SLOTS);
@@ -208,7 +208,7 @@ fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
     let left = |n: u32| dir.join(format!("slot-{n}")).exists();
     assert!((0..3).all(left));
     drop(pods);
-    // With one slot less, enough is available again.
+    // With one slot less, enough space is available.
     let tools = machine.tools(Tools::System);
     write_program(&tools.join("df"), include_str!("df.sh"));
     for (n, age) in [(0, "3 hours ago"), (1, "1 hour ago"), (2, "2 hours ago")] {
@@ -229,7 +229,7 @@ fn on_a_disk_almost_full_the_oldest_free_slots_go() -> Outcome {
     Ok(())
 }
 
-fn a_slot_that_cannot_be_used_costs_no_other_one() -> Outcome {
+fn an_unusable_slot_does_not_affect_the_others() -> Outcome {
     let machine = Machine::ready()?;
     let pod = pod_with_slots(2, "1G");
     let mount = "#!/bin/sh\ncase $PWD in */slot-0/*) exit 1 ;; esac\nexec /usr/bin/mount \"$@\"\n";
@@ -256,7 +256,7 @@ fn a_slot_on_which_dockerd_does_not_start_is_set_aside() -> Outcome {
 
     let mut bad = Container::start(&machine, "second", &pod, with(Tools::Busybox));
     bad.wait_until_ended();
-    // The kubelet starts the container anew, in the same pod.
+    // The kubelet restarts the container in the same pod.
     let good = Container::up(&machine, "second", &pod, with(Tools::Busybox));
     assert_eq!(good.root(), slot(0));
     assert!(good.log().contains("set aside"), "{}", good.log());
@@ -309,10 +309,10 @@ pub fn tests() -> Vec<Test> {
         three_dockerds_get_three_slots_and_a_fourth_a_temporary_root,
         a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_busybox,
         a_killed_pod_frees_its_slot_and_its_layers_are_hits_with_dash,
-        a_slot_whose_shim_lives_is_not_given_out,
+        a_slot_with_a_live_shim_is_not_reused,
         ten_jobs_of_sixty_megabytes_stay_within_the_budget,
-        on_a_disk_almost_full_the_oldest_free_slots_go,
-        a_slot_that_cannot_be_used_costs_no_other_one,
+        on_a_full_disk_the_oldest_free_slots_are_deleted,
+        an_unusable_slot_does_not_affect_the_others,
         a_slot_on_which_dockerd_does_not_start_is_set_aside,
         a_restarted_dockerd_starts_every_time,
         without_flock_dockerd_starts_on_a_temporary_root,

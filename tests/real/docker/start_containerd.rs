@@ -1,4 +1,4 @@
-//! `startContainerd`: a containerd that the start wrapper starts serves dockerd as its own would.
+//! `startContainerd`: dockerd uses the containerd that the start wrapper starts.
 
 use serde_json::json;
 use slipway_testkit::{
@@ -15,7 +15,7 @@ fn dockerd_uses_the_containerd_that_was_started_first() -> Outcome {
     let machine = Machine::ready()?;
     let cache = json!({"type": "nodeSlots", "slots": 1});
     let pod = runner_pod(&json!({"cache": cache, "startContainerd": true}));
-    // The second start is a restart in the same pod, with what a killed containerd left in /run.
+    // The second start is a restart in the same pod, with the leftovers of a killed containerd in /run.
     for start in ["first", "second"] {
         let dockerd = Container::up(&machine, "pod", &pod, Options::default());
         assert!(dockerd.root().ends_with("/slot-0/docker"));
@@ -30,7 +30,7 @@ fn dockerd_uses_the_containerd_that_was_started_first() -> Outcome {
         );
         dockerd.kill();
     }
-    // Without it, dockerd starts its own, on the same data-root.
+    // Otherwise dockerd starts its own, with the same data-root.
     let pod = runner_pod(&json!({"cache": cache}));
     let dockerd = Container::up(&machine, "other", &pod, Options::default());
     dockerd.run(&["run", "--rm", "base", "echo", "it runs"]);

@@ -1,4 +1,4 @@
-//! The sweeper of `examples/slots`: its own script, once through, over slots of two namespaces of which one is hostile.
+//! The sweeper of `examples/slots`: one run of its script over the slots of two namespaces, one of them hostile.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use super::machine::{Machine, PATH, Tools, age};
 
 const MANIFEST: &str = include_str!("../../../examples/slots/slots-sweeper.yaml");
 
-/// The script of the manifest, for one round over the slots below `root`.
+/// Returns the manifest's script for one run over the slots below `root`.
 fn script(root: &Path) -> String {
     let manifest: Value = serde_saphyr::from_str(MANIFEST).unwrap();
     let container = &manifest["spec"]["template"]["spec"]["containers"][0];
@@ -34,7 +34,7 @@ fn script(root: &Path) -> String {
         })
 }
 
-/// A slot with its lock, last taken so many days ago.
+/// Creates a slot and its lock, last taken `days` days ago.
 fn slot(directory: &Path, number: u8, days: u32) -> (PathBuf, PathBuf) {
     let slot = directory.join(format!("slot-{number}"));
     let lock = directory.join(format!("lock-{number}"));
@@ -44,7 +44,7 @@ fn slot(directory: &Path, number: u8, days: u32) -> (PathBuf, PathBuf) {
     (slot, lock)
 }
 
-fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -> Outcome {
+fn slots_unused_for_a_week_are_deleted_in_their_namespace_only() -> Outcome {
     let machine = Machine::ready()?;
     for tools in [Tools::System, Tools::Busybox] {
         let path = format!("{}:{PATH}", machine.tools(tools).display());
@@ -54,10 +54,10 @@ fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -
         let (fresh, _) = slot(&own, 1, 5);
         let (held, held_lock) = slot(&own, 2, 8);
         let (victims, _) = slot(&victim, 0, 1);
-        // Where an earlier sweeper moved slots to: through a link, into the other namespace.
+        // The path to which an earlier sweeper moved slots, now a link into the other namespace.
         let (poisoned, _) = slot(&own, 3, 8);
         symlink("../../victim/arc-b", own.join("slot-3.gone")).unwrap();
-        // A link as slot, a link as lock, and a name that is none of a lock.
+        // A link as slot, a link as lock, and an invalid name of a lock.
         symlink("../../victim/arc-b/slot-0", own.join("slot-4")).unwrap();
         fs::write(own.join("lock-4"), "").unwrap();
         age(&own.join("lock-4"), "8 days ago");
@@ -72,7 +72,7 @@ fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // It has the lock when it says something.
+        // It holds the lock once it prints something.
         let mut said = [0];
         std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut said).unwrap();
         let swept = Command::new("sh")
@@ -105,5 +105,5 @@ fn what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes() -
 
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
-    tests![what_nobody_took_for_a_week_goes_and_nothing_of_another_namespace_changes,]
+    tests![slots_unused_for_a_week_are_deleted_in_their_namespace_only,]
 }

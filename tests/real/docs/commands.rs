@@ -1,10 +1,10 @@
-//! Every command that a document shows is run, or its arguments are checked by the program that takes
+//! Runs every command in the documents, or checks its arguments with the program that takes them.
 //! them.
 //!
-//! A shell runs each line with a path that holds nothing but stand-ins. The stand-in of slipway runs
-//! commands that need no cluster, and has the arguments of others checked; those of helm and kubectl
-//! have flags checked, and helm's renders the chart with the values. Programs that are not run at all
-//! are listed with the reason. A program without a stand-in is an error: nothing goes unnoticed.
+//! A shell runs each line with only stand-ins on its path. The stand-in of slipway runs
+//! commands that need no cluster and checks the arguments of the others; those of helm and kubectl
+//! check flags, and helm's renders the chart with the values. Programs that are not run at all
+//! are listed with the reason. A program without a stand-in is an error, so none is missed.
 
 use std::{
     env, fs,
@@ -21,7 +21,7 @@ use slipway_testkit::{
 
 use super::{read, root};
 
-/// Programs whose commands are not run here, and why.
+/// Programs whose commands are not run here, with the reason.
 const NOT_RUN: [(&str, &str); 8] = [
     (
         "cargo",
@@ -52,7 +52,7 @@ struct Shown {
     command: String,
 }
 
-/// All documents for people.
+/// Lists the documents for users.
 pub fn documents() -> Vec<String> {
     let mut found = vec!["charts/slipway/README.md".to_owned()];
     for directory in [".", "docs", "certs"] {
@@ -73,7 +73,7 @@ pub fn documents() -> Vec<String> {
     found
 }
 
-/// The commands of all shell blocks of a document, with continued lines joined.
+/// Returns the commands in all shell blocks of a document, with continued lines joined.
 fn shown(document: &str) -> Vec<Shown> {
     let text = read(document);
     let mut commands: Vec<Shown> = Vec::new();
@@ -105,8 +105,8 @@ fn shown(document: &str) -> Vec<Shown> {
     commands
 }
 
-/// A directory with a stand-in for each program that a document may name. Made once: a program that
-/// runs cannot be written.
+/// A directory with a stand-in for each program that a document may name. It is created once, because a
+/// running program cannot be overwritten.
 static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-ins");
     fs::create_dir_all(&directory).unwrap();
@@ -116,14 +116,14 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     };
     for (name, _) in NOT_RUN {
-        // Whoever writes to it is not cut off.
+        // Reads all input, so that its writer gets no broken pipe.
         put(name, "exec /bin/cat >/dev/null");
     }
     put(
         "base64",
         "case $* in *d*) /bin/cat >/dev/null ;; esac\necho Q0E=",
     );
-    // What it would do needs a cluster, a terminal that ends it, or a manifest on standard input.
+    // It would need a cluster, a user who stops it, or a manifest on standard input.
     let readers = FILES_OF_READERS
         .map(|file| format!("*\" {file} \"*"))
         .join("|");
@@ -136,7 +136,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     );
     let checked = |program: Option<PathBuf>| {
         program.map_or("exit 0".to_owned(), |path| {
-            // The arguments after `--` are those of a program in a container.
+            // The arguments after `--` belong to a program in a container.
             format!(
                 "keep=yes\nfor argument do shift; [ \"$argument\" = -- ] && keep=; [ $keep ] && set -- \"$@\" \"$argument\"; done\nexec {} \"$@\" --help",
                 path.display()
@@ -155,7 +155,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     directory
 });
 
-fn every_command_of_every_document_is_one_that_works() -> Outcome {
+fn every_command_in_the_documents_works() -> Outcome {
     let mut count = 0;
     for document in documents() {
         for Shown {
@@ -187,15 +187,15 @@ fn every_command_of_every_document_is_one_that_works() -> Outcome {
         }
     }
     assert!(count > 60, "only {count} commands found");
-    // Without them, all but the flags of their commands was checked.
+    // Without these programs, only the flags of their commands were not checked.
     tools::need("helm")?;
     tools::find("kubectl")
         .ok_or_else(|| Skip::because("kubectl is not installed, so its flags were not checked"))?;
     Ok(())
 }
 
-/// Code spans in the text of documents that begin with one of slipway's commands.
-fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
+/// Checks the code spans in running text that begin with one of slipway's commands.
+fn every_slipway_command_in_running_text_has_valid_arguments() {
     let commands = [
         "inject", "explain", "nodes", "check", "cache", "policy", "serve",
     ];
@@ -221,7 +221,7 @@ fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
     assert!(count > 10, "only {count} found");
 }
 
-fn a_command_that_nobody_knows_is_an_error() {
+fn an_unknown_command_is_an_error() {
     for command in [
         "frobnicate",
         "slipway explain -f examples/pods/no-such-file.yaml",
@@ -238,7 +238,7 @@ fn a_command_that_nobody_knows_is_an_error() {
     }
 }
 
-/// The commands of a document, without comments, for comparison.
+/// Returns the commands of a document without comments, for comparison.
 pub fn bare_commands(document: &str) -> Vec<String> {
     let commands = shown(document).into_iter();
     commands
@@ -252,8 +252,8 @@ pub fn bare_commands(document: &str) -> Vec<String> {
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
-        every_command_of_every_document_is_one_that_works,
-        every_command_of_slipway_in_running_text_has_arguments_that_it_takes,
-        a_command_that_nobody_knows_is_an_error,
+        every_command_in_the_documents_works,
+        every_slipway_command_in_running_text_has_valid_arguments,
+        an_unknown_command_is_an_error,
     ]
 }

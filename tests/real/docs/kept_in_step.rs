@@ -1,4 +1,4 @@
-//! Documents that must say the same as something else.
+//! Documents that must match another document or the source.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
     read, reason_codes, root,
 };
 
-/// The titles of sections of one level, such as `##`.
+/// Returns the titles of the sections of one level, such as `##`.
 fn titles(document: &str, level: &str) -> Vec<String> {
     let text = read(document);
     let mut fenced = false;
@@ -23,7 +23,7 @@ fn titles(document: &str, level: &str) -> Vec<String> {
         .collect()
 }
 
-/// The sections of the second level, title and text.
+/// Returns the sections of the second level, with title and text.
 fn sections(document: &str) -> Vec<(String, String)> {
     let text = read(document);
     let sections = text.split("\n## ").skip(1);
@@ -35,7 +35,7 @@ fn sections(document: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What a document links to.
+/// Returns the link targets in a document.
 fn links(document: &str) -> BTreeSet<String> {
     let text = read(document);
     let links = text.split("](").skip(1);
@@ -64,7 +64,7 @@ fn the_portuguese_readme_has_the_sections_and_commands_of_the_english_one() {
     assert!(links(english).contains(portuguese) && links(portuguese).contains(english));
 }
 
-fn every_alert_has_a_runbook_and_no_other() {
+fn every_runbook_belongs_to_an_alert_and_every_alert_has_one() {
     let rules = read("charts/slipway/files/rules.yaml");
     let alerts: Vec<&str> = rules
         .lines()
@@ -81,7 +81,7 @@ fn every_alert_has_a_runbook_and_no_other() {
     }
 }
 
-fn what_the_status_page_says_to_read_is_there() {
+fn every_runbook_that_the_status_page_names_exists() {
     let source = read("src/server/status/attention.rs");
     let runbooks = titles("docs/runbooks.md", "##");
     let mut count = 0;
@@ -94,7 +94,7 @@ fn what_the_status_page_says_to_read_is_there() {
     assert!(count >= 4, "only {count}");
 }
 
-fn every_symptom_leads_to_a_command_and_a_cure() {
+fn every_symptom_has_a_command_and_a_fix() {
     let sections = sections("docs/troubleshooting.md");
     assert!(sections.len() >= 12);
     for (title, text) in sections {
@@ -109,7 +109,7 @@ fn every_symptom_leads_to_a_command_and_a_cure() {
     }
 }
 
-fn the_reasons_that_troubleshooting_names_are_there() {
+fn every_reason_named_in_troubleshooting_exists() {
     let codes: BTreeSet<String> = reason_codes().into_values().collect();
     let text = read("docs/troubleshooting.md");
     let named: Vec<&str> = text
@@ -121,7 +121,7 @@ fn the_reasons_that_troubleshooting_names_are_there() {
     assert!(named.len() >= 12, "{named:?}");
 }
 
-fn every_link_within_the_repository_leads_somewhere() {
+fn every_link_within_the_repository_is_valid() {
     let mut count = 0;
     for document in documents() {
         let directory = root().join(&document).parent().unwrap().to_owned();
@@ -163,10 +163,10 @@ fn every_link_within_the_repository_leads_somewhere() {
 pub fn tests() -> Vec<Test> {
     tests![
         the_portuguese_readme_has_the_sections_and_commands_of_the_english_one,
-        every_alert_has_a_runbook_and_no_other,
-        what_the_status_page_says_to_read_is_there,
-        every_symptom_leads_to_a_command_and_a_cure,
-        the_reasons_that_troubleshooting_names_are_there,
-        every_link_within_the_repository_leads_somewhere,
+        every_runbook_belongs_to_an_alert_and_every_alert_has_one,
+        every_runbook_that_the_status_page_names_exists,
+        every_symptom_has_a_command_and_a_fix,
+        every_reason_named_in_troubleshooting_exists,
+        every_link_within_the_repository_is_valid,
     ]
 }

@@ -1,4 +1,4 @@
-//! The documents say what the code does: every key, every default, every reason code.
+//! The documents match the code: every key, every default, every reason code.
 
 mod commands;
 mod kept_in_step;
@@ -33,7 +33,7 @@ fn example_policies() -> Vec<PathBuf> {
     paths
 }
 
-/// Every key of a schema, as a path: `*` stands for a name, `[]` for an item of a list.
+/// Returns the keys of a schema as paths: `*` stands for a name, `[]` for an item of a list.
 fn schema_paths() -> BTreeSet<String> {
     let schema = serde_json::to_value(Policy::schema()).unwrap();
     let mut paths = BTreeSet::new();
@@ -83,7 +83,7 @@ fn join(at: &str, key: &str) -> String {
     }
 }
 
-/// The rows of all tables of a document that start with a code span: its text, and the other cells.
+/// Returns the table rows in a document that start with a code span: its text, and the other cells.
 fn rows(document: &str) -> Vec<(String, Vec<String>)> {
     let lines = document.lines().filter(|line| line.starts_with("| `"));
     lines
@@ -99,7 +99,7 @@ fn rows(document: &str) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// The rows of the table of keys: all that name a key at the top or below it.
+/// Returns the rows of the table of keys: those that name a top-level key or a key below one.
 fn documented_keys() -> BTreeMap<String, Vec<String>> {
     let document = read("docs/policy.md");
     let (_, rest) = document.split_once("\n## Every key\n").unwrap();
@@ -136,7 +136,7 @@ fn every_policy_in_the_documents_is_accepted() {
     assert!(seen >= 3, "only {seen} policies found");
 }
 
-fn only_the_example_with_a_cpu_limit_is_warned_of() {
+fn only_the_example_with_a_cpu_limit_has_a_warning() {
     for path in example_policies() {
         let policy = Policy::parse(&fs::read_to_string(&path).unwrap()).unwrap();
         let warnings = policy.warnings();
@@ -152,7 +152,7 @@ fn only_the_example_with_a_cpu_limit_is_warned_of() {
     }
 }
 
-fn everything_yaml_holds_every_key() {
+fn everything_yaml_contains_every_key() {
     let value: Value = serde_saphyr::from_str(&read("examples/policies/everything.yaml")).unwrap();
     let missing: Vec<String> = schema_paths()
         .into_iter()
@@ -161,7 +161,7 @@ fn everything_yaml_holds_every_key() {
     assert!(missing.is_empty(), "not in everything.yaml: {missing:?}");
 }
 
-/// Whether a document has something at a path of the schema.
+/// Returns whether a document has a value at a path of the schema.
 fn holds(value: &Value, path: &str) -> bool {
     let (step, rest) = path.split_once('.').unwrap_or((path, ""));
     let (key, is_list) = step
@@ -187,7 +187,7 @@ fn holds(value: &Value, path: &str) -> bool {
         .any(|value| rest.is_empty() || holds(value, rest))
 }
 
-fn the_reference_names_every_key_and_no_other() {
+fn the_reference_documents_exactly_the_existing_keys() {
     let documented: BTreeSet<String> = documented_keys().into_keys().collect();
     let known = schema_paths();
     assert!(known.len() > 60, "only {} keys in the schema", known.len());
@@ -204,7 +204,7 @@ fn the_reference_names_every_key_and_no_other() {
     );
 }
 
-fn the_reference_gives_the_built_in_defaults() {
+fn the_reference_gives_the_correct_defaults() {
     let profile = serde_json::to_value(Profile::default()).unwrap();
     let keys = documented_keys();
     let mut compared = 0;
@@ -239,7 +239,7 @@ fn function_of_reason(head: &str) -> String {
     rest.split("\n    }\n").next().unwrap().to_owned()
 }
 
-/// The codes of all reasons, by the name of the variant.
+/// Returns the codes of all reasons, by the name of the variant.
 fn reason_codes() -> BTreeMap<String, String> {
     let pascal_case = |code: &str| -> String {
         let words = code.split('-').map(|word| {
@@ -254,7 +254,7 @@ fn reason_codes() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `Name` of `Self::Name(_)` and the like.
+/// Returns the `Name` in a pattern such as `Self::Name(_)`.
 fn variant_name(text: &str) -> String {
     let (_, name) = text.split_once("Self::").unwrap();
     name.chars().take_while(|c| c.is_alphanumeric()).collect()
@@ -302,7 +302,7 @@ fn every_reason_code_is_explained_and_no_other() {
     }
 }
 
-/// All Rust text below a directory.
+/// Returns the text of all Rust files below a directory.
 fn rust_below(dir: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -368,10 +368,10 @@ pub fn tests() -> Vec<Test> {
     let mut all = tests![
         every_example_policy_is_accepted,
         every_policy_in_the_documents_is_accepted,
-        only_the_example_with_a_cpu_limit_is_warned_of,
-        everything_yaml_holds_every_key,
-        the_reference_names_every_key_and_no_other,
-        the_reference_gives_the_built_in_defaults,
+        only_the_example_with_a_cpu_limit_has_a_warning,
+        everything_yaml_contains_every_key,
+        the_reference_documents_exactly_the_existing_keys,
+        the_reference_gives_the_correct_defaults,
         every_actionable_reason_is_marked_as_a_warning_and_no_other,
         every_reason_code_is_explained_and_no_other,
         every_test_that_is_named_as_a_proof_exists,

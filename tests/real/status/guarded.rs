@@ -5,13 +5,13 @@ use hyper::StatusCode;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use slipway::server::Server;
-use slipway_testkit::{harness::Test, tests};
+use slipway_testkit::{client::within, harness::Test, tests};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use super::replica::{Replica, cluster_state, read, within};
+use super::replica::{Replica, cluster_state, read};
 
 const POD: &str = "kind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n";
 

@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use slipway::cluster::state::ClusterState;
 use slipway_core::cache::claims::Claims;
 use slipway_testkit::{
+    client::within,
     harness::{Outcome, Test},
     tests, tools,
 };
 use tokio::net::TcpStream;
 
-use super::replica::{Replica, claim, cluster_state, example_pods, read, within};
+use super::replica::{Replica, claim, cluster_state, example_pods, read};
 
 const LABELS: &str = r#"job="slipway",namespace="slipway-system""#;
 

@@ -1,47 +1,36 @@
 //! A server, and a client for both of its ports.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, StatusCode, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use http_body_util::Full;
+use hyper::{Request, body::Bytes};
 use serde_json::{Value, json};
 use slipway::{
     cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
     server::{Config, Server, Shutdown},
-    tls::Identity,
 };
 use slipway_core::{
-    admission::admit,
     cache::claims::{Claim, claim::Annotations},
     k8s::cluster_file,
     policy::Policy,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    task::JoinHandle,
+use slipway_testkit::{
+    client::{self, PATIENCE, Reply, TlsClient, send_plain, within},
+    served,
 };
-use tokio_rustls::TlsConnector;
+use tokio::task::JoinHandle;
 
 pub const NODES: &str = "examples/nodes/mixed.yaml";
 pub const NAMESPACES: &str = "examples/namespaces/ci.yaml";
 pub const POLICY: &str = "examples/policies/aks-eks-gke.yaml";
-/// Fails a test that hangs; nothing is measured against it.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads a file of this repository.
 pub fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The example pods, by file.
+/// Lists the files of the example pods.
 pub fn example_pods() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pods");
     let entries = std::fs::read_dir(directory).unwrap();
@@ -70,26 +59,11 @@ pub fn cluster_state() -> ClusterState {
 
 /// A running server.
 pub struct Replica {
-    webhook: SocketAddr,
+    webhook: TlsClient,
     pub page: SocketAddr,
-    ca_pem: String,
     pub state: Arc<LiveState>,
     shutdown: Shutdown,
     end: JoinHandle<std::io::Result<()>>,
-}
-
-/// A complete response.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: hyper::HeaderMap,
-    pub body: String,
-}
-
-impl Reply {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
 }
 
 impl Replica {
@@ -106,30 +80,16 @@ impl Replica {
         change: impl FnOnce(&mut Config),
         finish: impl FnOnce(Server) -> Server,
     ) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let identity = Identity::generate(&[], any.ip()).unwrap();
         let state = Arc::new(LiveState::new(state));
-        let mut config = Config {
-            listen: any,
-            metrics_listen: any,
-            tls: identity.serving,
-            clients: None,
-            state: Arc::clone(&state),
-            metrics: Metrics::standalone().into(),
-            evaluate: admit,
-            events: None,
-            leaser: None,
-            max_connections: 16,
-            request_timeout: PATIENCE,
-            drain_delay: Duration::ZERO,
-            drain_timeout: PATIENCE,
-        };
+        let (mut config, ca_pem) = served::config();
+        config.state = Arc::clone(&state);
+        config.metrics = Metrics::standalone().into();
+        config.request_timeout = PATIENCE;
         change(&mut config);
         let server = finish(Server::bind(config).unwrap());
         Self {
-            webhook: server.address(),
+            webhook: TlsClient::new(server.address(), &ca_pem),
             page: server.metrics_address(),
-            ca_pem: identity.ca_pem,
             state,
             shutdown: server.shutdown(),
             end: tokio::spawn(server.run()),
@@ -137,14 +97,16 @@ impl Replica {
     }
 
     pub async fn get(&self, path: &str) -> Reply {
-        self.send(Request::get(path).body(Full::default()).unwrap())
-            .await
+        send_plain(self.page, client::get(path)).await
     }
 
     pub async fn post(&self, path: &str, kind: &str, body: impl Into<Bytes>) -> Reply {
-        let request = Request::post(path).header("content-type", kind);
-        self.send(request.body(Full::new(body.into())).unwrap())
-            .await
+        let request = Request::post(path)
+            .header("host", "localhost")
+            .header("content-type", kind)
+            .body(Full::new(body.into()))
+            .unwrap();
+        send_plain(self.page, request).await
     }
 
     /// Sends a manifest as `curl --data-binary` does.
@@ -163,37 +125,9 @@ impl Replica {
             .await
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Reply {
-        request
-            .headers_mut()
-            .insert("host", "localhost".parse().unwrap());
-        let stream = TcpStream::connect(self.page).await.unwrap();
-        exchange(stream, request).await
-    }
-
-    async fn tls(&self, request: Request<Full<Bytes>>) -> Reply {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap())
-            .unwrap();
-        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = TcpStream::connect(self.webhook).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
-            .unwrap();
-        exchange(stream, request).await
-    }
-
     /// Gets a path from the webhook port.
     pub async fn get_from_webhook(&self, path: &str) -> Reply {
-        let request = Request::get(path).header("host", "localhost");
-        self.tls(request.body(Full::default()).unwrap()).await
+        self.webhook.send(client::get(path)).await
     }
 
     /// Asks the webhook to admit a pod.
@@ -201,11 +135,8 @@ impl Replica {
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {"uid": "00000000-0000-4000-8000-000000000000", "kind": {"group": "", "version": "v1", "kind": "Pod"},
                 "operation": "CREATE", "namespace": namespace, "object": pod}});
-        let request = Request::post("/mutate")
-            .header("host", "localhost")
-            .body(Full::new(Bytes::from(review.to_string())))
-            .unwrap();
-        let reply = self.tls(request).await;
+        let request = client::post("/mutate", review.to_string());
+        let reply = self.webhook.send(request).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
@@ -213,31 +144,6 @@ impl Replica {
         self.shutdown.begin();
         within(self.end).await.unwrap().unwrap();
     }
-}
-
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Reply
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let response = within(sender.send_request(request)).await.unwrap();
-    let (parts, body) = Response::into_parts(response);
-    let body = within(body.collect()).await.unwrap().to_bytes();
-    drop(sender);
-    // The server may close first.
-    let _ = connection.await;
-    Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    }
-}
-
-pub async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("the test hangs")
 }
 
 /// Returns a claim that is leased to a pod.

@@ -17,10 +17,8 @@ use fantoccini::{
 use hyper::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use slipway_testkit::{harness::Skip, tools};
+use slipway_testkit::{client::within, harness::Skip, tools};
 use url::{ParseError, Url};
-
-use super::replica::within;
 
 /// What Chromium needs to run as root in a container, and to make no requests of its own. The
 /// sandbox needs user namespaces, which root in a container seldom has.

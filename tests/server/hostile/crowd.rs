@@ -1,15 +1,14 @@
-//! What comes of many connections at once.
+//! Many connections at once.
 
-use super::{
-    attacks::tls as attacks,
-    neighbour::beside,
-    served::{serve, within},
-};
+use slipway_testkit::{client::within, served::serve};
+
+use super::{attacks::tls as attacks, neighbour::beside};
 
 const CROWD: usize = 10_000;
 /// File descriptors for the server's side and everything else.
 const RESERVE: usize = 4_000;
-/// How many files this process may have open.
+
+/// Returns how many files this process may have open.
 fn max_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files = limits
@@ -34,9 +33,9 @@ async fn ten_thousand_connections_leave_room_for_the_api_server() {
     let held = beside(&served, attacks::crowd(&served, crowd)).await;
     assert_eq!(held.len(), crowd);
     let closed = "slipway_admission_problems_total{problem=\"connection-limit\"}";
-    // Some ended by themselves, without a request in time: how many depends on the machine.
+    // Others ended without a request in time: how many depends on the machine.
     assert!(served.metric(closed).await > 0);
-    // A connection that was told to go may still be on its way out.
+    // A connection that was told to close may still be open.
     within(async { while served.metric(open).await > limit as u64 {} }).await;
     drop(held);
     // The neighbour's kept connection is gone too.
@@ -44,7 +43,7 @@ async fn ten_thousand_connections_leave_room_for_the_api_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handshakes_as_fast_as_they_are_done_keep_nobody_out() {
+async fn handshakes_at_full_speed_block_no_other_client() {
     let served = serve(|_| {});
     beside(&served, attacks::handshakes(&served, 2_000)).await;
 }

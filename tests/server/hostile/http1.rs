@@ -1,4 +1,4 @@
-//! What comes of requests over HTTP/1.1 that are wrong, slow or without end.
+//! HTTP/1.1 requests that are malformed, slow or endless.
 
 use std::{
     sync::{Condvar, Mutex},
@@ -10,23 +10,23 @@ use slipway_core::{
     admission::{Admission, admit, review::ReviewError},
     decide::Cluster,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+use slipway_testkit::{
+    client::{PATIENCE, within},
+    served::{REVIEW, serve},
 };
-use tokio_rustls::client::TlsStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
+    attacker,
     attacks::{http1 as attacks, requests::BODY},
     neighbour::beside,
-    served::{ATTACKER, HTTP_1, PATIENCE, REVIEW, Served, serve, within},
 };
 
-/// The size of a review that is evaluated on a thread of its own, in bytes.
+/// The size of a review that is evaluated on another thread, in bytes.
 const LARGE_REVIEW: usize = 300 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_two_readers_could_read_differently_is_never_answered_with_200() {
+async fn an_ambiguous_request_is_never_answered_with_200() {
     let served = serve(|_| {});
     let length = REVIEW.len();
     let heads = [
@@ -50,12 +50,12 @@ async fn a_request_that_two_readers_could_read_differently_is_never_answered_wit
             let request = format!(
                 "POST /mutate HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{head}\r\n{REVIEW}"
             );
-            let answer = served.answer(request.as_bytes()).await;
+            let answer = attacker(&served).answer(request.as_bytes()).await;
             let refused = answer.is_empty() || answer.starts_with("HTTP/1.1 4");
             assert!(refused, "{head:?}: {answer}");
         }
         for start in ["POST /mutate HTTP/9.9", "GET", "POST  /mutate HTTP/1.1", "\0 / HTTP/1.1"] {
-            let answer = served.answer(format!("{start}\r\n\r\n").as_bytes()).await;
+            let answer = attacker(&served).answer(format!("{start}\r\n\r\n").as_bytes()).await;
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{start:?}: {answer}");
         }
     })
@@ -63,7 +63,7 @@ async fn a_request_that_two_readers_could_read_differently_is_never_answered_wit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn chunks_that_are_none_are_refused() {
+async fn malformed_chunks_are_refused() {
     let served = serve(|_| {});
     beside(&served, async {
         for chunks in [
@@ -76,34 +76,34 @@ async fn chunks_that_are_none_are_refused() {
             let request = format!(
                 "POST /mutate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"
             );
-            let answer = served.answer(request.as_bytes()).await;
+            let answer = attacker(&served).answer(request.as_bytes()).await;
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{chunks:?}: {answer}");
         }
-        // Extensions and trailers are read over, but not without end.
+        // Extensions are skipped, but only short ones.
         let long = format!("2;{}\r\n{{}}\r\n0\r\n\r\n", "x".repeat(1 << 20));
         let request = format!(
             "POST /mutate HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n{long}"
         );
-        let answer = served.answer(request.as_bytes()).await;
+        let answer = attacker(&served).answer(request.as_bytes()).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_head_without_end_is_cut_off() {
+async fn an_endless_head_is_cut_off() {
     let served = serve(|_| {});
     beside(&served, attacks::endless_heads(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_heads_and_slow_bodies_are_closed_however_steadily_they_drip() {
+async fn heads_and_bodies_that_drip_are_cut_off_at_the_deadline() {
     let served = serve(|config| config.request_timeout = Duration::from_secs(1));
     beside(&served, attacks::dripping(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_error_comes_after_the_body() {
+async fn errors_are_sent_after_the_body_is_read() {
     let served = serve(|_| {});
     // Everything is written before anything is read: an early answer would reset this client.
     let body = vec![b' '; 2 << 20];
@@ -114,7 +114,7 @@ async fn every_error_comes_after_the_body() {
         ("POST /mutate", "400"),
     ] {
         for framing in ["content-length", "transfer-encoding"] {
-            let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+            let mut stream = attacker(&served).connect().await.unwrap();
             let (head, end) = match framing {
                 "content-length" => (format!("content-length: {}\r\n\r\n", body.len()), ""),
                 _ => (
@@ -126,7 +126,7 @@ async fn every_error_comes_after_the_body() {
             stream.write_all(head.as_bytes()).await.unwrap();
             within(stream.write_all(&body)).await.unwrap();
             stream.write_all(end.as_bytes()).await.unwrap();
-            // The connection is still good.
+            // The connection is still usable.
             let next = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
             stream.write_all(next).await.unwrap();
             stream.flush().await.unwrap();
@@ -143,25 +143,12 @@ async fn every_error_comes_after_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixteen_dripping_bodies_of_the_largest_size_keep_nobody_out() {
+async fn sixteen_dripping_bodies_of_the_largest_size_block_no_other_client() {
     let served = serve(|config| config.request_timeout = Duration::from_secs(1));
     beside(&served, attacks::dripping_largest_bodies(&served)).await;
 }
 
-/// A request whose body the server waits for.
-async fn begin(served: &Served, length: usize) -> TlsStream<TcpStream> {
-    let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
-    let head = format!(
-        "POST /mutate HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut go_on = [0; 25];
-    within(stream.read_exact(&mut go_on)).await.unwrap();
-    assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n");
-    stream
-}
-
-/// Closed while it holds `true`. Then a large review is not evaluated.
+/// Closed while it holds `true`: then large reviews wait before they are evaluated.
 static GATE: (Mutex<bool>, Condvar) = (Mutex::new(true), Condvar::new());
 
 fn admit_through_the_gate<'a>(
@@ -177,11 +164,12 @@ fn admit_through_the_gate<'a>(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beyond_32_requests_in_flight_only_those_of_the_same_address_wait() {
+async fn beyond_32_requests_in_flight_only_the_same_address_waits() {
     let served = serve(|config| {
         config.request_timeout = PATIENCE;
         config.evaluate = admit_through_the_gate;
     });
+    let attacker = attacker(&served);
     let post = |path: &str, review: &str| {
         let length = review.len();
         format!(
@@ -192,20 +180,20 @@ async fn beyond_32_requests_in_flight_only_those_of_the_same_address_wait() {
     let small = post("/mutate", REVIEW);
     let impatient = post("/mutate?timeout=20ms", REVIEW);
     beside(&served, async {
-        let in_flight = join_all((0..32).map(|_| served.answer(large.as_bytes())));
+        let in_flight = join_all((0..32).map(|_| attacker.answer(large.as_bytes())));
         let others = async {
-            let in_vain = loop {
-                let answer = served.answer(impatient.as_bytes()).await;
+            let refused = loop {
+                let answer = attacker.answer(impatient.as_bytes()).await;
                 if answer.contains("too many requests") {
                     break answer;
                 }
             };
-            assert!(in_vain.starts_with("HTTP/1.1 503 "), "{in_vain}");
+            assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
             let open = async {
                 *GATE.0.lock().unwrap() = false;
                 GATE.1.notify_all();
             };
-            tokio::join!(served.answer(small.as_bytes()), open).0
+            tokio::join!(attacker.answer(small.as_bytes()), open).0
         };
         let (mut answers, last) = tokio::join!(in_flight, within(others));
         answers.push(last);
@@ -217,11 +205,11 @@ async fn beyond_32_requests_in_flight_only_those_of_the_same_address_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_bodies_fill_the_memory_the_address_that_sent_the_most_loses_one() {
+async fn when_bodies_fill_the_memory_the_address_that_sent_the_most_loses_a_connection() {
     let served = serve(|config| config.request_timeout = PATIENCE);
     let mut unfinished = Vec::new();
     for _ in 0..attacks::LARGEST_BODIES {
-        let mut stream = begin(&served, BODY).await;
+        let mut stream = attacker(&served).begin_mutate(BODY).await;
         stream.write_all(&vec![b' '; BODY - 1]).await.unwrap();
         stream.flush().await.unwrap();
         unfinished.push(stream);

@@ -1,6 +1,7 @@
-//! What comes of HTTP/2 frames that no client of ours sends.
+//! HTTP/2 frames that a well-behaved client never sends.
 
 use futures_util::future::join_all;
+use slipway_testkit::{client::PATIENCE, served::serve};
 
 use super::{
     attacks::{
@@ -11,7 +12,6 @@ use super::{
         requests,
     },
     neighbour::{self, beside},
-    served::serve,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,13 +29,13 @@ async fn a_head_of_endless_continuations_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_pings_settings_and_empty_frames_hurt_nobody_else() {
+async fn floods_of_pings_settings_and_empty_frames_affect_no_other_client() {
     let served = serve(|_| {});
     beside(&served, attacks::floods(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frames_that_are_not_allowed_end_the_connection() {
+async fn forbidden_frames_end_the_connection() {
     let served = serve(|_| {});
     beside(&served, async {
         for (name, frames) in [
@@ -44,12 +44,12 @@ async fn frames_that_are_not_allowed_end_the_connection() {
                 frame(HEADERS, END_HEADERS, 0, REQUEST),
             ),
             (
-                "a stream of the server's",
+                "a stream number of the server",
                 frame(HEADERS, END_HEADERS, 2, REQUEST),
             ),
-            ("data of no request", frame(DATA, 0, 7, b"x")),
+            ("data without a request", frame(DATA, 0, 7, b"x")),
             (
-                "a continuation of nothing",
+                "a continuation without a head",
                 frame(CONTINUATION, 0, 1, REQUEST),
             ),
             ("bad HPACK", frame(HEADERS, END_HEADERS, 1, &[0xff; 64])),
@@ -61,10 +61,7 @@ async fn frames_that_are_not_allowed_end_the_connection() {
                 "a frame that is too large",
                 frame(DATA, 0, 1, &vec![0; 1 << 20]),
             ),
-            (
-                "settings of half a setting",
-                frame(SETTINGS, 0, 0, &[0, 1, 0]),
-            ),
+            ("half a setting", frame(SETTINGS, 0, 0, &[0, 1, 0])),
         ] {
             let code = flood(&served, 1, |_| frames.clone()).await;
             assert!(code.is_some_and(|code| code != 0), "{name}: {code:?}");
@@ -73,12 +70,12 @@ async fn frames_that_are_not_allowed_end_the_connection() {
     .await;
 }
 
-/// More than are answered at once, over one connection: those that wait must not fill the window that the
-/// bodies of the others need.
+/// These are more than are answered at once: those that wait must not fill the window that the bodies
+/// of the others need.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_requests_at_once_over_one_connection_are_all_answered() {
-    let served = serve(|_| {});
-    let client = neighbour::connect(&served).await;
+    let served = serve(|config| config.request_timeout = PATIENCE);
+    let client = served.client().http2().await;
     join_all((0..100).map(|_| {
         let mut client = client.clone();
         async move { neighbour::review(&mut client).await }
@@ -87,20 +84,20 @@ async fn a_hundred_requests_at_once_over_one_connection_are_all_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reviews_as_fast_as_they_are_answered_keep_nobody_out() {
+async fn reviews_at_full_speed_block_no_other_client() {
     let served = serve(|_| {});
     beside(&served, requests::reviews(&served)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probes_in_masses_keep_nobody_out() {
+async fn masses_of_probes_block_no_other_client() {
     let served = serve(|_| {});
     let attacks = (0..10).map(|_| attacks::probes(&served));
     beside(&served, join_all(attacks)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_largest_reviews_keep_nobody_out() {
+async fn the_largest_reviews_block_no_other_client() {
     let served = serve(|_| {});
     beside(&served, requests::largest_reviews(&served)).await;
 }

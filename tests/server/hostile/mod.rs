@@ -1,5 +1,5 @@
-//! Hostile clients over real sockets. Beside each attack a well-behaved client, from another address,
-//! sees no failed request; how long its requests took is printed.
+//! Hostile clients over real sockets. During each attack a well-behaved client at another address
+//! sends requests, none of which may fail; how long they took is printed.
 
 mod crowd;
 mod http1;
@@ -8,4 +8,4 @@ mod memory;
 mod shutdown;
 mod tls;
 
-use slipway_testkit::hostile::{attacks, neighbour, served};
+use slipway_testkit::hostile::{attacker, attacks, neighbour};

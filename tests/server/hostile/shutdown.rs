@@ -1,4 +1,4 @@
-//! The end, while requests come.
+//! A shutdown under load.
 
 use std::sync::{
     Arc,
@@ -7,33 +7,30 @@ use std::sync::{
 
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-
-use super::served::{HTTP_2, NEIGHBOUR, REVIEW, serve_until, within};
+use hyper::{Request, StatusCode, body::Bytes};
+use slipway_testkit::{
+    client::within,
+    served::{REVIEW, serve_until},
+};
 
 const CONNECTIONS: usize = 4;
 const REQUESTS_AT_ONCE: usize = 8;
-const BEFORE_THE_END: usize = 200;
+const BEFORE_SHUTDOWN: usize = 200;
 
-/// Requests that the client had not sent yet, or that the server says it did not take, go to another
-/// replica: the API server's client does so by itself.
-fn was_not_taken(error: &hyper::Error) -> bool {
+/// Returns whether the client had not sent the request yet, or the server says it did not accept it.
+/// The API server's client retries such a request at another replica.
+fn was_not_accepted(error: &hyper::Error) -> bool {
     let says = format!("{error:?}");
     error.is_canceled() || says.contains("NO_ERROR") || says.contains("REFUSED_STREAM")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_that_was_taken_is_lost_when_the_end_comes_under_load() {
+async fn a_shutdown_under_load_loses_no_accepted_request() {
     let (served, shutdown, end) = serve_until(|_| {});
     let answered = Arc::new(AtomicUsize::new(0));
     let load = (0..CONNECTIONS).map(|_| async {
-        let stream = within(served.tls(NEIGHBOUR, HTTP_2)).await.unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let one_after_the_other = (0..REQUESTS_AT_ONCE).map(|_| {
+        let sender = served.client().http2().await;
+        let streams = (0..REQUESTS_AT_ONCE).map(|_| {
             let (mut sender, answered) = (sender.clone(), Arc::clone(&answered));
             let shutdown = shutdown.clone();
             async move {
@@ -44,7 +41,7 @@ async fn no_request_that_was_taken_is_lost_when_the_end_comes_under_load() {
                     let response = match within(sender.send_request(request)).await {
                         Ok(response) => response,
                         Err(error) => {
-                            assert!(was_not_taken(&error), "{error:?}");
+                            assert!(was_not_accepted(&error), "{error:?}");
                             assert!(shutdown.has_begun(), "{error:?}");
                             return;
                         }
@@ -52,15 +49,15 @@ async fn no_request_that_was_taken_is_lost_when_the_end_comes_under_load() {
                     assert_eq!(response.status(), StatusCode::OK);
                     let body = within(response.into_body().collect()).await.unwrap();
                     assert!(body.to_bytes().ends_with(b"}}"));
-                    if answered.fetch_add(1, Ordering::Relaxed) == BEFORE_THE_END {
+                    if answered.fetch_add(1, Ordering::Relaxed) == BEFORE_SHUTDOWN {
                         shutdown.begin();
                     }
                 }
             }
         });
-        join_all(one_after_the_other).await;
+        join_all(streams).await;
     });
     join_all(load).await;
     within(end).await.unwrap().unwrap();
-    assert!(answered.load(Ordering::Relaxed) > BEFORE_THE_END);
+    assert!(answered.load(Ordering::Relaxed) > BEFORE_SHUTDOWN);
 }

@@ -1,24 +1,28 @@
-//! Requests over HTTP/1.1 that are slow or without end.
+//! HTTP/1.1 requests that are slow or endless.
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use futures_util::{StreamExt, future::join_all, stream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 use super::requests::BODY;
-use crate::hostile::served::{ATTACKER, HTTP_1, Served, within};
+use crate::{client::within, hostile::attacker, served::Served};
 
-/// So many bodies of the largest size fill the memory for bodies.
+/// How many bodies of the largest size fill the memory for bodies.
 pub const LARGEST_BODIES: usize = 16;
 const DRIP: Duration = Duration::from_millis(50);
 
-/// One head whose header has no end, and one whose headers have none.
+/// Sends a head with an endless header, and one with endless headers.
 pub async fn endless_heads(served: &Served) {
     for line in [
         format!("x: {}\r\n", "y".repeat(1 << 16)),
         "a: b\r\n".to_owned(),
     ] {
-        let mut stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+        let mut stream = attacker(served).connect().await.unwrap();
         stream
             .write_all(b"POST /mutate HTTP/1.1\r\nhost: localhost\r\n")
             .await
@@ -27,7 +31,7 @@ pub async fn endless_heads(served: &Served) {
     }
 }
 
-/// A hundred heads and a hundred bodies, byte by byte, until the server has enough of them.
+/// Sends 100 heads and 100 bodies byte by byte, until the server closes the connections.
 pub async fn dripping(served: &Served) {
     let heads = join_all((0..100).map(|_| drip(served, "POST /mutate HTTP/1.1\r\nx: ")));
     let bodies = join_all((0..100).map(|_| {
@@ -39,8 +43,8 @@ pub async fn dripping(served: &Served) {
     tokio::join!(heads, bodies);
 }
 
-/// Bodies of the largest size, as many as fit into the memory for bodies: all but a little is sent
-/// at once, and the rest byte by byte.
+/// Sends as many bodies of the largest size as fit into the memory for bodies: all but the last
+/// 1,000 bytes at once, and those byte by byte.
 pub async fn dripping_largest_bodies(served: &Served) {
     let head =
         format!("POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
@@ -48,8 +52,24 @@ pub async fn dripping_largest_bodies(served: &Served) {
     join_all((0..LARGEST_BODIES).map(|_| drip(served, &start))).await;
 }
 
+/// Sends this many bodies of the largest size over as many connections, all but the last byte. Returns
+/// when the server has what it accepts of them, with the connections still open.
+pub async fn unfinished_largest_bodies(served: &Served, count: usize) -> Vec<TlsStream<TcpStream>> {
+    let bodies = stream::iter(0..count).map(|_| async {
+        let head =
+            format!("POST /mutate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
+        let mut stream = attacker(served).connect().await.unwrap();
+        // The server may close the connection meanwhile.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = within(stream.write_all(&vec![b' '; BODY - 1])).await;
+        let _ = stream.flush().await;
+        stream
+    });
+    bodies.buffer_unordered(4).collect().await
+}
+
 async fn drip(served: &Served, head: &str) {
-    let stream = served.tls(ATTACKER, HTTP_1).await.unwrap();
+    let stream = attacker(served).connect().await.unwrap();
     let (mut read, mut write) = tokio::io::split(stream);
     let mut pace = tokio::time::interval(DRIP);
     let writing = async {

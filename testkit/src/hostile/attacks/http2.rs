@@ -1,4 +1,4 @@
-//! HTTP/2 frames that no client of ours sends, written by hand (RFC 9113).
+//! Hand-written HTTP/2 frames that a well-behaved client never sends (RFC 9113).
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -6,7 +6,11 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::hostile::served::{ATTACKER, HTTP_2, Served, within};
+use crate::{
+    client::{HTTP_2, within},
+    hostile::attacker,
+    served::Served,
+};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -20,7 +24,7 @@ pub const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// `POST https://localhost/mutate`, in HPACK without its tables' help (RFC 7541).
+/// `POST https://localhost/mutate` in HPACK, path and host as literals (RFC 7541).
 pub const REQUEST: &[u8] = b"\x83\x87\x04\x07/mutate\x01\x09localhost";
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -33,7 +37,8 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 async fn connect(served: &Served) -> TlsStream<TcpStream> {
-    let mut stream = served.tls(ATTACKER, HTTP_2).await.unwrap();
+    let client = attacker(served).offering(Some(HTTP_2));
+    let mut stream = client.connect().await.unwrap();
     stream
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         .await
@@ -42,7 +47,7 @@ async fn connect(served: &Served) -> TlsStream<TcpStream> {
     stream
 }
 
-/// The error code of the GOAWAY with which the connection ends; `None` when it ends without one.
+/// Reads to the end of the connection. Returns the error code of the last GOAWAY, if there was one.
 async fn goaway(mut stream: impl AsyncRead + Unpin) -> Option<u32> {
     let mut head = [0; 9];
     let mut code = None;
@@ -59,8 +64,8 @@ async fn goaway(mut stream: impl AsyncRead + Unpin) -> Option<u32> {
     code
 }
 
-/// Sends what `next` makes, again and again, until the server has enough or `rounds` are through.
-/// Says with which error the connection ended.
+/// Sends what `next` returns, `rounds` times or until the server closes the connection. Returns the
+/// error code of its GOAWAY.
 pub async fn flood(served: &Served, rounds: u32, next: impl Fn(u32) -> Vec<u8>) -> Option<u32> {
     let (read, mut write) = tokio::io::split(connect(served).await);
     let reading = tokio::spawn(goaway(read));
@@ -77,7 +82,7 @@ pub async fn flood(served: &Served, rounds: u32, next: impl Fn(u32) -> Vec<u8>) 
     within(reading).await.unwrap()
 }
 
-/// Opens streams and takes them back at once (CVE-2023-44487). How the connection ended.
+/// Opens streams and resets them at once (CVE-2023-44487). Returns the error code of the GOAWAY.
 pub async fn rapid_resets(served: &Served) -> Option<u32> {
     flood(served, 200, |round| {
         let streams = (0..500).map(|i| 2 * (round * 500 + i) + 1);
@@ -91,7 +96,7 @@ pub async fn rapid_resets(served: &Served) -> Option<u32> {
     .await
 }
 
-/// A head that goes on and on (CVE-2024-27316). How the connection ended.
+/// Sends a head with endless continuations (CVE-2024-27316). Returns the error code of the GOAWAY.
 pub async fn endless_continuations(served: &Served) -> Option<u32> {
     let header = [b"\x00\x01x\x7f\x81\x7e".as_slice(), &[b'y'; 16_000]].concat();
     flood(served, 10_000, |round| match round {
@@ -101,7 +106,7 @@ pub async fn endless_continuations(served: &Served) -> Option<u32> {
     .await
 }
 
-/// Frames that cost the sender nothing, one kind after the other.
+/// Floods the server with frames that cost the sender nothing, one kind after the other.
 pub async fn floods(served: &Served) {
     let many = |frame: Vec<u8>| frame.repeat(1000);
     flood(served, 100, |_| many(frame(PING, 0, 0, &[1; 8]))).await;
@@ -118,11 +123,11 @@ pub async fn floods(served: &Served) {
         many(frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))
     })
     .await;
-    // Of a kind that nobody knows.
+    // Of an unknown type.
     flood(served, 100, |_| many(frame(0xbe, 0xff, 0, &[0; 16]))).await;
 }
 
-/// Asks whether the server is healthy, as often as one segment holds, over and over.
+/// Sends health probes, 100 per write.
 pub async fn probes(served: &Served) {
     const PROBE: &[u8] = b"\x82\x87\x04\x08/healthz\x01\x09localhost";
     flood(served, 100, |round| {

@@ -1,4 +1,4 @@
-//! What hostile clients do. The tests say what comes of it, `benches/hostile` what it costs others.
+//! Attacks. The tests check their effect; `benches/hostile` measures their cost for other clients.
 
 pub mod http1;
 pub mod http2;

@@ -1,4 +1,4 @@
-//! Requests that are good, and very many, or as large as they may be.
+//! Valid requests, very many or as large as allowed.
 
 use futures_util::future::join_all;
 use http_body_util::{BodyExt, Full};
@@ -7,23 +7,26 @@ use hyper::{
     body::Bytes,
     client::conn::http2::{self, SendRequest},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 
-use crate::hostile::served::{ATTACKER, HTTP_2, REVIEW, Served, within};
+use crate::{
+    client::within,
+    hostile::attacker,
+    served::{REVIEW, Served},
+};
 
-/// What a body may have.
+/// The largest body that is accepted, in bytes.
 pub const BODY: usize = 4 << 20;
 const CONNECTIONS: usize = 4;
 const STREAMS: usize = 64;
 
-/// 1 GiB of blanks, all at once, over a few HTTP/2 connections. Most of them are answered that there
-/// was no time.
+/// Sends 1 GiB of spaces at once, over a few HTTP/2 connections. Most requests run out of time.
 pub async fn largest_bodies(served: &Served) {
     let body = Bytes::from(vec![b' '; BODY]);
     all_at_once(served, &body, 1).await;
 }
 
-/// A good review as large as it may be, of as many of the items as fit into the pod, where `{}` stands.
+/// Returns a valid review of the largest size: `{}` in the pod becomes as many of the items as fit.
 pub fn review_full_of(pod: &str, item: &str) -> String {
     let head = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u",
         "kind":{"group":"","version":"v1","kind":"Pod"},"operation":"CREATE","namespace":"ci","object":"#;
@@ -34,13 +37,13 @@ pub fn review_full_of(pod: &str, item: &str) -> String {
     format!("{head}{before}{items}{after}}}}}")
 }
 
-/// The largest good reviews, one after the other over each of a few connections: looking at one takes
-/// as long as a hundred of the usual ones.
+/// Sends the largest valid reviews over a few connections, one after the other: evaluating one takes
+/// as long as a hundred usual ones.
 pub async fn largest_reviews(served: &Served) {
     let review = review_full_of(r#"{"metadata":{"name":"p","unknown":[{}]}}"#, "{}");
     let body = Bytes::from(review);
     let connections = (0..CONNECTIONS).map(|_| async {
-        let mut sender = connect(served).await;
+        let mut sender = attacker(served).http2().await;
         for _ in 0..10 {
             post(&mut sender, &body).await;
         }
@@ -48,15 +51,15 @@ pub async fn largest_reviews(served: &Served) {
     join_all(connections).await;
 }
 
-/// Asks for reviews over all streams of so many connections, whose window is zero, so that no answer
-/// ever fits.
+/// Sends reviews over all streams of these connections, whose window is zero: no answer can ever be
+/// written.
 pub async fn never_reading(served: &Served, connections: usize) {
     let body = Bytes::from_static(REVIEW.as_bytes());
     let mut left = Vec::new();
     for _ in 0..connections {
         let mut no_window = http2::Builder::new(TokioExecutor::new());
         no_window.initial_stream_window_size(0);
-        let sender = connect_with(served, &no_window).await;
+        let sender = attacker(served).http2_as(&no_window).await;
         let asking = (0..100).map(|_| {
             let (mut sender, body) = (sender.clone(), body.clone());
             async move { sender.send_request(to_mutate(&body)).await }
@@ -65,14 +68,14 @@ pub async fn never_reading(served: &Served, connections: usize) {
     }
 }
 
-/// Reviews as fast as they are answered, over as many streams.
+/// Sends reviews as fast as they are answered, over many streams.
 pub async fn reviews(served: &Served) {
     all_at_once(served, &Bytes::from_static(REVIEW.as_bytes()), 25).await;
 }
 
 async fn all_at_once(served: &Served, body: &Bytes, on_each_stream: usize) {
     let connections = (0..CONNECTIONS).map(|_| async {
-        let sender = connect(served).await;
+        let sender = attacker(served).http2().await;
         let streams = (0..STREAMS).map(|_| {
             let (mut sender, body) = (sender.clone(), body.clone());
             async move {
@@ -95,18 +98,4 @@ async fn post(sender: &mut SendRequest<Full<Bytes>>, body: &Bytes) {
 fn to_mutate(body: &Bytes) -> Request<Full<Bytes>> {
     let request = Request::post("https://localhost/mutate");
     request.body(Full::new(body.clone())).unwrap()
-}
-
-async fn connect(served: &Served) -> SendRequest<Full<Bytes>> {
-    connect_with(served, &http2::Builder::new(TokioExecutor::new())).await
-}
-
-async fn connect_with(
-    served: &Served,
-    builder: &http2::Builder<TokioExecutor>,
-) -> SendRequest<Full<Bytes>> {
-    let stream = within(served.tls(ATTACKER, HTTP_2)).await.unwrap();
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
 }

@@ -1,4 +1,4 @@
-//! Before and instead of a TLS handshake, and very many of them.
+//! Handshakes that are broken, unfinished or very many.
 
 use futures_util::{StreamExt, future::join_all, stream};
 use tokio::{
@@ -7,12 +7,16 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::hostile::served::{ATTACKER, HTTP_1, HTTP_2, Served, within};
+use crate::{
+    client::{HTTP_1, HTTP_2, within},
+    hostile::attacker,
+    served::Served,
+};
 
-/// So many of a crowd connect at the same time.
+/// How many clients connect at the same time.
 const AT_ONCE: usize = 100;
 
-/// A ClientHello of a client that knows no TLS version above `version`.
+/// Returns the ClientHello of a client that supports no TLS version above `version`.
 pub fn old_hello(version: [u8; 2]) -> Vec<u8> {
     let mut body = version.to_vec();
     body.extend([7; 32]);
@@ -24,7 +28,7 @@ pub fn old_hello(version: [u8; 2]) -> Vec<u8> {
     hello
 }
 
-/// Other protocols, and garbage. What was answered.
+/// Sends other protocols and garbage. Returns the answers.
 pub async fn not_tls(served: &Served) -> Vec<Vec<u8>> {
     let large = [22, 3, 1, 0xff, 0xff].repeat(100_000);
     let mut answers = Vec::new();
@@ -36,7 +40,7 @@ pub async fn not_tls(served: &Served) -> Vec<Vec<u8>> {
         &[22, 3, 1, 0xff, 0xff],
         &large,
     ] {
-        let mut stream = served.tcp(ATTACKER).await.unwrap();
+        let mut stream = attacker(served).tcp().await.unwrap();
         let _ = stream.write_all(bytes).await;
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
@@ -46,7 +50,7 @@ pub async fn not_tls(served: &Served) -> Vec<Vec<u8>> {
     answers
 }
 
-/// Handshakes and first requests that stop half way, until the server closes them.
+/// Begins handshakes and first requests, and waits until the server closes the connections.
 pub async fn stopping_half_way(served: &Served) {
     let hello = old_hello([3, 3]);
     let half = &hello[..20];
@@ -72,30 +76,33 @@ pub async fn stopping_half_way(served: &Served) {
 }
 
 async fn tcp_that_stops(served: &Served, bytes: &[u8]) {
-    let mut stream = served.tcp(ATTACKER).await.unwrap();
+    let mut stream = attacker(served).tcp().await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let _ = within(stream.read_to_end(&mut answer)).await;
 }
 
 async fn tls_that_stops(served: &Served, alpn: &[u8], bytes: &[u8]) {
-    let mut stream = served.tls(ATTACKER, alpn).await.unwrap();
+    let client = attacker(served).offering(Some(alpn));
+    let mut stream = client.connect().await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
     let mut answer = Vec::new();
     let _ = within(stream.read_to_end(&mut answer)).await;
 }
 
-/// Whatever of a connection was had.
+/// A connection as far as it came: only TCP, or TLS.
 pub type Held = (Option<TcpStream>, Option<TlsStream<TcpStream>>);
 
-/// Many connections: silent ones, half a hello, and now and then a whole handshake.
+/// Opens many connections: silent ones, ones with half a hello, and one in 50 with a complete
+/// handshake.
 pub async fn crowd(served: &Served, size: usize) -> Vec<Held> {
     let connections = stream::iter(0..size).map(|i| async move {
         if i % 50 == 0 {
-            return (None, within(served.tls(ATTACKER, HTTP_2)).await.ok());
+            let client = attacker(served).offering(Some(HTTP_2));
+            return (None, within(client.connect()).await.ok());
         }
-        let mut tcp = within(served.tcp(ATTACKER)).await.ok();
+        let mut tcp = within(attacker(served).tcp()).await.ok();
         if let (Some(tcp), true) = (&mut tcp, i % 2 == 0) {
             let _ = tcp.write_all(&[22, 3, 1, 1, 0]).await;
         }
@@ -104,9 +111,10 @@ pub async fn crowd(served: &Served, size: usize) -> Vec<Held> {
     connections.buffer_unordered(AT_ONCE).collect().await
 }
 
-/// Complete handshakes, as many as the processor does, each closed at once.
+/// Completes handshakes as fast as the processor can, and closes each connection at once.
 pub async fn handshakes(served: &Served, count: usize) {
-    let connections = stream::iter(0..count)
-        .map(|_| async move { drop(within(served.tls(ATTACKER, HTTP_2)).await) });
+    let client = &attacker(served).offering(Some(HTTP_2));
+    let connections =
+        stream::iter(0..count).map(|_| async move { drop(within(client.connect()).await) });
     connections.buffer_unordered(AT_ONCE).collect::<()>().await;
 }
