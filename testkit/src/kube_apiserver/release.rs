@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{harness::Skip, workspace};
 
-use super::{Api, Cluster, Service, helm, replica::Replica};
+use super::{Api, Cluster, Service, guards, helm, replica::Replica};
 
-const NAMESPACE: &str = "slipway-system";
+pub(super) const NAMESPACE: &str = "slipway-system";
 /// Also of everything that the chart makes.
-const NAME: &str = "slipway";
+pub(super) const NAME: &str = "slipway";
+/// The user that the release's service account is to the API server.
+pub const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
 /// Arguments of the container that say where it is in its pod.
 const OF_THE_POD: [&str; 3] = ["--listen=", "--metrics-listen=", "--policy="];
 
@@ -84,8 +86,9 @@ impl Release {
         error
     }
 
-    /// What is installed already.
+    /// What is installed already. Nothing runs before the guards are enforced, so that they are tried, too.
     async fn of(cluster: &Cluster, objects: Vec<Value>, service: Service) -> Self {
+        guards::until_enforced(cluster, &objects).await;
         let (hooks, others): (Vec<Value>, Vec<Value>) =
             objects.into_iter().partition(helm::is_of_test);
         let directory = cluster.directory().join(NAME);
@@ -159,14 +162,6 @@ impl Release {
         let path = self.directory.join("check.kubeconfig");
         fs::write(&path, kubeconfig).unwrap();
         path
-    }
-
-    /// The way to the API server of a service account in the release's namespace.
-    pub async fn api_of(&self, cluster: &Cluster, account: &str) -> Api {
-        let kubeconfig = cluster.kubeconfig_with_token(&token(cluster, account).await);
-        let path = self.directory.join(format!("{account}.kubeconfig"));
-        fs::write(&path, kubeconfig).unwrap();
-        Api::of_kubeconfig(&path).await
     }
 
     /// Breaks the connections that the API server keeps open.
