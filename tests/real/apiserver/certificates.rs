@@ -14,7 +14,7 @@ use super::{
 
 pub const SECRET: &str = "/api/v1/namespaces/slipway-system/secrets/slipway-tls";
 pub const SECRETS: &str = "/api/v1/namespaces/slipway-system/secrets";
-const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
+pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
 pub const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/slipway";
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use slipway_core::policy::Policy;
 
 use super::{
+    guards,
     helm::NAMESPACE,
     objects::{Objects, check_type, selects, strings},
 };
@@ -26,7 +27,7 @@ pub fn check(values: &Value, objects: &Objects) {
     check_selectors(objects);
     check_ports(objects);
     check_rights(objects);
-    check_guards(values, objects);
+    guards::check(values, objects);
     check_pods(values, objects);
     check_volumes(values, objects);
     check_drain(objects);
@@ -177,60 +178,6 @@ fn check_rights(objects: &Objects) {
         );
     }
     check_bindings(objects);
-}
-
-/// The operations that a verb is to admission; none for one that only reads.
-fn operation(verb: &str) -> Option<&'static str> {
-    match verb {
-        "get" | "list" | "watch" => None,
-        "create" => Some("CREATE"),
-        "update" | "patch" => Some("UPDATE"),
-        "delete" => Some("DELETE"),
-        _ => panic!("what is {verb} to admission?"),
-    }
-}
-
-/// Everything that the server's account may write is guarded, but for what the values leave out.
-fn check_guards(values: &Value, objects: &Objects) {
-    let is_off = |resource: &str| {
-        let value = match resource {
-            "mutatingwebhookconfigurations" => "/guards/webhook",
-            "secrets" => "/guards/secret",
-            "leases" => "/guards/lease",
-            "events" => "/guards/events",
-            "persistentvolumeclaims" => "/pools/guard",
-            _ => return false,
-        };
-        values.pointer(value) == Some(&json!(false))
-    };
-    let rules = objects.own_rules("ClusterRole");
-    for rule in rules.chain(objects.own_rules("Role")) {
-        for resource in strings(&rule["resources"]) {
-            let verbs = strings(&rule["verbs"]).into_iter();
-            for operation in verbs.filter_map(operation) {
-                let mut guards = objects.all("ValidatingAdmissionPolicy");
-                let is_guarded = guards.any(|guard| {
-                    let guarded = &guard["spec"]["matchConstraints"]["resourceRules"][0];
-                    guarded["apiGroups"] == rule["apiGroups"]
-                        && strings(&guarded["resources"]) == [resource]
-                        && strings(&guarded["operations"]).contains(&operation)
-                });
-                assert_ne!(is_guarded, is_off(resource), "{operation} {resource}");
-            }
-        }
-    }
-    for guard in objects.all("ValidatingAdmissionPolicy") {
-        let name = &guard["metadata"]["name"];
-        let spec = &guard["spec"];
-        assert_eq!(spec["failurePolicy"], "Fail", "{name}");
-        let matched = &spec["matchConstraints"];
-        assert_eq!(matched["matchPolicy"], "Equivalent", "{name}");
-        let versions = &matched["resourceRules"][0]["apiVersions"];
-        assert_eq!(versions, &json!(["*"]), "{name}");
-        let binding = objects.named("ValidatingAdmissionPolicyBinding", name);
-        let wanted = json!({"policyName": name, "validationActions": ["Deny"]});
-        assert_eq!(binding["spec"], wanted);
-    }
 }
 
 /// Each role is bound to the account of one of the two pods.

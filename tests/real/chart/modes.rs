@@ -130,68 +130,6 @@ fn names_are_looked_up_on_the_ports_of_every_distribution() -> Outcome {
     Ok(())
 }
 
-/// The names of a release's guards, without the release's.
-fn guards(objects: &Objects) -> Vec<&str> {
-    let guards = objects.all("ValidatingAdmissionPolicy");
-    let names = guards.map(|guard| guard["metadata"]["name"].as_str().unwrap());
-    names
-        .map(|name| name.strip_prefix("slipway-").unwrap())
-        .collect()
-}
-
-fn each_right_that_a_mode_gives_has_its_guard() -> Outcome {
-    helm::needed()?;
-    let pools = json!({"pools": {"enabled": true}});
-    assert_eq!(
-        guards(&render(&json!({}))),
-        ["webhook", "secret", "lease", "events"]
-    );
-    assert_eq!(
-        guards(&render(&pools)),
-        ["webhook", "secret", "lease", "events", "claims"]
-    );
-    assert_eq!(guards(&render(&cert_manager())), ["events"]);
-    let pools_of_others =
-        json!({"pools": {"enabled": true}, "certificates": {"mode": "cert-manager"}});
-    assert_eq!(
-        guards(&render(&pools_of_others)),
-        ["lease", "events", "claims"]
-    );
-    Ok(())
-}
-
-fn a_guard_is_left_out_where_it_is_not_wanted_or_not_known() -> Outcome {
-    helm::needed()?;
-    let all = ["webhook", "secret", "lease", "events", "claims"];
-    for guard in all {
-        let off = match guard {
-            "claims" => json!({"pools": {"enabled": true, "guard": false}}),
-            _ => json!({"pools": {"enabled": true}, "guards": {guard: false}}),
-        };
-        let mut others = all.to_vec();
-        others.retain(|other| *other != guard);
-        assert_eq!(guards(&render(&off)), others);
-    }
-    let pools = json!({"pools": {"enabled": true}});
-    for (version, known) in [("1.29.15", false), ("v1.30.0-gke.100", true)] {
-        let objects = render_for(&pools, &["--kube-version", version]);
-        assert_eq!(!guards(&objects).is_empty(), known, "{version}");
-    }
-    Ok(())
-}
-
-fn a_guard_is_for_the_account_that_the_pods_have() -> Outcome {
-    helm::needed()?;
-    let objects = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
-    let account = format!("request.userInfo.username == 'system:serviceaccount:{NAMESPACE}:gate'");
-    for guard in objects.all("ValidatingAdmissionPolicy") {
-        let conditions = &guard["spec"]["matchConditions"];
-        let wanted = json!([{"name": "slipway", "expression": account}]);
-        assert_eq!(conditions, &wanted);
-    }
-    Ok(())
-}
-
 fn claims_are_touched_only_with_pools() -> Outcome {
     helm::needed()?;
     let rights = |objects: &Objects| {
@@ -326,9 +264,6 @@ pub fn tests() -> Vec<Test> {
         the_manifests_for_cert_manager_without_helm_are_those_of_the_chart,
         the_status_page_can_be_left_out,
         names_are_looked_up_on_the_ports_of_every_distribution,
-        each_right_that_a_mode_gives_has_its_guard,
-        a_guard_is_left_out_where_it_is_not_wanted_or_not_known,
-        a_guard_is_for_the_account_that_the_pods_have,
         claims_are_touched_only_with_pools,
         match_conditions_are_left_out_where_they_are_not_known_or_not_wanted,
         a_failing_webhook_must_be_asked_for,
