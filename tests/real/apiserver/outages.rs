@@ -129,7 +129,7 @@ async fn the_api_server_restarts_under_load() -> Outcome {
     // What happened is in the log once, with what it means; a library's lines would not say of what.
     let log = replica.log();
     assert!(
-        log.contains("watch lost; what was known stays in force"),
+        log.contains("watch lost; the last known state stays in use"),
         "{log}"
     );
     assert!(!log.contains("\"message\":\"failed with "), "{log}");
