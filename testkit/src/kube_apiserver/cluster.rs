@@ -87,6 +87,15 @@ impl Cluster {
         Api::of_kubeconfig(&self.kubeconfig()).await
     }
 
+    /// The administrator's, who pretends to be another user. The audit log has it as the administrator's.
+    pub async fn admin_as(&self, user: &str) -> Api {
+        let mut kubeconfig: Value = serde_json::from_str(&self.kubeconfig_of_admin()).unwrap();
+        kubeconfig["users"][0]["user"]["as"] = json!(user);
+        let path = self.directory.join("admin-as.kubeconfig");
+        fs::write(&path, kubeconfig.to_string()).unwrap();
+        Api::of_kubeconfig(&path).await
+    }
+
     /// Runs `kubectl` as the administrator.
     pub fn kubectl(&self) -> Command {
         let mut command = Command::new(assets::kubectl().expect("it was there at the start"));

@@ -4,6 +4,7 @@ mod api;
 mod assets;
 mod cluster;
 mod endpoint;
+pub mod guards;
 mod helm;
 mod load;
 mod pki;
@@ -29,7 +30,7 @@ pub use endpoint::Endpoint;
 pub use load::{Attempt, Load};
 pub use pki::old_authority;
 pub use process::Signal;
-pub use release::{Release, apply, rendered_webhook, say_ready};
+pub use release::{ACCOUNT, Release, apply, rendered_webhook, say_ready};
 pub use replica::Replica;
 use service::Service;
 

@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{harness::Skip, workspace};
 
-use super::{Api, Cluster, Service, helm, replica::Replica};
+use super::{Api, Cluster, Service, guards, helm, replica::Replica};
 
-const NAMESPACE: &str = "slipway-system";
+pub(super) const NAMESPACE: &str = "slipway-system";
 /// The name of the release, and of everything that the chart creates.
-const NAME: &str = "slipway";
+pub(super) const NAME: &str = "slipway";
+/// The user that the API server knows the release's service account by.
+pub const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
 /// Arguments of the container that depend on its pod.
 const OF_THE_POD: [&str; 3] = ["--listen=", "--metrics-listen=", "--policy="];
 
@@ -84,8 +86,10 @@ impl Release {
         error
     }
 
-    /// Describes a release whose objects are installed.
+    /// Describes a release whose objects are installed. Nothing runs before the guards are enforced, so that
+    /// they are tested too.
     async fn of(cluster: &Cluster, objects: Vec<Value>, service: Service) -> Self {
+        guards::until_enforced(cluster, &objects).await;
         let (hooks, others): (Vec<Value>, Vec<Value>) =
             objects.into_iter().partition(helm::is_of_test);
         let directory = cluster.directory().join(NAME);
@@ -159,14 +163,6 @@ impl Release {
         let path = self.directory.join("check.kubeconfig");
         fs::write(&path, kubeconfig).unwrap();
         path
-    }
-
-    /// Returns the kubeconfig of a service account in the release's namespace.
-    pub async fn api_of(&self, cluster: &Cluster, account: &str) -> Api {
-        let kubeconfig = cluster.kubeconfig_with_token(&token(cluster, account).await);
-        let path = self.directory.join(format!("{account}.kubeconfig"));
-        fs::write(&path, kubeconfig).unwrap();
-        Api::of_kubeconfig(&path).await
     }
 
     /// Breaks the connections that the API server keeps open.

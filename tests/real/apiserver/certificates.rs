@@ -8,14 +8,13 @@ use slipway_testkit::{
 };
 
 use super::{
-    harness::{Signal, base64, eventually, old_authority},
+    harness::{ACCOUNT, Signal, base64, eventually, old_authority},
     place::{Place, count},
 };
 
-const SECRET: &str = "/api/v1/namespaces/slipway-system/secrets/slipway-tls";
-const SECRETS: &str = "/api/v1/namespaces/slipway-system/secrets";
-const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
-const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
+pub const SECRET: &str = "/api/v1/namespaces/slipway-system/secrets/slipway-tls";
+pub const SECRETS: &str = "/api/v1/namespaces/slipway-system/secrets";
+pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/slipway-system/leases/slipway";
 pub const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/slipway";
 

@@ -23,6 +23,7 @@ mod place;
 mod reinvocation;
 mod releases;
 mod rights;
+mod takeover;
 
 use slipway_testkit::{harness::Test, kube_apiserver as harness};
 
@@ -40,6 +41,7 @@ pub fn tests() -> Vec<Test> {
         reinvocation::tests(),
         releases::tests(),
         rights::tests(),
+        takeover::tests(),
     ]
     .into_iter()
     .flatten()

@@ -129,7 +129,7 @@ async fn the_api_server_restarts_under_load() -> Outcome {
     // The outage is logged once, with its meaning; a library's log lines would lack the context.
     let log = replica.log();
     assert!(
-        log.contains("watch lost; what was known stays in force"),
+        log.contains("watch lost; the last known state stays in use"),
         "{log}"
     );
     assert!(!log.contains("\"message\":\"failed with "), "{log}");

@@ -10,7 +10,7 @@ use super::{
 
 /// The webhook's timeout in seconds, which is also a bucket of the API server's histogram.
 const TIMEOUT: u32 = 10;
-const NAMESPACE: &str = "ci";
+pub const NAMESPACE: &str = "ci";
 
 /// A cluster in which no replica runs yet.
 pub struct Place {
@@ -22,8 +22,13 @@ pub struct Place {
 impl Place {
     /// Starts the cluster and installs the chart.
     pub async fn new(name: &str) -> Result<Self, Skip> {
+        Self::with(name, Self::values()).await
+    }
+
+    /// The same, with these values of the chart.
+    pub async fn with(name: &str, values: Value) -> Result<Self, Skip> {
         let (cluster, api) = Self::prepare(name).await?;
-        let release = Release::install(&cluster, Self::values()).await?;
+        let release = Release::install(&cluster, values).await?;
         Ok(Self {
             cluster,
             release,

@@ -75,7 +75,8 @@ async fn an_uninstall_leaves_only_what_the_documents_say() -> Outcome {
     place.assert_nothing_waited().await;
 
     let kinds = "all,configmaps,secrets,serviceaccounts,leases,roles,rolebindings,clusterroles,\
-                 clusterrolebindings,mutatingwebhookconfigurations,priorityclasses,networkpolicies,\
+                 clusterrolebindings,mutatingwebhookconfigurations,validatingadmissionpolicies,\
+                 validatingadmissionpolicybindings,priorityclasses,networkpolicies,\
                  poddisruptionbudgets";
     let kubectl = |arguments: &[&str]| {
         let output = place.cluster.kubectl().args(arguments).output().unwrap();

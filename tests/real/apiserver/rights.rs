@@ -8,10 +8,8 @@ use slipway_testkit::{
 
 use super::{
     fixture::installed,
-    harness::{apply, eventually, pods},
+    harness::{ACCOUNT, eventually, pods},
 };
-
-const ACCOUNT: &str = "system:serviceaccount:slipway-system:slipway";
 
 /// (verb, group, resource, namespace, name)
 type Right = (
@@ -60,7 +58,7 @@ const NEEDED: [Right; 9] = [
     ),
 ];
 
-const REFUSED: [Right; 16] = [
+const REFUSED: [Right; 24] = [
     ("get", "", "secrets", "any", ""),
     ("list", "", "secrets", "", ""),
     ("list", "", "secrets", "slipway-system", ""),
@@ -80,6 +78,44 @@ const REFUSED: [Right; 16] = [
         "other",
     ),
     ("create", WEBHOOKS, "mutatingwebhookconfigurations", "", ""),
+    (
+        "update",
+        WEBHOOKS,
+        "mutatingwebhookconfigurations",
+        "",
+        "slipway",
+    ),
+    (
+        "delete",
+        WEBHOOKS,
+        "mutatingwebhookconfigurations",
+        "",
+        "slipway",
+    ),
+    (
+        "update",
+        WEBHOOKS,
+        "validatingadmissionpolicies",
+        "",
+        "slipway-webhook",
+    ),
+    (
+        "delete",
+        WEBHOOKS,
+        "validatingadmissionpolicybindings",
+        "",
+        "slipway-webhook",
+    ),
+    ("delete", "", "secrets", "slipway-system", "slipway-tls"),
+    ("patch", "", "secrets", "slipway-system", "slipway-tls"),
+    ("create", "", "events", "any", ""),
+    (
+        "delete",
+        "coordination.k8s.io",
+        "leases",
+        "slipway-system",
+        "slipway",
+    ),
     (
         "patch",
         WEBHOOKS,
@@ -158,70 +194,11 @@ async fn an_event_tells_the_owner_of_a_fixable_mistake() -> Outcome {
     Ok(())
 }
 
-async fn with_pools_the_service_account_may_touch_only_their_claims() -> Outcome {
-    let here = installed().await?;
-    // The rights and the guard of a second release.
-    let values = json!({"fullnameOverride": "pooled", "pools": {"enabled": true}});
-    let mut objects = here.release.rendered(values);
-    let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"];
-    objects.retain(|object| {
-        let kind = object["kind"].as_str().unwrap();
-        object["metadata"]["name"]
-            .as_str()
-            .unwrap()
-            .starts_with("pooled")
-            && (kinds.contains(&kind) || kind.starts_with("ValidatingAdmissionPolicy"))
-            && object["metadata"]["annotations"]
-                .get("helm.sh/hook")
-                .is_none()
-    });
-    assert_eq!(objects.len(), 5, "{objects:#?}");
-    apply(here.cluster, &objects);
-    let admin = here.cluster.admin().await;
-    here.cluster.namespace("guarded", json!({})).await;
-    let path = "/api/v1/namespaces/guarded/persistentvolumeclaims";
-    let claim = |name: &str, labels: Value| {
-        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "labels": labels},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
-    };
-    let of_pool = json!({"slipway.io/pool": "fast"});
-    admin.post(path, &claim("database", json!({}))).await.ok();
-    let account = here.release.api_of(here.cluster, "pooled").await;
-    eventually("the guard", async || {
-        let reply = account.post(path, &claim("stray", json!({}))).await;
-        if reply.is_ok() {
-            admin.delete(&format!("{path}/stray")).await.ok();
-            return None;
-        }
-        reply
-            .message()
-            .contains("touches no claim but")
-            .then_some(())
-    })
-    .await;
-
-    let database = format!("{path}/database");
-    assert_eq!(account.delete(&database).await.status, 403);
-    let labelled = json!({"metadata": {"labels": of_pool}});
-    assert_eq!(account.merge(&database, &labelled).await.status, 403);
-    account.post(path, &claim("layers", of_pool)).await.ok();
-    let layers = format!("{path}/layers");
-    let held = json!({"metadata": {"annotations": {"slipway.io/lease": "a"}}});
-    account.merge(&layers, &held).await.ok();
-    let out = json!({"metadata": {"labels": {"slipway.io/pool": null}}});
-    assert_eq!(account.merge(&layers, &out).await.status, 403);
-    account.delete(&layers).await.ok();
-    // Other accounts are not restricted.
-    admin.delete(&database).await.ok();
-    Ok(())
-}
-
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
         the_service_account_may_do_what_it_needs_and_nothing_else,
         none_of_slipways_requests_is_forbidden,
         an_event_tells_the_owner_of_a_fixable_mistake,
-        with_pools_the_service_account_may_touch_only_their_claims,
     ]
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use slipway_core::policy::Policy;
 
 use super::{
+    guards,
     helm::NAMESPACE,
     objects::{Objects, check_type, selects, strings},
 };
@@ -26,6 +27,7 @@ pub fn check(values: &Value, objects: &Objects) {
     check_selectors(objects);
     check_ports(objects);
     check_rights(objects);
+    guards::check(values, objects);
     check_pods(values, objects);
     check_volumes(values, objects);
     check_drain(objects);
@@ -156,7 +158,10 @@ fn check_rights(objects: &Objects) {
                 "nodes" | "namespaces" | "limitranges" | "resourcequotas" | "pods"
                 | "endpointslices" => !changes,
                 "persistentvolumes" => verbs == ["get"],
-                "events" => verbs == ["create", "patch"],
+                // The API of the empty group would let anybody's Event be changed.
+                "events" => {
+                    strings(&rule["apiGroups"]) == ["events.k8s.io"] && verbs == ["create", "patch"]
+                }
                 "secrets" | "leases" => by_name || verbs == ["create"],
                 "mutatingwebhookconfigurations" => by_name && !verbs.contains(&"delete"),
                 "persistentvolumeclaims" => true,

@@ -55,6 +55,7 @@ pub fn switches() -> Vec<Value> {
         json!({"policyConfigMap": "ours", "probeMirrors": false}),
         json!({"statusPage": {"enabled": false}}),
         json!({"pools": {"enabled": true, "guard": false}}),
+        json!({"guards": {"webhook": false, "secret": false, "lease": false, "events": false}}),
         json!({"revisionHistoryLimit": 0, "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
             "podSecurityContext": {"runAsUser": null, "runAsGroup": null, "fsGroup": null}}),
         json!({"extraVolumes": [{"name": "ca", "secret": {"secretName": "api-server-ca"}}],

@@ -6,6 +6,7 @@
 
 mod expression;
 mod generated;
+mod guards;
 mod helm;
 mod invariants;
 mod matrix;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Test> {
     [
         expression::tests(),
         generated::tests(),
+        guards::tests(),
         matrix::tests(),
         metrics::tests(),
         modes::tests(),

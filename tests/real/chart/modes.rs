@@ -130,27 +130,6 @@ fn dns_is_allowed_on_the_ports_of_every_distribution() -> Outcome {
     Ok(())
 }
 
-fn with_pools_a_policy_denies_access_to_all_other_claims() -> Outcome {
-    const GUARD: &str = "ValidatingAdmissionPolicy";
-    helm::needed()?;
-    let with = render(&json!({"pools": {"enabled": true}, "serviceAccount": {"name": "gate"}}));
-    let policy = &with.one(GUARD)["spec"];
-    let condition = policy["matchConditions"][0]["expression"].as_str().unwrap();
-    let account = format!("'system:serviceaccount:{NAMESPACE}:gate'");
-    assert!(condition.ends_with(&account), "{condition}");
-    let binding = &with.one("ValidatingAdmissionPolicyBinding")["spec"];
-    assert_eq!(binding["policyName"], with.one(GUARD)["metadata"]["name"]);
-    assert_eq!(binding["validationActions"], json!(["Deny"]));
-    assert!(!render(&json!({})).has(GUARD));
-    assert!(!render(&json!({"pools": {"enabled": true, "guard": false}})).has(GUARD));
-    let old = render_for(
-        &json!({"pools": {"enabled": true}}),
-        &["--kube-version=1.29.0"],
-    );
-    assert!(!old.has(GUARD), "1.29 does not know it");
-    Ok(())
-}
-
 fn claims_are_touched_only_with_pools() -> Outcome {
     helm::needed()?;
     let rights = |objects: &Objects| {
@@ -285,7 +264,6 @@ pub fn tests() -> Vec<Test> {
         the_cert_manager_manifests_match_the_chart,
         the_status_page_can_be_left_out,
         dns_is_allowed_on_the_ports_of_every_distribution,
-        with_pools_a_policy_denies_access_to_all_other_claims,
         claims_are_touched_only_with_pools,
         match_conditions_are_omitted_if_unsupported_or_disabled,
         a_failing_webhook_must_be_asked_for,
