@@ -200,8 +200,17 @@ fn oddities_are_found(sandbox: &Sandbox) {
         fs::remove_file(&path).unwrap();
     }
     fs::remove_dir_all(slot.join("docker")).unwrap();
-    sandbox.write("slots/slot-0/docker", "a file");
-    assert_eq!(found(""), slot.join("docker").to_str().unwrap());
+    for odd in [
+        "rm -rf \"$root\"; : >\"$root\"",
+        "rm -rf \"$own\"; mkfifo \"$own\"",
+        "rm -rf \"$own\"; mkdir -p \"$dir/other/docker/volumes\"; ln -s other \"$own\"",
+    ] {
+        let prepare = format!("{WITHOUT_ROOT}{odd}; prepare; find \"$own/\" -name docker -type d");
+        let root = sandbox.path("slots/slot-0/docker");
+        assert_eq!(call(sandbox, &prepare), root.to_str().unwrap(), "{odd}");
+    }
+    let other = sandbox.path("slots/other/docker/volumes");
+    assert!(other.exists(), "nothing is moved through a link");
 }
 
 fn what_dockerd_would_read_at_once_is_small(sandbox: &Sandbox) {

@@ -10,8 +10,11 @@ use slipway_testkit::{
 
 use super::{
     kubelet::{Container, Options, SLOTS, runner_pod},
-    machine::{Machine, Tools},
+    machine::{Machine, Tools, stdout, wait_for},
 };
+
+/// Where a pod sees its slots.
+const SLOTS_DIR: &str = "/opt/slipway/slots";
 
 fn a_dead_job_leaves_only_images_and_build_cache() -> Outcome {
     let machine = Machine::ready()?;
@@ -148,11 +151,117 @@ fn a_disk_without_overlay_support_is_not_used() -> Outcome {
     Ok(())
 }
 
+/// Changes the host configuration of each container in a slot, as root in a job can.
+fn tamper(machine: &Machine, change: impl Fn(&str) -> String) {
+    let containers = machine.node_path(SLOTS).join("slot-0/docker/containers");
+    for container in fs::read_dir(containers).unwrap().flatten() {
+        let config = container.path().join("hostconfig.json");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, change(&text)).unwrap();
+    }
+}
+
+fn no_container_of_a_dead_job_starts_whatever_its_configuration_says() -> Outcome {
+    let machine = Machine::ready()?;
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
+    let first = Container::up(&machine, "first", &pod, Options::default());
+    first.import_image();
+    let marker = format!("--volume={SLOTS_DIR}:/slots");
+    let touch = "touch /slots/ran; sleep 1000";
+    first.run(&["run", "--detach", &marker, "base", "sh", "-c", touch]);
+    let ran = machine.node_path(SLOTS).join("ran");
+    wait_for("the container", || ran.exists().then_some(()));
+    first.kill();
+    fs::remove_file(&ran).unwrap();
+    // A blank more than dockerd writes.
+    tamper(&machine, |config| {
+        let always = r#""RestartPolicy" : {"Name" : "always""#;
+        config.replace(r#""RestartPolicy":{"Name":"no""#, always)
+    });
+
+    let second = Container::up(&machine, "second", &pod, Options::default());
+    assert!(second.root().ends_with("/slot-0/docker"));
+    assert_eq!(second.run(&["ps", "--all", "--quiet"]), "");
+    assert!(second.run(&["images"]).contains("base"), "the layers stay");
+    assert!(!ran.exists(), "{}", second.log());
+    Ok(())
+}
+
+fn containerds_restart_monitor_is_off() -> Outcome {
+    let machine = Machine::ready()?;
+    for profile in [
+        json!({"cache": {"type": "nodeSlots"}}),
+        json!({"cache": {"type": "pvc", "claimName": "kept", "accessMode": "ReadWriteOncePod"}}),
+        json!({"cache": {"type": "emptyDir"}, "startContainerd": true}),
+    ] {
+        let name = profile["cache"]["type"].as_str().unwrap();
+        let dockerd = Container::up(&machine, name, &runner_pod(&profile), Options::default());
+        let socket = "--address=/var/run/docker/containerd/containerd.sock";
+        let plugins = stdout(&mut dockerd.within(&["ctr", socket, "plugins", "ls"]));
+        assert!(plugins.contains("overlayfs"), "{name}: {plugins}");
+        let monitor = plugins.lines().find(|line| line.contains("restart"));
+        assert!(monitor.is_none(), "{name}: {monitor:?}");
+    }
+    Ok(())
+}
+
+fn so_many_leftovers_that_no_command_can_list_them_are_seen() -> Outcome {
+    let machine = Machine::ready()?;
+    let pod = runner_pod(&json!({"cache": {"type": "nodeSlots"}}));
+    Container::up(&machine, "first", &pod, Options::default()).kill();
+    let containers = machine.node_path(SLOTS).join("slot-0/docker/containers");
+    for number in 0..20_000 {
+        let container = containers.join(format!("{number:064x}"));
+        fs::create_dir(&container).unwrap();
+        fs::write(container.join("config.v2.json"), "{}").unwrap();
+    }
+    let second = Container::up(&machine, "second", &pod, Options::default());
+    assert!(second.log().contains("set aside"), "{}", second.log());
+    let is_empty = fs::read_dir(&containers).unwrap().next().is_none();
+    assert!(is_empty && second.root().ends_with("/slot-0/docker"));
+    Ok(())
+}
+
+fn of_a_dead_job_on_a_claim_only_images_and_build_cache_stay() -> Outcome {
+    let machine = Machine::ready()?;
+    let claim = json!({"type": "pvc", "claimName": "kept", "accessMode": "ReadWriteOncePod"});
+    let pod = runner_pod(&json!({"cache": claim}));
+    let first = Container::up(&machine, "first", &pod, Options::default());
+    first.import_image();
+    let run = [
+        "run",
+        "--detach",
+        "--restart=always",
+        "--volume=state:/state",
+    ];
+    first.run(&[&run[..], &["base", "sleep", "1000"]].concat());
+    first.kill();
+
+    let second = Container::up(&machine, "second", &pod, Options::default());
+    assert_eq!(second.root(), "/var/lib/docker");
+    assert!(second.run(&["images"]).contains("base"), "{}", second.log());
+    let left = [
+        second.run(&["ps", "--all", "--quiet"]),
+        second.run(&["volume", "ls", "--quiet"]),
+    ];
+    assert!(left.iter().all(String::is_empty), "{left:?}");
+    assert!(
+        second.log().contains("data-root: the claim"),
+        "{}",
+        second.log()
+    );
+    Ok(())
+}
+
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
         a_dead_job_leaves_only_images_and_build_cache,
         a_slot_that_cannot_be_cleaned_is_set_aside,
+        no_container_of_a_dead_job_starts_whatever_its_configuration_says,
+        containerds_restart_monitor_is_off,
+        so_many_leftovers_that_no_command_can_list_them_are_seen,
+        of_a_dead_job_on_a_claim_only_images_and_build_cache_stay,
         the_networks_of_dockerd_get_the_mtu_of_the_pods_interface,
         a_noexec_disk_is_remounted,
         a_disk_without_overlay_support_is_not_used,

@@ -6,6 +6,7 @@
 //! a message; with `SLIPWAY_REQUIRE_TOOLS=1` they fail. The tests of the buildkitd sidecar need `BUILDKITD` to
 //! name a buildkitd with its buildctl beside it: Debian has none.
 
+mod builders;
 mod buildkitd;
 mod cgroup;
 mod examples;
@@ -21,6 +22,7 @@ use slipway_testkit::{harness::Test, kubelet, machine};
 /// Lists the tests of all modules.
 pub fn tests() -> Vec<Test> {
     [
+        builders::tests(),
         buildkitd::tests(),
         cgroup::tests(),
         examples::tests(),

@@ -55,6 +55,10 @@ fn pipes_are_not_opened() -> Outcome {
         "slot-0/docker/containers/dead/hostconfig.json",
         "slot-0/docker/containers/dead/config.v2.json",
         "slot-0/docker/image/overlay2/repositories.json",
+        "slot-0/docker/image/overlay2/imagedb/content/sha256/0a",
+        "slot-0/docker/image/overlay2/layerdb/sha256/0a/diff",
+        "slot-0/docker/engine-id",
+        "slot-0/docker/containerd/daemon/io.containerd.metadata.v1.bolt/meta.db",
     ];
     for (n, pipe) in pipes.into_iter().enumerate() {
         starts_on_a_clean_slot(&machine, &format!("pod-{n}"), |dir| {

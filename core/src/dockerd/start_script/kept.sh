@@ -8,6 +8,7 @@
 exists() { [ -e "$1" ] || [ -L "$1" ]; }
 is_file() { [ -f "$1" ] && [ ! -L "$1" ]; }
 is_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
+is_odd() { exists "$1" && ! is_dir "$1"; }
 
 # Moves $1 to the trash.
 discard() {
@@ -23,13 +24,12 @@ discard() {
 # Deletes the trash. Where `rm` cannot delete a path because it is too long, the directories ten levels down move to the
 # top, until all paths are short.
 empty_trash() {
-    for _ in $(seq 1000); do
-        rm -rf "$trash" 2>/dev/null
-        deep=$(find "$trash" -mindepth 10 -maxdepth 10 -type d 2>/dev/null | head -n 1)
-        [ -n "$deep" ] || return
-        find "$trash" -mindepth 10 -maxdepth 10 -type d -exec sh -c \
-            'away=$(mktemp -d "$0/XXXXXX") && mv "$1" "$away/d"' "$trash" {} \; 2>/dev/null
-    done
+    for _ in $(seq 400); do
+        rm -rf "$trash"
+        exists "$trash" || return
+        find "$trash" -mindepth 10 -maxdepth 10 -type d \
+            -exec sh -c 'mv "$1" "$(mktemp -d "$0/XXXXXX")"' "$trash" {} \;
+    done 2>/dev/null
 }
 
 # Tries whether programs run and overlays work in $1. Some systems mount /var noexec.
@@ -50,9 +50,8 @@ find_for_a_while() {
 # whole and is too large for that. Layers may hold anything: nobody opens what is in them. dockerd makes its device at
 # each start.
 oddities() {
-    is_dir "$root" || { ! exists "$root" || echo "$root"; return; }
     for path in "$own" "$root"; do
-        find_for_a_while "$path" -maxdepth 1 \( ! -type f ! -type d ! -type s -o -type f -size +64k \) \
+        ! exists "$path" || find_for_a_while "$path" -maxdepth 1 \( ! -type f ! -type d ! -type s -o -type f -size +64k \) \
             ! -name backingFsBlockDev
     done
     for path in "$root/image" "$root/containers" "$root/buildkit" "$root/containerd" "$own/builders"; do
@@ -70,7 +69,7 @@ prepare() {
     reason=''
     if exists "$own/starting"; then
         reason='dockerd did not start on it last time'
-    elif ! discard_leftovers || [ -n "$(oddities)" ]; then
+    elif is_odd "$own" || is_odd "$root" || ! discard_leftovers || [ -n "$(oddities)" ]; then
         reason='holds files that dockerd did not make'
     elif stays_over_budget; then
         reason='is too large, and was pruned last time'
