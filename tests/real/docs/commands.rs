@@ -130,7 +130,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     put(
         "slipway",
         &format!(
-            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
+            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*|\" slots \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
             slipway = env!("CARGO_BIN_EXE_slipway"),
         ),
     );
@@ -197,7 +197,7 @@ fn every_command_of_every_document_is_one_that_works() -> Outcome {
 /// Code spans in the text of documents that begin with one of slipway's commands.
 fn every_command_of_slipway_in_running_text_has_arguments_that_it_takes() {
     let commands = [
-        "inject", "explain", "nodes", "check", "cache", "policy", "serve",
+        "inject", "explain", "nodes", "check", "cache", "policy", "serve", "slots",
     ];
     let mut count = 0;
     for document in documents() {
