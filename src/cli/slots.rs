@@ -34,7 +34,7 @@ pub(super) enum SlotsCommand {
 /// Delete the node slots that no dockerd took for some time
 ///
 /// A slot is deleted under its lock, so no dockerd loses the directory that it runs on. What dead pods set aside is
-/// deleted after the same time. Whatever jobs left in a slot or beside it, nothing else is touched. It needs root, or
+/// deleted after the same time. Nothing else is touched, and no link that a job left is followed. It needs root, with
 /// the capabilities DAC_OVERRIDE and FOWNER.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{AFTER_HELP}\n\n{EXIT_CODES}"))]
@@ -49,7 +49,7 @@ pub(super) struct SweepArgs {
     )]
     roots: Vec<PathBuf>,
 
-    /// How long nobody took a slot before it is deleted
+    /// Delete slots that no dockerd took for this long
     #[arg(long, env = "SLIPWAY_SLOTS_IDLE", value_name = "DURATION", default_value = "7d", value_parser = duration::parse)]
     idle: Duration,
 

@@ -11,7 +11,8 @@
 //!
 //! Jobs can make anything of what is below a key, at any moment. So
 //!
-//! - a name is used once, relative to an open directory, and never followed if it is a link. No path is resolved;
+//! - no path is resolved: each name is used in an open directory, and a link is not followed. What a name was found to be is
+//!   a hint, and nothing that is done with it relies on that;
 //! - nothing is deleted within reach of jobs. A slot is first renamed into `.gone`, in one step and under its lock;
 //! - a directory below it is renamed into `.gone`, too, before it is entered. If a job swaps it for a link, the link is renamed.
 //!   The kernel refuses to rename a mount point, so no mount is crossed; and however deep a tree is, two of its directories
@@ -51,6 +52,8 @@ const TIME_FOR_A_KEY: Duration = Duration::from_secs(60);
 /// The numbers of slots that the start wrapper accepts.
 const SLOT_NUMBERS: std::ops::Range<u8> = 0..100;
 const TRASH: &str = "trash";
+/// How long trash is left alone, at least: a start wrapper may be putting something there.
+const TRASH_IDLE: Duration = Duration::from_secs(60);
 
 /// Deletes the slots below one root that no dockerd took for some time.
 #[derive(Debug)]
@@ -146,17 +149,17 @@ impl<'s> Round<'s> {
     fn visit_namespaces(&mut self, root: &OwnedFd) -> Result<(), Errno> {
         for_each_directory(root, |namespace, directory| match directory {
             Ok(directory) => self.visit_keys(namespace, &directory),
-            Err(error) => self.tell(namespace.to_owned(), error),
+            Err(error) => self.tell(namespace, error),
         })
     }
 
     fn visit_keys(&mut self, namespace: &str, directory: &OwnedFd) {
         let visited = for_each_directory(directory, |key, directory| match directory {
             Ok(directory) => self.visit_slots(namespace, key, &directory),
-            Err(error) => self.tell(format!("{namespace}/{key}"), error),
+            Err(error) => self.tell(&format!("{namespace}/{key}"), error),
         });
         if let Err(error) = visited {
-            self.tell(namespace.to_owned(), error);
+            self.tell(namespace, error);
         }
     }
 
@@ -176,13 +179,13 @@ impl<'s> Round<'s> {
             match self.take(directory, &entry, lock.as_deref()) {
                 Ok(Some((bin, idle))) => self.delete(&bin, &place, idle, until),
                 Ok(None) => {}
-                Err(error) => self.tell(format!("{namespace}/{key}/{entry}"), error),
+                Err(error) => self.tell(&format!("{namespace}/{key}/{entry}"), error),
             }
         }
     }
 
     /// Renames an entry of a key into a bin of its own, if it was idle for long enough and nobody holds its lock. Trash has
-    /// no lock: start wrappers expect that others delete it at any moment.
+    /// no lock: a start wrapper that finds its trash gone makes a new one.
     fn take(
         &self,
         key: &OwnedFd,
@@ -193,18 +196,16 @@ impl<'s> Round<'s> {
             Err(Errno::NOENT) => return Ok(None),
             stat => stat?,
         };
-        let held = match lock {
+        // The lock is held until the slot is renamed.
+        let (idle, _lock) = match lock {
             Some(lock) => match IdleLock::acquire(key, lock, self.idle)? {
-                Some(held) => Some(held),
+                Some(lock) => (lock.idle(), Some(lock)),
                 None => return Ok(None),
             },
-            None => None,
-        };
-        let unused = held
-            .as_ref()
-            .map_or_else(|| unused_for(&stat), |held| Some(held.idle()));
-        let Some(idle) = unused.filter(|unused| *unused >= self.idle) else {
-            return Ok(None);
+            None => match unused_for(&stat) {
+                Some(idle) if idle >= self.idle.max(TRASH_IDLE) => (idle, None),
+                _ => return Ok(None),
+            },
         };
         match self.gone.bin_with(key, entry) {
             Err(Errno::NOENT) => Ok(None),
@@ -242,7 +243,7 @@ impl<'s> Round<'s> {
     fn finish(&mut self, name: String) {
         let bin = match self.gone.bin(name) {
             Ok(bin) => bin,
-            Err(error) => return self.tell(Gone::NAME.to_owned(), error),
+            Err(error) => return self.tell(Gone::NAME, error),
         };
         let emptied = bin.empty(Instant::now() + TIME_FOR_A_KEY);
         if let End::Empty = emptied.end {
@@ -269,8 +270,8 @@ impl<'s> Round<'s> {
     }
 
     /// Logs what could not be swept, once.
-    fn tell(&mut self, path: String, error: Errno) {
-        if self.told.is_news(&path) {
+    fn tell(&mut self, path: &str, error: Errno) {
+        if self.told.is_news(path) {
             warn!(root = %self.root.display(), path, %error, "cannot be swept");
         }
     }

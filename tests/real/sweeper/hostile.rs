@@ -38,6 +38,9 @@ impl Victim {
         let node = Node::new();
         node.slot(Self::KEY, 0, 8);
         let dockerd = hold(&node.key(Self::KEY).join("lock-0"));
+        // Free, idle, and without a slot.
+        fs::write(node.key(Self::KEY).join("lock-7"), "").unwrap();
+        age(&node.key(Self::KEY).join("lock-7"), 8);
         Self {
             node,
             _dockerd: dockerd,
@@ -83,7 +86,7 @@ fn links_pipes_and_names_lead_nowhere() {
     }
 
     // As locks, with slots of their own: nobody knows whether those are idle, and they stay.
-    for number in 10..14 {
+    for number in 10..15 {
         fs::create_dir(own.join(format!("slot-{number}"))).unwrap();
     }
     symlink(theirs("lock-0"), own.join("lock-10")).unwrap();
@@ -91,6 +94,7 @@ fn links_pipes_and_names_lead_nowhere() {
     pipe(&own.join("lock-12"));
     fs::create_dir(own.join("lock-13")).unwrap();
     age(&own.join("lock-13"), 8);
+    symlink(theirs("lock-9"), own.join("lock-14")).unwrap();
 
     // Names that are not those of slots.
     for name in ["slot-0\nslot-1", "slot-", "slot--1", "slot-01", "slot-100"] {
@@ -102,6 +106,10 @@ fn links_pipes_and_names_lead_nowhere() {
     // As parents.
     symlink("../victim/arc-b", node.root.join("ci/arc-link")).unwrap();
     symlink("victim", node.root.join("link")).unwrap();
+    let elsewhere = Node::new();
+    let outside = elsewhere.slot("web/arc-c", 0, 8);
+    symlink(elsewhere.root.join("web"), node.root.join("web")).unwrap();
+    symlink(elsewhere.root.join("web/arc-c"), node.root.join("ci/arc-c")).unwrap();
 
     let log = node.sweep();
 
@@ -113,12 +121,13 @@ fn links_pipes_and_names_lead_nowhere() {
         "slot-11",
         "slot-12",
         "slot-13",
+        "slot-14",
         "slot-0\nslot-1",
         "slot-100",
     ] {
         assert!(exists(&own.join(entry)), "{entry}: {log:#?}");
     }
-    assert!(node.is_clean());
+    assert!(node.is_clean() && exists(&outside));
     assert_eq!(tree(&victim), before);
 }
 

@@ -119,8 +119,11 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What a tree holds: enough to see any change.
-pub fn tree(path: &Path) -> BTreeMap<PathBuf, (u64, u32, SystemTime, Option<Vec<u8>>)> {
+/// What is seen of a file: inode, mode, time of modification, and what a plain file holds.
+pub type State = (u64, u32, SystemTime, Option<Vec<u8>>);
+
+/// Returns what a tree holds, in enough detail to see any change.
+pub fn tree(path: &Path) -> BTreeMap<PathBuf, State> {
     let found = fs::symlink_metadata(path).unwrap();
     let content = found.is_file().then(|| fs::read(path).unwrap());
     let state = (

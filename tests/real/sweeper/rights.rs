@@ -119,40 +119,39 @@ fn mounts_are_not_crossed() -> Outcome {
     Ok(())
 }
 
-/// A file that nobody can delete, until it is dropped.
-struct Immutable<'p>(&'p Path);
+/// Makes all files of a node mutable again when it is dropped.
+struct Thaw<'n>(&'n Node);
 
-impl<'p> Immutable<'p> {
-    fn new(path: &'p Path) -> Result<Self, Skip> {
-        need_root()?;
-        tools::need("chattr")?;
-        let changed = Command::new("chattr").arg("+i").arg(path).output().unwrap();
-        if changed.status.success() {
-            Ok(Self(path))
-        } else {
-            Err(Skip::lacking("files cannot be made immutable here"))
-        }
+/// Makes a file immutable.
+fn freeze(path: &Path) -> Outcome {
+    let chattr = tools::need("chattr")?;
+    let changed = Command::new(chattr).arg("+i").arg(path).output().unwrap();
+    if changed.status.success() {
+        Ok(())
+    } else {
+        Err(Skip::lacking("files cannot be made immutable here"))
     }
 }
 
-impl Drop for Immutable<'_> {
+impl Drop for Thaw<'_> {
     fn drop(&mut self) {
-        // Its name has changed, but not the names of the files beside it.
-        let _ = Command::new("chattr")
-            .args(["-R", "-i"])
-            .arg(self.0)
-            .status();
+        let mut chattr = Command::new("chattr");
+        let _ = chattr.args(["-R", "-f", "-i"]).arg(&self.0.root).status();
     }
 }
 
 fn what_cannot_be_deleted_is_logged_once_and_holds_up_nothing_else() -> Outcome {
+    need_root()?;
     let node = Node::new();
     let slot = node.slot("ci/arc-a", 0, 8);
     fs::create_dir_all(slot.join("docker/other/below")).unwrap();
-    let fixed = slot.join("docker/overlay2/layer");
-    let _thaw = Immutable::new(&fixed)?;
+    for number in 0..20 {
+        fs::write(slot.join(format!("docker/overlay2/{number}")), "").unwrap();
+    }
     let stuck = node.slot("ci/arc-a", 1, 8);
-    let _thaw_too = Immutable::new(&stuck)?;
+    let thaw = Thaw(&node);
+    freeze(&slot.join("docker/overlay2/layer"))?;
+    freeze(&stuck)?;
     let others = [node.slot("ci/arc-a", 2, 8), node.slot("web/arc-a", 0, 8)];
     let mut child = node
         .sweeper()
@@ -181,9 +180,7 @@ fn what_cannot_be_deleted_is_logged_once_and_holds_up_nothing_else() -> Outcome 
     assert_eq!(left.len(), 1, "{left:?}");
     let files = tree(&node.root.join(".gone").join(&left[0]));
     assert_eq!(files.len(), 3, "{files:#?}");
-    let thawed = Immutable(&node.root.join(".gone"));
-    drop(thawed);
-    drop(_thaw_too);
+    drop(thaw);
     node.sweep();
     assert!(node.is_clean() && !stuck.exists());
     Ok(())
