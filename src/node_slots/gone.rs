@@ -301,7 +301,7 @@ mod tests {
         let emptied = bin.empty(Instant::now());
         assert!(matches!(emptied.end, End::OutOfTime), "{emptied:?}");
         let name = bin.name().to_owned();
-        assert_eq!(gone.bins().unwrap(), [name.clone()]);
+        assert_eq!(gone.bins().unwrap(), std::slice::from_ref(&name));
 
         let emptied = gone
             .bin(name)
