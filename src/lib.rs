@@ -12,11 +12,14 @@
 //! | [`cache_claims`] | Leases claims of cache pools to pods; the leader's upkeep of the pools |
 //! | [`certificates`] | Makes, renews and announces the webhook's certificates |
 //! | [`metrics`] | The metrics, and what they count |
+//! | `node_slots` | Deletes the node slots that no dockerd took for some time; on Linux |
 
 pub mod cache_claims;
 pub mod certificates;
 pub mod cli;
 pub mod cluster;
 pub mod metrics;
+#[cfg(target_os = "linux")]
+pub mod node_slots;
 pub mod server;
 pub mod tls;

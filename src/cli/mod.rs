@@ -16,6 +16,8 @@ mod policy;
 mod problem;
 mod queries;
 mod serve;
+#[cfg(target_os = "linux")]
+mod slots;
 
 use std::{
     io::{self, Write},
@@ -42,7 +44,7 @@ Exit codes:
 ///
 /// Slipway is a mutating admission webhook. `serve` runs it. `inject` and `explain` show what it would do to a
 /// manifest, with a cluster or without; `nodes`, `check` and `cache` inspect a cluster; `policy` checks the
-/// policy file.
+/// policy file; `slots` cleans up on a node.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version, after_long_help = EXIT_CODES)]
 pub struct Cli {
@@ -60,6 +62,9 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     Serve(Box<serve::ServeArgs>),
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Slots(slots::SlotsCommand),
 }
 
 /// Runs the command that the arguments name.
@@ -89,6 +94,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cache(args) => return cache::run(&args),
         Command::Policy(command) => policy::run(&command)?,
         Command::Serve(args) => serve::start(&args)?,
+        #[cfg(target_os = "linux")]
+        Command::Slots(command) => slots::run(&command)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
-//! Durations in Go's syntax, which the API server uses: `500ms`, `4s`, `1m30s`.
+//! Durations in Go's syntax, which the API server uses: `500ms`, `4s`, `1m30s`. There are days, too: `7d`.
 
 use std::time::Duration;
 
 /// Parses a duration.
 ///
 /// # Errors
-/// When the text is not one or more numbers, each with a unit of `h`, `m`, `s`, `ms`, `us` or `ns`.
+/// When the text is not one or more numbers, each with a unit of `d`, `h`, `m`, `s`, `ms`, `us` or `ns`.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -28,6 +28,7 @@ fn first_part(text: &str) -> Option<(Duration, &str)> {
         .unwrap_or(rest.len());
     let (unit, rest) = rest.split_at_checked(unit_end)?;
     let seconds = match unit {
+        "d" => 86_400.0,
         "h" => 3600.0,
         "m" => 60.0,
         "s" => 1.0,
@@ -42,7 +43,7 @@ fn first_part(text: &str) -> Option<(Duration, &str)> {
 
 fn malformed(text: &str) -> String {
     format!(
-        "`{text}` is not a valid duration: write a number and a unit, such as 500ms, 4s or 1m30s"
+        "`{text}` is not a valid duration: write a number and a unit, such as 500ms, 4s, 1m30s or 7d"
     )
 }
 
@@ -59,6 +60,7 @@ mod tests {
             ("1m30s", 90_000),
             ("2.5s", 2_500),
             ("1h", 3_600_000),
+            ("7d", 604_800_000),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Slipway with real programs: kube-apiserver, dockerd, helm, Chromium, Prometheus.
+//! Slipway with real programs (kube-apiserver, dockerd, helm, Chromium, Prometheus) and on real files.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,8 @@ mod docker;
 mod docs;
 mod image;
 mod status;
+#[cfg(target_os = "linux")]
+mod sweeper;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         docs::tests(),
         image::tests(),
         status::tests(),
+        #[cfg(target_os = "linux")]
+        sweeper::tests(),
     ];
     harness::main(tests.into_iter().flatten().collect())
 }

@@ -130,7 +130,7 @@ fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-fn positive(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn positive(text: &str) -> Result<Duration, String> {
     match duration::parse(text)? {
         Duration::ZERO => Err("expected a duration longer than zero".to_owned()),
         duration => Ok(duration),

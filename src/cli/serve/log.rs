@@ -1,4 +1,4 @@
-//! The server's log: one line for each decision, on standard error.
+//! The log, on standard error: one line for each decision of the server.
 
 use std::io::{self, IsTerminal};
 
@@ -6,8 +6,6 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
-
-use super::ServeArgs;
 
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,12 +20,12 @@ pub enum LogFormat {
 ///
 /// # Errors
 /// When the level is invalid.
-pub(super) fn start(args: &ServeArgs) -> anyhow::Result<()> {
+pub(in crate::cli) fn start(level: &str, format: Option<LogFormat>) -> anyhow::Result<()> {
     // The client quotes whole answers that it cannot parse: hundreds of nodes, or a Secret.
-    let filter = format!("kube_client::client=off,{}", args.log_level);
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log-level `{}` is invalid", args.log_level))?;
-    let format = args.log_format.unwrap_or(if io::stderr().is_terminal() {
+    let filter = format!("kube_client::client=off,{level}");
+    let filter =
+        EnvFilter::try_new(filter).with_context(|| format!("--log-level `{level}` is invalid"))?;
+    let format = format.unwrap_or(if io::stderr().is_terminal() {
         LogFormat::Text
     } else {
         LogFormat::Json

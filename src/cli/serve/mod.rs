@@ -2,7 +2,7 @@
 
 mod args;
 mod in_cluster;
-mod log;
+pub(super) mod log;
 mod standalone;
 
 use std::{fs, path::Path, sync::Arc, time::SystemTime};
@@ -13,7 +13,7 @@ use slipway_core::{admission::admit, policy::Policy};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-pub(super) use args::ServeArgs;
+pub(super) use args::{ServeArgs, positive};
 
 use crate::{
     cache_claims::Leaser,
@@ -88,7 +88,7 @@ pub fn start(args: &ServeArgs) -> anyhow::Result<()> {
         .context("failed to start worker threads")?;
     // Fails only when a provider is installed already.
     let _ = aws_lc_rs::default_provider().install_default();
-    log::start(args)?;
+    log::start(&args.log_level, args.log_format)?;
     if args.standalone {
         runtime.block_on(standalone::run(args))
     } else {
@@ -138,17 +138,25 @@ fn read(path: &Path) -> anyhow::Result<String> {
 
 /// Begins the shutdown when the process receives SIGTERM or SIGINT.
 fn shut_down_on_signal(shutdown: Shutdown) -> anyhow::Result<()> {
-    let mut terminate =
-        signal(SignalKind::terminate()).context("failed to install a handler for SIGTERM")?;
-    let mut interrupt =
-        signal(SignalKind::interrupt()).context("failed to install a handler for SIGINT")?;
+    let stop = stop_signal()?;
     tokio::spawn(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+        let name = stop.await;
         info!(signal = name, "shutting down");
         shutdown.begin();
     });
     Ok(())
+}
+
+/// Returns what resolves to the name of the signal when the process receives SIGTERM or SIGINT.
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut terminate =
+        signal(SignalKind::terminate()).context("failed to install a handler for SIGTERM")?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).context("failed to install a handler for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
 }

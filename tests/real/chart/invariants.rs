@@ -29,6 +29,7 @@ pub fn check(values: &Value, objects: &Objects) {
     check_rights(objects);
     guards::check(values, objects);
     check_pods(values, objects);
+    check_sweeper(objects);
     check_volumes(values, objects);
     check_drain(objects);
     check_names(objects);
@@ -80,8 +81,15 @@ fn check_selectors(objects: &Objects) {
     selectors.extend(
         objects
             .all("NetworkPolicy")
+            .filter(|o| o["metadata"]["labels"]["app.kubernetes.io/component"] == "webhook")
             .map(|o| &o["spec"]["podSelector"]["matchLabels"]),
     );
+    for sweeper in objects.all("DaemonSet") {
+        let own = &sweeper["spec"]["selector"]["matchLabels"];
+        let of_sweeper = &sweeper["spec"]["template"]["metadata"]["labels"];
+        assert!(selects(own, of_sweeper) && !selects(own, labels) && !selects(own, other));
+        assert!(selectors.iter().all(|s| !selects(s, of_sweeper)));
+    }
     for selector in selectors {
         assert!(selects(selector, labels), "{selector} {labels}");
         assert!(
@@ -126,7 +134,8 @@ fn check_ports(objects: &Objects) {
     assert_eq!(called["port"], service[0]["port"]);
     assert_eq!(called["path"], "/mutate");
     for policy in objects.all("NetworkPolicy") {
-        for rule in policy["spec"]["ingress"].as_array().unwrap() {
+        // The sweeper's lets nothing in.
+        for rule in policy["spec"]["ingress"].as_array().into_iter().flatten() {
             let port = rule["ports"][0]["port"].as_str().unwrap();
             assert!(named.contains(&port));
         }
@@ -223,6 +232,42 @@ fn check_pods(values: &Value, objects: &Objects) {
         objects.pod()["containers"][0]["image"],
         objects.one("Pod")["spec"]["containers"][0]["image"]
     );
+}
+
+/// The sweeper has root's rights over the directories of slots, and nothing else.
+fn check_sweeper(objects: &Objects) {
+    for sweeper in objects.all("DaemonSet") {
+        let pod = &sweeper["spec"]["template"]["spec"];
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        assert_eq!(pod["enableServiceLinks"], false);
+        for field in ["serviceAccountName", "hostNetwork", "hostPID", "hostIPC"] {
+            assert!(pod.get(field).is_none(), "{field}");
+        }
+        assert_eq!(
+            pod["securityContext"],
+            json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}})
+        );
+        assert_eq!(names_of(&pod["containers"]), ["sweeper"]);
+        let container = &pod["containers"][0];
+        assert_eq!(
+            container["securityContext"],
+            json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"], "add": ["DAC_OVERRIDE", "FOWNER"]}})
+        );
+        assert_eq!(container["image"], objects.pod()["containers"][0]["image"]);
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert!(!mounts.is_empty() && mounts.len() == volumes.len());
+        for (mount, volume) in mounts.iter().zip(volumes) {
+            assert_eq!(mount["name"], volume["name"]);
+            assert_eq!(volume["hostPath"]["type"], "DirectoryOrCreate");
+            // Beside the program, which is in the root of the image.
+            let path = volume["hostPath"]["path"].as_str().unwrap();
+            assert_eq!(mount["mountPath"], format!("/slots{path}"));
+            let argument = format!("--root=/slots{path}");
+            assert!(strings(&container["args"]).contains(&argument.as_str()));
+        }
+    }
 }
 
 fn check_volumes(values: &Value, objects: &Objects) {

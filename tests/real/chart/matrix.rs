@@ -53,6 +53,10 @@ pub fn switches() -> Vec<Value> {
         json!({"serviceAccount": {"create": false, "name": "mine"}}),
         json!({"serviceAccount": {"name": "gate", "annotations": {"a": "b"}}}),
         json!({"policyConfigMap": "ours", "probeMirrors": false}),
+        json!({"slotsSweeper": {"enabled": true, "idle": "36h", "every": "1h30m", "roots": ["/mnt/a", "/mnt/b"],
+            "resources": {"requests": {"cpu": "1", "memory": "32Mi"}, "limits": null},
+            "nodeSelector": {"kubernetes.io/os": null, "pool": "ci"}, "tolerations": []},
+            "networkPolicy": {"enabled": false}, "imagePullSecrets": [{"name": "pull"}]}),
         json!({"statusPage": {"enabled": false}}),
         json!({"pools": {"enabled": true, "guard": false}}),
         json!({"guards": {"webhook": false, "secret": false, "lease": false, "events": false}}),
@@ -82,6 +86,7 @@ fn interesting() -> Vec<Value> {
         json!({"pools": {"enabled": true}}),
         json!({"policy": {"profiles": {"default": {"hostAccess": false, "dind": {"registryMirrors": ["http://mirror.ci:5000"]}}}}}),
         json!({"webhook": {"matchConditions": {"enabled": false}}}),
+        json!({"slotsSweeper": {"enabled": true}}),
         json!({"hostNetwork": true}),
         json!({"networkPolicy": {"enabled": false}}),
         json!({"metrics": {"serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}}, "prometheusRule": {"enabled": true}, "dashboard": {"enabled": true}}}),
@@ -180,6 +185,20 @@ fn unknown_and_invalid_values_are_refused() -> Outcome {
         (
             json!({"cacheClaim": {"enabled": true}}),
             "cacheClaim.namespace",
+        ),
+        (
+            json!({"slotsSweeper": {"enabled": true, "idle": "a week"}}),
+            "idle",
+        ),
+        (json!({"slotsSweeper": {"roots": ["slots"]}}), "roots"),
+        (
+            json!({"slotsSweeper": {"enabled": true}, "policyConfigMap": "ours"}),
+            "slotsSweeper.roots",
+        ),
+        (
+            json!({"slotsSweeper": {"enabled": true},
+                "policy": {"profiles": {"default": {"dind": {"cache": {"type": "emptyDir"}}}}}}),
+            "no profile of `policy` has node slots",
         ),
         (json!({"ports": {"webhook": 8080}}), "must differ"),
         (

@@ -1,6 +1,7 @@
 //! The effect of each value.
 
 use serde_json::{Value, json};
+use slipway_core::policy::Profile;
 use slipway_testkit::{
     harness::{Outcome, Test},
     tests,
@@ -236,22 +237,77 @@ fn the_cache_claim_is_in_the_runners_namespace_and_outlives_the_release() -> Out
     Ok(())
 }
 
-fn the_server_accepts_every_flag_in_the_chart() -> Outcome {
+fn slots_are_swept_only_on_request_and_in_every_root_of_the_policy() -> Outcome {
     helm::needed()?;
+    assert!(!render(&json!({})).has("DaemonSet"));
+    let roots = |values: &Value| {
+        let mut values = values.clone();
+        values["slotsSweeper"]["enabled"] = json!(true);
+        let objects = render(&values);
+        let pod = &objects.one("DaemonSet")["spec"]["template"]["spec"];
+        let volumes = pod["volumes"].as_array().unwrap().iter();
+        let paths = volumes.map(|volume| volume["hostPath"]["path"].as_str().unwrap().to_owned());
+        paths.collect::<Vec<_>>()
+    };
+    let built_in = serde_json::to_value(Profile::default()).unwrap();
+    let built_in = built_in["dind"]["cache"]["root"].as_str().unwrap();
+    let slots = |root: &str| json!({"dind": {"cache": {"type": "nodeSlots", "root": root}}});
+    let pool = json!({"dind": {"cache": {"type": "pool"}}});
+    for (profiles, wanted) in [
+        (json!({}), vec![built_in]),
+        (json!({"fast": pool}), vec![built_in]),
+        (
+            json!({"fast": {"strategy": "dind"}, "a": {"dind": {"mtu": 1400}}}),
+            vec![built_in],
+        ),
+        (json!({"default": slots("/mnt/a")}), vec!["/mnt/a"]),
+        (
+            json!({"default": pool, "b": slots("/mnt/a"), "c": slots("/mnt/a")}),
+            vec!["/mnt/a"],
+        ),
+        (json!({"a": slots("/mnt/a")}), vec!["/mnt/a", built_in]),
+    ] {
+        let values = json!({"policy": {"profiles": profiles}});
+        assert_eq!(roots(&values), wanted, "{values}");
+    }
+    let named = json!({"policyConfigMap": "ours", "slotsSweeper": {"roots": ["/mnt/b"]}});
+    assert_eq!(roots(&named), ["/mnt/b"]);
+    Ok(())
+}
+
+/// Asserts that a command of slipway has the flags of these arguments, which begin with the command.
+fn has_flags(arguments: &[&str]) {
+    let command = arguments
+        .iter()
+        .take_while(|argument| !argument.starts_with('-'));
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_slipway"))
-        .args(["serve", "--help"])
+        .args(command)
+        .arg("--help")
         .output()
         .unwrap();
+    assert!(output.status.success(), "{arguments:?}");
     let help = String::from_utf8(output.stdout).unwrap();
-    for objects in [render(&json!({})), render(&cert_manager())] {
-        let arguments = objects.arguments();
-        assert_eq!(arguments[0], "serve");
-        for argument in &arguments[1..] {
-            let (flag, _) = argument.split_once('=').unwrap();
-            let listed = |line: &str| line.split([' ', ',']).any(|word| word == flag);
-            assert!(help.lines().any(listed), "{flag} is not in --help");
-        }
+    for argument in arguments
+        .iter()
+        .filter(|argument| argument.starts_with('-'))
+    {
+        let (flag, _) = argument.split_once('=').unwrap();
+        let listed = |line: &str| line.split([' ', ',']).any(|word| word == flag);
+        assert!(help.lines().any(listed), "{flag} is not in --help");
     }
+}
+
+fn the_commands_accept_every_flag_in_the_chart() -> Outcome {
+    helm::needed()?;
+    for objects in [render(&json!({})), render(&cert_manager())] {
+        assert_eq!(objects.arguments()[0], "serve");
+        has_flags(&objects.arguments());
+    }
+    let objects = render(&json!({"slotsSweeper": {"enabled": true}}));
+    let sweeper = &objects.one("DaemonSet")["spec"]["template"]["spec"]["containers"][0];
+    let arguments = strings(&sweeper["args"]);
+    assert_eq!(arguments[..2], ["slots", "sweep"]);
+    has_flags(&arguments);
     Ok(())
 }
 
@@ -270,6 +326,7 @@ pub fn tests() -> Vec<Test> {
         the_network_policy_allows_the_mirrors_of_the_policy,
         the_host_network_keeps_cluster_dns_and_frees_ports_before_reusing_them,
         the_cache_claim_is_in_the_runners_namespace_and_outlives_the_release,
-        the_server_accepts_every_flag_in_the_chart,
+        slots_are_swept_only_on_request_and_in_every_root_of_the_policy,
+        the_commands_accept_every_flag_in_the_chart,
     ]
 }

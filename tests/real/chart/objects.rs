@@ -4,7 +4,7 @@ use k8s_openapi::api::{
     admissionregistration::v1::{
         MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
     },
-    apps::v1::Deployment,
+    apps::v1::{DaemonSet, Deployment},
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
@@ -146,6 +146,7 @@ pub fn check_type(object: &Value) {
         "ClusterRole" => round_trip::<ClusterRole>(object),
         "ClusterRoleBinding" => round_trip::<ClusterRoleBinding>(object),
         "ConfigMap" => round_trip::<ConfigMap>(object),
+        "DaemonSet" => round_trip::<DaemonSet>(object),
         "Deployment" => round_trip::<Deployment>(object),
         "MutatingWebhookConfiguration" => round_trip::<MutatingWebhookConfiguration>(object),
         "NetworkPolicy" => round_trip::<NetworkPolicy>(object),

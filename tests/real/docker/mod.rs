@@ -15,7 +15,6 @@ mod leftovers;
 mod oddities;
 mod slots;
 mod start_containerd;
-mod sweeper;
 
 use slipway_testkit::{harness::Test, kubelet, machine};
 
@@ -31,7 +30,6 @@ pub fn tests() -> Vec<Test> {
         oddities::tests(),
         slots::tests(),
         start_containerd::tests(),
-        sweeper::tests(),
     ]
     .into_iter()
     .flatten()

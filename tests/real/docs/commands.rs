@@ -130,7 +130,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     put(
         "slipway",
         &format!(
-            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
+            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*|\" slots \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
             slipway = env!("CARGO_BIN_EXE_slipway"),
         ),
     );
@@ -197,7 +197,7 @@ fn every_command_in_the_documents_works() -> Outcome {
 /// Checks the code spans in running text that begin with one of slipway's commands.
 fn every_slipway_command_in_running_text_has_valid_arguments() {
     let commands = [
-        "inject", "explain", "nodes", "check", "cache", "policy", "serve",
+        "inject", "explain", "nodes", "check", "cache", "policy", "serve", "slots",
     ];
     let mut count = 0;
     for document in documents() {
