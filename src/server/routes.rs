@@ -20,7 +20,7 @@ use axum::{
 };
 use serde::Deserialize;
 use slipway_core::admission::{
-    Admission, Answer, Record,
+    Admission, Answer, Record, empty_managed_fields,
     review::{self, ReviewError},
 };
 use tokio::{
@@ -128,9 +128,13 @@ async fn mutate(
     let answered = async {
         // First the body, then the permit: on an HTTP/2 connection the bodies of requests that wait for a
         // permit would fill the window that the bodies of those with one need.
-        let (body, _held) = read(&connection, body, deadline).await?;
+        let (mut body, _held) = read(&connection, body, deadline).await?;
         let in_flight = timeout_at(deadline, connection.request_in_flight());
         let _in_flight = in_flight.await.map_err(|_| NotTaken::Crowded)?;
+        // Not on this thread in a large one, see `admit_large`.
+        if body.len() <= LARGE {
+            empty_managed_fields(&mut body);
+        }
         answer(&app, body.into(), start, deadline).await
     };
     let mut response = answered.await.unwrap_or_else(|not_taken| {

@@ -6,7 +6,9 @@
 
 mod admit;
 mod answer;
+mod managed_fields;
 pub mod review;
 
 pub use admit::{Admission, Draft, Evaluation, Pending, admit, evaluate};
 pub use answer::{Answer, LeftAlone, Owner, Record};
+pub use managed_fields::empty_managed_fields;
