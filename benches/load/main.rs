@@ -14,6 +14,7 @@
 
 mod bare;
 mod client;
+mod two_processors;
 mod watched;
 
 use std::{env, process::Command, time::Duration};
@@ -21,7 +22,7 @@ use std::{env, process::Command, time::Duration};
 use client::{Load, Protocol};
 use serde_json::{Value, json};
 use slipway_testkit::{
-    process::{CLIENT_CPU, SERVER_CPU, Server},
+    process::Server,
     reviews::{Size, review},
     table::Table,
 };
@@ -29,8 +30,6 @@ use slipway_testkit::{
 /// The number of measurements per server and protocol; the median counts.
 const ROUNDS: usize = 5;
 const REQUESTS_A_ROUND: u64 = 20_000;
-/// The same for the large review.
-const LARGE_REQUESTS_A_ROUND: u64 = 3_000;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -47,7 +46,7 @@ fn main() {
     }
     let patched = Load::new("review", &review(Size::Usual));
     beside_bare_servers(&patched, &Load::new("opted-out", &opted_out()));
-    on_two_processors(&Load::new("large-review", &review(Size::Large)));
+    two_processors::from_one_address(&Load::new("large-review", &review(Size::Large)));
     watched::with_nodes(&patched);
 }
 
@@ -74,17 +73,16 @@ struct Measured {
 }
 
 impl Measured {
-    /// Measures once more. Returns how many CPUs were busy.
-    fn round(&mut self, server: &Server, load: &Load, protocol: Protocol, requests: u64) -> f64 {
+    /// Asks once more.
+    fn round(&mut self, server: &Server, load: &Load, protocol: Protocol) {
         let (cpu, kernel) = (server.cpu_time(), server.kernel_time());
-        let per_second = load.run(server, protocol, requests);
-        let a_request = |spent: Duration| spent.as_secs_f64() * 1e6 / requests as f64;
+        let per_second = load.run(server, protocol, REQUESTS_A_ROUND);
+        let a_request = |spent: Duration| spent.as_secs_f64() * 1e6 / REQUESTS_A_ROUND as f64;
         let cpu = a_request(server.cpu_time().saturating_sub(cpu));
         let kernel = a_request(server.kernel_time().saturating_sub(kernel));
         self.per_second.push(per_second);
         self.cpu_micros.push(cpu);
         self.kernel_micros.push(kernel);
-        cpu * per_second / 1e6
     }
 }
 
@@ -127,7 +125,7 @@ fn beside_bare_servers(patched: &Load, opted_out: &Load) {
         let mut measured: Vec<Measured> = rows.iter().map(|_| Measured::default()).collect();
         for _ in 0..ROUNDS {
             for (row, measured) in rows.iter().zip(&mut measured) {
-                measured.round(&row.server, row.load, protocol, REQUESTS_A_ROUND);
+                measured.round(&row.server, row.load, protocol);
             }
             asked += REQUESTS_A_ROUND;
         }
@@ -169,42 +167,6 @@ fn print(protocol: Protocol, rows: &[Row<'_>], measured: &[Measured]) {
         "{protocol}, TLS, {} connections, 15.8 KB",
         client::CONNECTIONS
     ));
-}
-
-/// Measures a server with two workers on one CPU and then on two. The client shares the second one, so
-/// the review is large: it costs the server much more than the client.
-fn on_two_processors(large: &Load) {
-    let server = Server::slipway(&["--log-level=warn", "--workers=2"]);
-    let (mut one, mut two) = (Measured::default(), Measured::default());
-    let (mut busy_one, mut busy_two) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        server.move_to(&SERVER_CPU.to_string());
-        busy_one.push(one.round(&server, large, Protocol::Http1, LARGE_REQUESTS_A_ROUND));
-        server.move_to(&format!("{SERVER_CPU},{CLIENT_CPU}"));
-        busy_two.push(two.round(&server, large, Protocol::Http1, LARGE_REQUESTS_A_ROUND));
-    }
-    let mut table = Table::new(&[
-        "server on",
-        "requests/s",
-        "/ one processor",
-        "CPU µs/request",
-        "processors busy",
-    ]);
-    let alone = median(&one.per_second);
-    for (name, measured, busy) in [
-        ("one processor", one, busy_one),
-        ("two, one shared with the client", two, busy_two),
-    ] {
-        let per_second = median(&measured.per_second);
-        table.row([
-            name.to_owned(),
-            format!("{per_second:.0}"),
-            format!("{:.2}", per_second / alone),
-            format!("{:.1}", median(&measured.cpu_micros)),
-            format!("{:.2}", median(&busy)),
-        ]);
-    }
-    table.print("Calls from one address, HTTP/1.1, 200 KB");
 }
 
 fn megabytes(kb: u64) -> String {
