@@ -84,9 +84,9 @@ impl Setup {
         let seconds = REQUESTS_A_ROUND as f64 / per_second;
         self.per_second.push(per_second);
         self.server
-            .push((after.0 - before.0).as_secs_f64() / seconds);
+            .push(after.0.saturating_sub(before.0).as_secs_f64() / seconds);
         self.client
-            .push((after.1 - before.1).as_secs_f64() / seconds);
+            .push(after.1.saturating_sub(before.1).as_secs_f64() / seconds);
     }
 
     /// Returns the part of what the client left that the server used.

@@ -317,8 +317,8 @@ fn mount_table(
     for (source, target) in &surroundings.mounts {
         mounts.push((source.clone(), target.clone(), "plain"));
     }
-    mounts
+    let lines = mounts
         .iter()
-        .map(|(source, target, disk)| format!("{} {target} {disk}\n", source.display()))
-        .collect()
+        .map(|(source, target, disk)| format!("{} {target} {disk}", source.display()));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
