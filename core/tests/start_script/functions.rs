@@ -292,7 +292,7 @@ fn a_slot_that_stays_unclean_is_set_aside(sandbox: &Sandbox) {
         sandbox.write("slots/slot-0/docker/containers/0a/config.v2.json", "{}");
         sandbox.write("slots/slot-0/docker/image/kept", "");
         let body = format!(
-            "{WITHOUT_ROOT}run_private_dockerd() {{ {clean}; }}; rm -f \"$own/starting\"; prepare"
+            "{WITHOUT_ROOT}clean_by_dockerd() {{ {clean}; }}; rm -f \"$own/starting\"; prepare"
         );
         call(sandbox, &format!("{body} && ls \"$root\""))
     };

@@ -9,9 +9,9 @@ use std::{
 };
 
 /// What the script and its tests call.
-const PROGRAMS: [&str; 31] = [
-    "awk", "cat", "chmod", "cut", "date", "df", "du", "find", "flock", "grep", "head", "ln", "ls",
-    "mkdir", "mkfifo", "md5sum", "mktemp", "mv", "nice", "rm", "rmdir", "sed", "seq", "sh",
+const PROGRAMS: [&str; 32] = [
+    "awk", "cat", "chmod", "cut", "date", "env", "df", "du", "find", "flock", "grep", "head", "ln",
+    "ls", "mkdir", "mkfifo", "md5sum", "mktemp", "mv", "nice", "rm", "rmdir", "sed", "seq", "sh",
     "sleep", "stat", "tail", "timeout", "touch", "tr", "wc",
 ];
 /// The applets of Alpine's busybox that Debian's lacks; the system's programs replace them.

@@ -19,7 +19,7 @@ END
 
 # Writes the configuration for builders without one. Each state is collected to half of the budget; older versions have
 # another name for the limit.
-write_buildkitd_config() {
+write_config() {
     half=$((budget * 500000))
     [ -z "$own" ] || [ "$half" -eq 0 ] ||
         printf '[worker.oci]\ngc = true\ngckeepstorage = %s\nmaxUsedSpace = %s\n' "$half" "$half"
@@ -34,7 +34,7 @@ find_runtime() {
 }
 
 add_builders() {
-    [ -n "$bin" ] && mkdir "$bin/locks" "$bin/held" "$bin/starts" && write_buildkitd_config >"$bin/buildkitd.toml" &&
+    [ -n "$bin" ] && mkdir "$bin/locks" "$bin/held" "$bin/starts" && write_config >"$bin/buildkitd.toml" &&
         write_runtime && [ "$("$bin/runc" --version 2>&1)" = "$("$real" --version 2>&1)" ] && return
     log 'the runtime wrapper does not run here: the builders of jobs stay cold'
     rm -f "$bin/runc"

@@ -7,7 +7,7 @@ is_over_budget() { [ "$budget" -gt 0 ] && is_larger_than "$budget"; }
 stays_over_budget() { [ "$budget" -gt 0 ] && exists "$own/pruned" && is_larger_than $((budget + budget / 4)); }
 
 # Lists the containers of dead jobs, 501 at most.
-leftovers() { find_for_a_while "$root/containers" -mindepth 1 -maxdepth 1 | head -n 501; }
+leftovers() { search "$root/containers" -mindepth 1 -maxdepth 1 | head -n 501; }
 
 # Replaces what the containers of dead jobs say of their start by nothing: no restart policy, no runtime. Fails where
 # there is anything else.
@@ -30,7 +30,7 @@ clean() {
     disarm $containers || return 1
     ! is_over_budget || { touch "$own/pruned" && keep_builders 1; }
     mkdir "$own/private" && discard "$own/size" || return 1
-    run_private_dockerd
+    clean_by_dockerd
     [ -z "$(leftovers -)" ]
 }
 
@@ -39,28 +39,28 @@ unless() { grep -qsE "\"($1)\"" /etc/docker/daemon.json || echo "$2"; }
 
 # Cleans by a dockerd that no job can reach and that ends before the job's dockerd starts. It reads the same
 # daemon.json, which says where images are.
-run_private_dockerd() {
+clean_by_dockerd() {
     private=$own/private
-    # shellcheck disable=SC2046 # flags, without spaces
-    dockerd --host="unix://$private/socket" --exec-root="$private" --pidfile="$private/pid" --data-root="$root" \
-        --containerd="$containerd" $(unless 'bridge|bip' --bridge=none) $(unless 'iptables|icc' --iptables=false) \
-        $(unless log-level --log-level=error) &
-    daemon=$!
     # The job's dockerd waits 20 seconds for cleaning, and a little more for the end of this one.
-    { sleep 20; kill "$daemon"; sleep 5; kill -KILL "$daemon"; } >/dev/null 2>&1 9>&- & watchdog=$!
+    # shellcheck disable=SC2046 # flags, without spaces
+    timeout -k 5 20 dockerd --host="unix://$private/socket" --exec-root="$private" --pidfile="$private/pid" \
+        --data-root="$root" --containerd="$containerd" $(unless 'bridge|bip' --bridge=none) \
+        $(unless 'iptables|icc' --iptables=false) $(unless log-level --log-level=error) &
+    daemon=$!
     (
         use_docker "unix://$private/socket"
         while [ -e "/proc/$daemon/exe" ] && ! answers; do sleep 0.1; done
         remove "$(docker ps -aq)"
         prune
     ) >/dev/null 2>&1 9>&-
-    { kill "$daemon"; wait "$daemon"; kill "$watchdog"; } >/dev/null 2>&1
+    { kill "$daemon"; wait "$daemon"; } >/dev/null 2>&1
     discard "$private"
 }
 
 # Makes `docker` talk to the dockerd at $1, whatever the pod's variables say.
 use_docker() {
-    unset DOCKER_TLS DOCKER_TLS_VERIFY DOCKER_CERT_PATH DOCKER_CONTEXT DOCKER_API_VERSION DOCKER_CONFIG
+    # shellcheck disable=SC2046 # names
+    unset $(env | sed -n 's/^\(DOCKER_[A-Z_]*\)=.*/\1/p')
     export DOCKER_HOST="$1"
 }
 answers() { [ -S "${DOCKER_HOST#unix://}" ] && docker version; }

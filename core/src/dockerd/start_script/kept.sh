@@ -40,8 +40,9 @@ is_usable() (
     mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && umount merged && rm -rf "$1/probe"
 )
 
-# Runs `find` for a while. What takes longer is odd, too.
-find_for_a_while() {
+# Runs `find` for five seconds. What takes longer is odd, too.
+search() {
+    exists "$1" || return 0
     timeout 5 find "$@" 2>/dev/null
     case $? in 124 | 143) echo "$1" ;; esac
 }
@@ -51,15 +52,15 @@ find_for_a_while() {
 # each start.
 oddities() {
     for path in "$own" "$root"; do
-        ! exists "$path" || find_for_a_while "$path" -maxdepth 1 \( ! -type f ! -type d ! -type s -o -type f -size +64k \) \
+        search "$path" -maxdepth 1 \( ! -type f ! -type d ! -type s -o -type f -size +64k \) \
             ! -name backingFsBlockDev
     done
     for path in "$root/image" "$root/containers" "$root/buildkit" "$root/containerd" "$own/builders"; do
-        ! exists "$path" || find_for_a_while "$path" -path '*/snapshots/*/*' -prune ! -type f ! -type d -print -o \
+        search "$path" -path '*/snapshots/*/*' -prune -o \
             ! -type f ! -type d ! -type s -print -o \
             \( -path "$root/image/*" ! -name '*.gz' -o -name '*.json' \) -size +131072k -print
     done
-    ! exists "$root/overlay2" || find_for_a_while "$root/overlay2" -mindepth 2 -maxdepth 2 ! -path '*/overlay2/l/*' \
+    search "$root/overlay2" -mindepth 2 -maxdepth 2 ! -path '*/overlay2/l/*' \
         \( ! -type f ! -type d -o -type f -size +64k \)
 }
 
@@ -69,7 +70,7 @@ prepare() {
     reason=''
     if exists "$own/starting"; then
         reason='dockerd did not start on it last time'
-    elif is_odd "$own" || is_odd "$root" || ! discard_leftovers || [ -n "$(oddities)" ]; then
+    elif is_odd "$own" || is_odd "$root" || ! discard_unkept || [ -n "$(oddities)" ]; then
         reason='holds files that dockerd did not make'
     elif stays_over_budget; then
         reason='is too large, and was pruned last time'
@@ -87,7 +88,7 @@ set_aside() {
 }
 
 # What is not kept: dockerd makes these directories again.
-discard_leftovers() {
+discard_unkept() {
     for name in volumes network swarm plugins runtimes tmp; do discard "$root/$name" || return 1; done
     discard "$own/private" && keep_builders 2
 }

@@ -197,7 +197,7 @@ mod tests {
             StartScript::for_options(&DEFAULT).len(),
             StartScript::for_options(&ONLY_MTU).len(),
         );
-        assert!(default <= 9_000, "{default} bytes");
+        assert!(default <= 13_312, "{default} bytes");
         assert!(mtu <= 2_000, "{mtu} bytes");
         assert!(!StartScript::for_options(&ONLY_MTU).contains("containerd.toml"));
     }
