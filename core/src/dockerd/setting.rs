@@ -42,6 +42,8 @@ pub enum Setting {
     KeptClaim,
     /// Mirrors and kept state for the builders that jobs create.
     KeepBuilders,
+    /// Mirrors of registries other than Docker Hub, which only builders use.
+    Mirrors,
 
     // The container of dockerd.
     /// All settings of dockerd.
@@ -110,6 +112,7 @@ impl fmt::Display for Setting {
             Self::StartContainerd => f.write_str("startContainerd"),
             Self::KeptClaim => f.write_str("cleaning of the claim"),
             Self::KeepBuilders => f.write_str("keepBuilders"),
+            Self::Mirrors => f.write_str("dind.mirrors"),
             Self::All => f.write_str("dockerd's settings"),
             Self::Image => f.write_str("dind.image"),
             Self::Resources => f.write_str("dind.resources"),

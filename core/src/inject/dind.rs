@@ -109,6 +109,10 @@ fn note_sidecar_settings(builder: &mut Builder<'_, '_>) {
         (dind.mtu == Some(Mtu::Auto), Setting::AutoMtu),
         (dind.cache.node_slots().is_some(), Setting::NodeSlots),
         (dind.keep_builders, Setting::KeepBuilders),
+        (
+            dind.mirrors.values().any(|mirrors| !mirrors.is_empty()),
+            Setting::Mirrors,
+        ),
         (settings::needs_file(profile), Setting::DaemonJson),
     ] {
         if is_set {

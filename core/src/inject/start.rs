@@ -101,6 +101,7 @@ fn builders(
     target: &Target<'_>,
     is_kept: bool,
 ) -> Option<Cow<'static, str>> {
+    buildkitd_config::note_mirrors_for_builders(builder);
     if !builder.plan.profile.dind.keep_builders {
         return None;
     }

@@ -195,7 +195,7 @@ impl Policy {
     pub fn registry_mirrors(&self) -> BTreeSet<&MirrorUrl> {
         let profiles = self.file.profiles.values();
         profiles
-            .flat_map(|profile| &profile.dind.registry_mirrors)
+            .flat_map(|profile| profile.dind.all_mirrors())
             .collect()
     }
 

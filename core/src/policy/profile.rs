@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     cache::{CacheVolume, DockerdCache, EmptyDir, LocalCache, NodeSlots},
-    values::{Glob, ImageRef, MirrorUrl, Mtu, SocketPath},
+    values::{Glob, HubMirror, ImageRef, MirrorUrl, Mtu, RegistryHost, SocketPath},
 };
 use crate::k8s::{
     limits::{LimitRangeItem, LimitType},
@@ -177,8 +177,11 @@ pub struct DockerSocket {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Dind {
-    /// Pull-through mirrors of Docker Hub, tried in order. No other registry is mirrored.
-    pub registry_mirrors: Vec<MirrorUrl>,
+    /// Pull-through mirrors of Docker Hub, tried in order.
+    pub registry_mirrors: Vec<HubMirror>,
+    /// Pull-through mirrors of any registry, by its host, tried in order. Only BuildKit uses them: the builders that
+    /// jobs create, and the buildkitd sidecar. dockerd itself mirrors Docker Hub only, by `registryMirrors`.
+    pub mirrors: BTreeMap<RegistryHost, Vec<MirrorUrl>>,
     /// The MTU of the networks that dockerd makes; `null` leaves dockerd's 1500.
     pub mtu: Option<Mtu>,
     /// The storage driver; `null` lets dockerd choose. A pinned `overlay2` makes dockerd exit
@@ -214,7 +217,8 @@ impl Default for Dind {
     fn default() -> Self {
         let opts = [("max-size", "10m"), ("max-file", "3")];
         Self {
-            registry_mirrors: vec![MirrorUrl::built_in("https://mirror.gcr.io")],
+            registry_mirrors: vec![HubMirror::built_in("https://mirror.gcr.io")],
+            mirrors: BTreeMap::new(),
             mtu: None,
             storage_driver: None,
             log_opts: opts.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
@@ -238,6 +242,12 @@ impl Dind {
     pub fn is_stock(&self, image: &str) -> bool {
         let own = self.image.as_ref().is_some_and(|own| own.as_str() == image);
         own || self.stock_images.iter().any(|glob| glob.matches(image))
+    }
+
+    /// Iterates over the mirrors of all registries.
+    pub fn all_mirrors(&self) -> impl Iterator<Item = &MirrorUrl> {
+        let hub = self.registry_mirrors.iter().map(HubMirror::url);
+        hub.chain(self.mirrors.values().flatten())
     }
 }
 

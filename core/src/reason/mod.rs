@@ -216,6 +216,9 @@ pub enum Reason {
     /// The mirror at this URL does not respond.
     #[error("mirror {0}: left out, it does not respond")]
     MirrorDead(String),
+    /// Only builders use the mirrors of these registries.
+    #[error("mirrors of {}: only BuildKit builders use them, dockerd itself mirrors Docker Hub only", .0.join(", "))]
+    MirrorsForBuilders(Vec<String>),
     /// The annotation of this key does not fit into the pod.
     #[error("{0}: not set, the pod's annotations would exceed 256 KiB")]
     AnnotationsFull(&'static str),

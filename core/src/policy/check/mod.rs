@@ -6,6 +6,7 @@ mod claim_pool;
 mod containerd;
 mod daemon_config;
 mod host_directories;
+mod mirrors;
 mod namespaces;
 mod recognisers;
 mod resources;
@@ -54,6 +55,7 @@ pub(super) fn check(file: &PolicyFile) -> Findings {
         claim_pool::check(&path.at("dind.cache"), name, &profile.dind, &mut findings);
         containerd::check(&path, profile, &mut findings);
         daemon_config::check(&path.at("dind"), &profile.dind, &mut findings);
+        mirrors::check(&path.at("dind"), &profile.dind, &mut findings);
         resources::check(&path, profile, &mut findings);
         sizes::check(&path, profile, &mut findings);
         variables::check(&path, profile, &mut findings);
@@ -201,6 +203,18 @@ mod tests {
             (
                 "profiles: {a: {buildkit: {env: {'1 B': x}}}}",
                 "profiles.a.buildkit.env.1 B",
+            ),
+            (
+                "profiles: {a: {dind: {mirrors: {ghcr.io: ['https://m', 'http://m/x']}}}}",
+                "profiles.a.dind.mirrors.ghcr.io[1]",
+            ),
+            (
+                "profiles: {a: {dind: {mirrors: {quay.io: ['http://mirror.gcr.io']}}}}",
+                "profiles.a.dind.mirrors.quay.io[0]",
+            ),
+            (
+                "profiles: {a: {dind: {mirrors: {index.docker.io: ['https://m']}}}}",
+                "profiles.a.dind.mirrors.index.docker.io",
             ),
             (
                 "namespaces: [{names: [x], profile: nowhere}]",
