@@ -54,6 +54,8 @@ pub enum Setting {
     Resources,
     /// Its variables.
     Env,
+    /// Its startup probe.
+    StartupProbe,
     /// The volume on its data-root.
     CacheVolume,
 
@@ -117,6 +119,7 @@ impl fmt::Display for Setting {
             Self::Image => f.write_str("dind.image"),
             Self::Resources => f.write_str("dind.resources"),
             Self::Env => f.write_str("dind.env"),
+            Self::StartupProbe => f.write_str("startup probe of dockerd"),
             Self::CacheVolume => f.write_str("cache volume"),
             Self::Resource(field) => field.fmt(f),
             Self::Variable(name) => f.write_str(name),

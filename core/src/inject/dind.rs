@@ -8,7 +8,7 @@ use super::{
     data_root::{self, DataRoot},
     resources,
     settings::{self, Delivery},
-    start,
+    start, startup_probe,
     target::{CONFIG_DIR, Target},
 };
 use crate::{
@@ -43,6 +43,7 @@ pub(super) fn sidecar(builder: &mut Builder<'_, '_>, at: ContainerRef) {
         builder.env(at, name, value);
     }
     resources::dockerd(builder, at);
+    startup_probe::inject(builder, at, container);
     let root = sidecar_data_root(builder, at, &target);
     start::wrap(builder, &target, root);
 }

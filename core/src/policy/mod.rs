@@ -26,7 +26,7 @@ pub use error::{PolicyError, PolicyErrors};
 pub use key_path::KeyPath;
 pub use profile::{
     Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
-    ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
+    ResourceSettings, StartupProbe, StrategyChoice, WhenMixed, WhenNoNodes,
 };
 pub use recogniser::{Mark, Recogniser};
 use values::{Glob, MirrorUrl, SocketPath};

@@ -203,6 +203,8 @@ pub struct Dind {
     pub inject: InjectDind,
     /// Seconds that a runner waits for dockerd, where its image knows such a variable.
     pub wait_seconds: u32,
+    /// What becomes of a startup probe on the dockerd sidecar, for which the runner waits.
+    pub startup_probe: StartupProbe,
     /// Whether the start wrapper starts containerd before dockerd. Some versions of dockerd, 26.1 among
     /// them, wait a second for a containerd that they start themselves.
     pub start_containerd: bool,
@@ -229,6 +231,7 @@ impl Default for Dind {
             stock_images: vec![Glob::new("docker:*dind*"), Glob::new("*/docker:*dind*")],
             inject: InjectDind::Never,
             wait_seconds: 120,
+            startup_probe: StartupProbe::Fast,
             start_containerd: false,
             keep_builders: true,
             cache: DockerdCache::NodeSlots(NodeSlots::default()),
@@ -259,6 +262,16 @@ pub enum InjectDind {
     Never,
     /// To a runner pod that has none: a privileged sidecar.
     IfMissing,
+}
+
+/// What becomes of a startup probe on the dockerd sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StartupProbe {
+    /// It runs every second, for as long as before. Only ARC's own values are replaced, unless `overwrite` is `all`.
+    Fast,
+    /// It stays.
+    Keep,
 }
 
 /// Requests and limits, by resource name.
