@@ -62,6 +62,13 @@ pub(super) fn registries(builder: &mut Builder<'_, '_>) -> String {
         })
 }
 
+/// Returns the limits of garbage collection for a state with this budget. Two versions of BuildKit may have one there,
+/// so each gets half. Older versions have another name for the limit.
+pub(super) fn garbage_collection(budget_mb: u64) -> String {
+    let half = budget_mb.saturating_mul(500_000);
+    format!("[worker.oci]\n  gc = true\n  gckeepstorage = {half}\n  maxUsedSpace = {half}\n")
+}
+
 /// Notes the registries whose mirrors only builders use. dockerd mirrors Docker Hub alone.
 pub(super) fn note_mirrors_for_builders(builder: &mut Builder<'_, '_>) {
     let mirrors = &builder.plan.profile.dind.mirrors;

@@ -19,8 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{
-    AccessMode, CacheKeySource, CacheVolume, ClaimPool, DockerdCache, EmptyDir, EphemeralClaim,
-    Fallback, LocalCache, NamedClaim, NoVolume, NodeSlots,
+    AccessMode, BuildkitdCache, CacheKeySource, CacheVolume, ClaimPool, DockerdCache, EmptyDir,
+    EphemeralClaim, Fallback, LocalCache, NamedClaim, NoVolume, NodeSlots,
 };
 pub use error::{PolicyError, PolicyErrors};
 pub use key_path::KeyPath;

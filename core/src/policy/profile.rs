@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    cache::{CacheVolume, DockerdCache, EmptyDir, LocalCache, NodeSlots},
+    cache::{BuildkitdCache, CacheKeySource, DockerdCache, LocalCache, NodeSlots},
     values::{Glob, HubMirror, ImageRef, MirrorUrl, Mtu, RegistryHost, SocketPath},
 };
 use crate::k8s::{
@@ -140,6 +140,19 @@ impl Default for Containerd {
     }
 }
 
+impl Containerd {
+    /// Returns what the cache of the buildkitd sidecar is shared by, and the label to read the key from; `None` for
+    /// caches that are not shared by key.
+    #[must_use]
+    pub fn cache_key<'p>(&'p self, dind: &'p Dind) -> Option<(CacheKeySource, Option<&'p str>)> {
+        match &self.buildkitd.as_ref()?.cache {
+            BuildkitdCache::NodeSlots(slots) => Some(slots.key()),
+            BuildkitdCache::Pool(_) => dind.cache.key(),
+            _ => None,
+        }
+    }
+}
+
 /// The buildkitd sidecar of the strategy `containerd`: its own OCI worker and cache.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -148,8 +161,8 @@ pub struct Buildkitd {
     pub image: ImageRef,
     /// Its resources.
     pub resources: ResourceSettings,
-    /// The volume on its state directory, `/var/lib/buildkit`.
-    pub cache: CacheVolume,
+    /// What holds its state. Beside a dockerd, it is an `emptyDir` in place of node slots or a claim of the pool.
+    pub cache: BuildkitdCache,
 }
 
 impl Default for Buildkitd {
@@ -157,7 +170,7 @@ impl Default for Buildkitd {
         Self {
             image: ImageRef::built_in("moby/buildkit:buildx-stable-1"),
             resources: ResourceSettings::small_requests(),
-            cache: CacheVolume::EmptyDir(EmptyDir::default()),
+            cache: BuildkitdCache::NodeSlots(NodeSlots::default()),
         }
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn check(file: &PolicyFile) -> Findings {
     for (name, profile) in &file.profiles {
         let path = root.at("profiles").key(name);
         caches::check(&path.at("dind.cache"), &profile.dind.cache, &mut findings);
+        caches::check_buildkitd(&path, profile, &mut findings);
         claim_pool::check(&path.at("dind.cache"), name, &profile.dind, &mut findings);
         containerd::check(&path, profile, &mut findings);
         daemon_config::check(&path.at("dind"), &profile.dind, &mut findings);
@@ -175,6 +176,18 @@ mod tests {
             (
                 "profiles: {Fast: {dind: {cache: {type: pool}}}}",
                 "profiles.Fast.dind.cache.type",
+            ),
+            (
+                "profiles: {a: {containerd: {buildkitd: {cache: {type: nodeSlots, slots: 65}}}}}",
+                "profiles.a.containerd.buildkitd.cache.slots",
+            ),
+            (
+                "profiles: {a: {containerd: {buildkitd: {cache: {type: pool}}}}}",
+                "profiles.a.containerd.buildkitd.cache.type",
+            ),
+            (
+                "profiles: {a: {containerd: {buildkitd: {cache: {type: ephemeral, size: 0}}}}}",
+                "profiles.a.containerd.buildkitd.cache.size",
             ),
             (
                 "profiles: {a: {containerd: {namespace: k8s.io}}}",
@@ -314,6 +327,11 @@ namespaces:
         assert!(refused(&slots("/slots"), &slots("/slots/ci")));
         assert!(refused(&slots("/var/run/slots"), &slots("/run//slots/ci/")));
         assert!(refused(&local("/cache"), &local("/cache/ci")));
+        let buildkitd = |root: &str| {
+            format!("{{containerd: {{buildkitd: {{cache: {{type: nodeSlots, root: {root}}}}}}}}}")
+        };
+        assert!(refused(&slots("/slots"), &buildkitd("/slots/ci")));
+        assert!(!refused(&slots("/slots"), &buildkitd("/slots")));
         assert!(refused(&slots("/slots"), &local("/slots")));
         assert!(refused(&local("/data"), &slots("/data/slots")));
         assert!(!refused(&slots("/slots"), &slots("/slots/")));
