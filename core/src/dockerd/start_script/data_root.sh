@@ -7,7 +7,7 @@ prepare() {
     reason=''
     if exists "$own/starting"; then
         reason='dockerd did not start on it last time'
-    elif ! discard_leftovers || [ -n "$(oddities)" ]; then
+    elif ! discard_leftovers || [ -n "$(oddities -)" ]; then
         reason='holds files that dockerd did not make'
     elif stays_over_budget; then
         reason='is too large, and was pruned last time'
