@@ -272,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn the_mirrors_of_every_registry_are_probed() {
+        let policy = Policy::parse(
+            "profiles: {default: {dind: {registryMirrors: ['https://a'], mirrors: {ghcr.io: ['https://b/c']}}}}",
+        )
+        .unwrap();
+        let mirrors = policy.registry_mirrors().into_iter();
+        let urls: Vec<&str> = mirrors.map(MirrorUrl::as_str).collect();
+        assert_eq!(urls, ["https://a", "https://b/c"]);
+    }
+
+    #[test]
     fn the_schema_names_every_top_level_key() {
         let schema = serde_json::to_value(Policy::schema()).unwrap();
         let keys: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
