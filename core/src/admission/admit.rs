@@ -286,7 +286,7 @@ mod tests {
     fn runner_pod(annotations: &Value, others: usize) -> Value {
         let mut containers = vec![
             json!({"name": "runner", "image": "x"}),
-            json!({"name": "dind", "image": "docker:dind"}),
+            json!({"name": "dind", "image": "docker:dind", "securityContext": {"privileged": true}}),
         ];
         containers.extend((0..others).map(|i| json!({"name": format!("c{i}"), "image": "x"})));
         json!({"metadata": {"name": "p", "labels": {"actions-ephemeral-runner": "True"}, "annotations": annotations},

@@ -126,6 +126,9 @@ impl<'a, 'p> Choice<'a, 'p> {
             DockerdPlan::Sidecar(_) | DockerdPlan::InRunner(_) | DockerdPlan::Add => {
                 self.profile.dind.cache.key()
             }
+            DockerdPlan::Absent | DockerdPlan::Remove(_) if strategy == Strategy::Containerd => {
+                self.profile.containerd.cache_key(&self.profile.dind)
+            }
             DockerdPlan::Absent | DockerdPlan::Remove(_) => None,
         };
         Plan {

@@ -157,7 +157,7 @@ pub struct Plan<'a> {
     pub quotas: &'a BTreeSet<String>,
     /// Mirrors to leave out.
     pub dead_mirrors: &'a [String],
-    /// The cache key of the pod, if its dockerd's cache is shared by key.
+    /// The cache key of the pod, if the cache of its dockerd or buildkitd is shared by key.
     pub cache_key: Option<CacheKey>,
     /// The result of the pod's claim request; `None` before the request was made.
     pub lease: Option<LeaseResult>,

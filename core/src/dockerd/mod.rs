@@ -1,11 +1,13 @@
-//! dockerd as a pod runs it: its command line, its image, its settings, the start wrapper.
+//! dockerd as a pod runs it: its command line, its image, its settings, the start wrapper, which buildkitd has too.
 
+mod buildkitd_start;
 mod command_line;
 mod image;
 mod setting;
 mod start_script;
 mod start_wrapper;
 
+pub use buildkitd_start::BuildkitdStart;
 pub use command_line::{CommandLine, command_sets, remove_flags};
 pub use image::Image;
 pub use setting::{Setting, Settings};

@@ -42,6 +42,8 @@ pub enum Setting {
     KeptClaim,
     /// Mirrors and kept state for the builders that jobs create.
     KeepBuilders,
+    /// Mirrors of registries other than Docker Hub, which only builders use.
+    Mirrors,
 
     // The container of dockerd.
     /// All settings of dockerd.
@@ -52,6 +54,8 @@ pub enum Setting {
     Resources,
     /// Its variables.
     Env,
+    /// Its startup probe.
+    StartupProbe,
     /// The volume on its data-root.
     CacheVolume,
 
@@ -110,10 +114,12 @@ impl fmt::Display for Setting {
             Self::StartContainerd => f.write_str("startContainerd"),
             Self::KeptClaim => f.write_str("cleaning of the claim"),
             Self::KeepBuilders => f.write_str("keepBuilders"),
+            Self::Mirrors => f.write_str("dind.mirrors"),
             Self::All => f.write_str("dockerd's settings"),
             Self::Image => f.write_str("dind.image"),
             Self::Resources => f.write_str("dind.resources"),
             Self::Env => f.write_str("dind.env"),
+            Self::StartupProbe => f.write_str("startup probe of dockerd"),
             Self::CacheVolume => f.write_str("cache volume"),
             Self::Resource(field) => field.fmt(f),
             Self::Variable(name) => f.write_str(name),

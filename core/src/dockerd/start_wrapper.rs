@@ -6,16 +6,16 @@
 use std::{borrow::Cow, fmt, ops::Deref};
 
 /// The script's `$0`, by which a wrapped command is recognised.
-const NAME: &str = "slipway-start";
-const END_OF_OPTIONS: &str = "--";
+pub(super) const NAME: &str = "slipway-start";
+pub(super) const END_OF_OPTIONS: &str = "--";
 /// What docker's image runs when a container has no command.
 const IMAGE_ENTRYPOINT: &str = "dockerd-entrypoint.sh";
 
 const MTU: &str = "mtu=auto";
 const NETWORK_MTU: &str = "network-mtu=auto";
-const SLOTS: &str = "slots=";
+pub(super) const SLOTS: &str = "slots=";
 const BUDGET: &str = "budget=";
-const CLAIM: &str = "claim";
+pub(super) const CLAIM: &str = "claim";
 const CONTAINERD: &str = "containerd=first";
 const BUILDERS: &str = "builders=";
 

@@ -8,7 +8,7 @@ use super::{
     data_root::{self, DataRoot},
     resources,
     settings::{self, Delivery},
-    start,
+    start, startup_probe,
     target::{CONFIG_DIR, Target},
 };
 use crate::{
@@ -43,6 +43,7 @@ pub(super) fn sidecar(builder: &mut Builder<'_, '_>, at: ContainerRef) {
         builder.env(at, name, value);
     }
     resources::dockerd(builder, at);
+    startup_probe::inject(builder, at, container);
     let root = sidecar_data_root(builder, at, &target);
     start::wrap(builder, &target, root);
 }
@@ -109,6 +110,10 @@ fn note_sidecar_settings(builder: &mut Builder<'_, '_>) {
         (dind.mtu == Some(Mtu::Auto), Setting::AutoMtu),
         (dind.cache.node_slots().is_some(), Setting::NodeSlots),
         (dind.keep_builders, Setting::KeepBuilders),
+        (
+            dind.mirrors.values().any(|mirrors| !mirrors.is_empty()),
+            Setting::Mirrors,
+        ),
         (settings::needs_file(profile), Setting::DaemonJson),
     ] {
         if is_set {

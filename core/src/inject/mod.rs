@@ -17,6 +17,7 @@ mod resources;
 mod settings;
 mod sidecar;
 mod start;
+mod startup_probe;
 mod target;
 
 use builder::Builder;

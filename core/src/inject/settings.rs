@@ -12,7 +12,7 @@ use crate::{
     dockerd::{Image, Setting, Settings, command_sets},
     policy::{
         Dind, Profile,
-        values::{MirrorUrl, Mtu},
+        values::{HubMirror, MirrorUrl, Mtu},
     },
     reason::Reason,
 };
@@ -118,18 +118,23 @@ pub(super) fn deliver(builder: &mut Builder<'_, '_>, target: &Target<'_>) -> Del
     Delivery { flags, file }
 }
 
-/// Returns the mirrors that answer.
+/// Returns the mirrors of Docker Hub that answer.
 pub(super) fn live_mirrors<'d>(dind: &'d Dind, dead: &[String]) -> Vec<&'d MirrorUrl> {
-    let alive = |mirror: &&MirrorUrl| !dead.iter().any(|dead| dead == mirror.as_str());
-    dind.registry_mirrors.iter().filter(alive).collect()
+    let mirrors = dind.registry_mirrors.iter().map(HubMirror::url);
+    mirrors.filter(|mirror| is_alive(mirror, dead)).collect()
 }
 
-/// Notes the mirrors of the profile that are left out because they do not answer.
+/// Returns whether the mirror answers.
+pub(super) fn is_alive(mirror: &MirrorUrl, dead: &[String]) -> bool {
+    !dead.iter().any(|dead| dead == mirror.as_str())
+}
+
+/// Notes the mirrors of Docker Hub that are left out because they do not answer.
 pub(super) fn note_dead_mirrors(builder: &mut Builder<'_, '_>) {
-    for dead in builder.plan.dead_mirrors {
-        let named = |mirror: &MirrorUrl| mirror.as_str() == dead;
-        if builder.plan.profile.dind.registry_mirrors.iter().any(named) {
-            builder.note(Reason::MirrorDead(dead.clone()));
+    let (plan, mirrors) = (builder.plan, &builder.plan.profile.dind.registry_mirrors);
+    for mirror in mirrors.iter().map(HubMirror::url) {
+        if !is_alive(mirror, plan.dead_mirrors) {
+            builder.note(Reason::MirrorDead(mirror.to_string()));
         }
     }
 }

@@ -87,12 +87,17 @@ fn slots<'a>(
         return None;
     }
     let source = slots_source(builder, slots)?;
+    mount(builder, &source).then(|| as_option(slots))
+}
+
+/// Returns the slots as the wrapper's option has them.
+pub(super) fn as_option(slots: &NodeSlots) -> Slots {
     let budget = slots.budget.as_ref();
     let megabytes = |budget: &Quantity| u64::try_from(budget.nano() / NANO / BYTES_PER_MB).ok();
-    mount(builder, &source).then(|| Slots {
+    Slots {
         count: slots.slots,
         budget_mb: budget.and_then(megabytes),
-    })
+    }
 }
 
 /// Returns the configuration for the builders that jobs create; `None` leaves them alone.
@@ -101,6 +106,7 @@ fn builders(
     target: &Target<'_>,
     is_kept: bool,
 ) -> Option<Cow<'static, str>> {
+    buildkitd_config::note_mirrors_for_builders(builder);
     if !builder.plan.profile.dind.keep_builders {
         return None;
     }
@@ -123,7 +129,10 @@ fn mtu_scope(builder: &mut Builder<'_, '_>, target: &Target<'_>) -> MtuScope {
 }
 
 /// Returns the directory of the node that holds this pod's slots, and no other pod's.
-fn slots_source<'a>(builder: &mut Builder<'_, 'a>, slots: &NodeSlots) -> Option<VolumeSource<'a>> {
+pub(super) fn slots_source<'a>(
+    builder: &mut Builder<'_, 'a>,
+    slots: &NodeSlots,
+) -> Option<VolumeSource<'a>> {
     let plan = builder.plan;
     let Some(directory) = plan.host_directory() else {
         builder.note(Reason::NoHostPath(Setting::NodeSlots));

@@ -56,8 +56,19 @@ pub struct ContainerChanges<'a> {
     pub requests: BTreeMap<Cow<'a, str>, Quantity>,
     /// Limits to set, by resource name.
     pub limits: BTreeMap<Cow<'a, str>, Quantity>,
+    /// How often the startup probe runs.
+    pub startup_probe: Option<ProbeTiming>,
     /// Mounts to add.
     pub mounts: Vec<VolumeMount<'a>>,
+}
+
+/// When a probe that the container has runs, and when it has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeTiming {
+    /// `periodSeconds`.
+    pub period: u32,
+    /// `failureThreshold`.
+    pub failure_threshold: u32,
 }
 
 /// Changes to a container's `args`.
@@ -165,6 +176,7 @@ impl ContainerChanges<'_> {
             + self.env.len()
             + self.requests.len()
             + self.limits.len()
+            + usize::from(self.startup_probe.is_some())
             + self.mounts.len()
     }
 
@@ -186,6 +198,13 @@ impl ContainerChanges<'_> {
             lines
                 .extend(quantities.map(|(of, quantity)| format!("{name}: {kind}.{of} {quantity}")));
         }
+        lines.extend(self.startup_probe.iter().map(|probe| {
+            let ProbeTiming {
+                period,
+                failure_threshold,
+            } = probe;
+            format!("{name}: startup probe every {period} s, {failure_threshold} times")
+        }));
         let mounts = self.mounts.iter();
         lines.extend(mounts.map(|mount| format!("{name}: mount {} on {}", mount.name, mount.path)));
     }

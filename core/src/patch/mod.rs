@@ -23,7 +23,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use json_patch::jsonptr::{Pointer, PointerBuf};
 use serde::Serialize;
 
-pub use changes::{ArgChanges, ContainerChanges, PodChanges};
+pub use changes::{ArgChanges, ContainerChanges, PodChanges, ProbeTiming};
 use operations::Operation;
 pub use operations::Operations;
 pub use values::{
@@ -226,6 +226,15 @@ impl Writer<'_> {
         }
         self.env(&field("env"), container, &changes.env);
         self.resources(&field("resources"), container, changes);
+        if let Some(timing) = &changes.startup_probe {
+            let probe = field("startupProbe");
+            // `add` replaces a member that is there.
+            self.add(&probe.with_trailing_token("periodSeconds"), &timing.period);
+            self.add(
+                &probe.with_trailing_token("failureThreshold"),
+                &timing.failure_threshold,
+            );
+        }
         let exists = container.volume_mounts.is_some();
         self.append(&field("volumeMounts"), exists, &changes.mounts);
     }

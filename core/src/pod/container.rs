@@ -35,6 +35,9 @@ pub struct Container<'a> {
     pub resources: Option<Resources<'a>>,
     /// `securityContext`.
     pub security_context: Option<ContainerSecurityContext>,
+    /// `startupProbe`.
+    #[serde(borrow)]
+    pub startup_probe: Option<Probe<'a>>,
     /// `restartPolicy`: `Always` makes an init container a native sidecar.
     #[serde(borrow)]
     pub restart_policy: Option<Str<'a>>,
@@ -112,6 +115,31 @@ pub struct VolumeMount<'a> {
     /// The same, with variables of the environment in it.
     #[serde(borrow)]
     pub sub_path_expr: Option<Str<'a>>,
+}
+
+/// Parts of a probe. What is absent has the API server's default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe<'a> {
+    /// `exec`.
+    #[serde(borrow)]
+    pub exec: Option<ExecAction<'a>>,
+    /// `initialDelaySeconds`.
+    pub initial_delay_seconds: Option<i64>,
+    /// `periodSeconds`.
+    pub period_seconds: Option<i64>,
+    /// `timeoutSeconds`.
+    pub timeout_seconds: Option<i64>,
+    /// `failureThreshold`.
+    pub failure_threshold: Option<i64>,
+}
+
+/// A command that a probe runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ExecAction<'a> {
+    /// `command`.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, ARGUMENTS>")]
+    pub command: List<Str<'a>>,
 }
 
 /// Parts of a container's `securityContext`.

@@ -15,7 +15,9 @@ mod spec;
 
 use serde::Deserialize;
 
-pub use container::{Container, ContainerSecurityContext, EnvVar, Resources, VolumeMount};
+pub use container::{
+    Container, ContainerSecurityContext, EnvVar, ExecAction, Probe, Resources, VolumeMount,
+};
 pub use json::{Map, Scalar, Str};
 pub use metadata::{Metadata, OwnerReference};
 pub use path::{canonical_path, is_same_path, is_within};

@@ -19,14 +19,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cache::{
-    AccessMode, CacheKeySource, CacheVolume, ClaimPool, DockerdCache, EmptyDir, EphemeralClaim,
-    Fallback, LocalCache, NamedClaim, NoVolume, NodeSlots,
+    AccessMode, BuildkitdCache, CacheKeySource, CacheVolume, ClaimPool, DockerdCache, EmptyDir,
+    EphemeralClaim, Fallback, LocalCache, NamedClaim, NoVolume, NodeSlots,
 };
 pub use error::{PolicyError, PolicyErrors};
 pub use key_path::KeyPath;
 pub use profile::{
     Buildkit, Buildkitd, Containerd, Dind, DockerSocket, InjectDind, Overwrite, Profile,
-    ResourceSettings, StrategyChoice, WhenMixed, WhenNoNodes,
+    ResourceSettings, StartupProbe, StrategyChoice, WhenMixed, WhenNoNodes,
 };
 pub use recogniser::{Mark, Recogniser};
 use values::{Glob, MirrorUrl, SocketPath};
@@ -195,7 +195,7 @@ impl Policy {
     pub fn registry_mirrors(&self) -> BTreeSet<&MirrorUrl> {
         let profiles = self.file.profiles.values();
         profiles
-            .flat_map(|profile| &profile.dind.registry_mirrors)
+            .flat_map(|profile| profile.dind.all_mirrors())
             .collect()
     }
 
@@ -269,6 +269,17 @@ mod tests {
         .unwrap();
         assert_eq!(policy.profile_for_namespace("ci-1"), Some("a"));
         assert_eq!(policy.profile_for_namespace("x"), Some("b"));
+    }
+
+    #[test]
+    fn the_mirrors_of_every_registry_are_probed() {
+        let policy = Policy::parse(
+            "profiles: {default: {dind: {registryMirrors: ['https://a'], mirrors: {ghcr.io: ['https://b/c']}}}}",
+        )
+        .unwrap();
+        let mirrors = policy.registry_mirrors().into_iter();
+        let urls: Vec<&str> = mirrors.map(MirrorUrl::as_str).collect();
+        assert_eq!(urls, ["https://a", "https://b/c"]);
     }
 
     #[test]

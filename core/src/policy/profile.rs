@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    cache::{CacheVolume, DockerdCache, EmptyDir, LocalCache, NodeSlots},
-    values::{Glob, ImageRef, MirrorUrl, Mtu, SocketPath},
+    cache::{BuildkitdCache, CacheKeySource, DockerdCache, LocalCache, NodeSlots},
+    values::{Glob, HubMirror, ImageRef, MirrorUrl, Mtu, RegistryHost, SocketPath},
 };
 use crate::k8s::{
     limits::{LimitRangeItem, LimitType},
@@ -140,6 +140,19 @@ impl Default for Containerd {
     }
 }
 
+impl Containerd {
+    /// Returns what the cache of the buildkitd sidecar is shared by, and the label to read the key from; `None` for
+    /// caches that are not shared by key.
+    #[must_use]
+    pub fn cache_key<'p>(&'p self, dind: &'p Dind) -> Option<(CacheKeySource, Option<&'p str>)> {
+        match &self.buildkitd.as_ref()?.cache {
+            BuildkitdCache::NodeSlots(slots) => Some(slots.key()),
+            BuildkitdCache::Pool(_) => dind.cache.key(),
+            _ => None,
+        }
+    }
+}
+
 /// The buildkitd sidecar of the strategy `containerd`: its own OCI worker and cache.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -148,8 +161,8 @@ pub struct Buildkitd {
     pub image: ImageRef,
     /// Its resources.
     pub resources: ResourceSettings,
-    /// The volume on its state directory, `/var/lib/buildkit`.
-    pub cache: CacheVolume,
+    /// What holds its state. Beside a dockerd, it is an `emptyDir` in place of node slots or a claim of the pool.
+    pub cache: BuildkitdCache,
 }
 
 impl Default for Buildkitd {
@@ -157,7 +170,7 @@ impl Default for Buildkitd {
         Self {
             image: ImageRef::built_in("moby/buildkit:buildx-stable-1"),
             resources: ResourceSettings::small_requests(),
-            cache: CacheVolume::EmptyDir(EmptyDir::default()),
+            cache: BuildkitdCache::NodeSlots(NodeSlots::default()),
         }
     }
 }
@@ -177,8 +190,11 @@ pub struct DockerSocket {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Dind {
-    /// Pull-through mirrors of Docker Hub, tried in order. No other registry is mirrored.
-    pub registry_mirrors: Vec<MirrorUrl>,
+    /// Pull-through mirrors of Docker Hub, tried in order.
+    pub registry_mirrors: Vec<HubMirror>,
+    /// Pull-through mirrors of any registry, by its host, tried in order. Only BuildKit uses them: the builders that
+    /// jobs create, and the buildkitd sidecar. dockerd itself mirrors Docker Hub only, by `registryMirrors`.
+    pub mirrors: BTreeMap<RegistryHost, Vec<MirrorUrl>>,
     /// The MTU of the networks that dockerd makes; `null` leaves dockerd's 1500.
     pub mtu: Option<Mtu>,
     /// The storage driver; `null` lets dockerd choose. A pinned `overlay2` makes dockerd exit
@@ -200,6 +216,8 @@ pub struct Dind {
     pub inject: InjectDind,
     /// Seconds that a runner waits for dockerd, where its image knows such a variable.
     pub wait_seconds: u32,
+    /// What becomes of a startup probe on the dockerd sidecar, for which the runner waits.
+    pub startup_probe: StartupProbe,
     /// Whether the start wrapper starts containerd before dockerd. Some versions of dockerd, 26.1 among
     /// them, wait a second for a containerd that they start themselves.
     pub start_containerd: bool,
@@ -214,7 +232,8 @@ impl Default for Dind {
     fn default() -> Self {
         let opts = [("max-size", "10m"), ("max-file", "3")];
         Self {
-            registry_mirrors: vec![MirrorUrl::built_in("https://mirror.gcr.io")],
+            registry_mirrors: vec![HubMirror::built_in("https://mirror.gcr.io")],
+            mirrors: BTreeMap::new(),
             mtu: None,
             storage_driver: None,
             log_opts: opts.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
@@ -225,6 +244,7 @@ impl Default for Dind {
             stock_images: vec![Glob::new("docker:*dind*"), Glob::new("*/docker:*dind*")],
             inject: InjectDind::Never,
             wait_seconds: 120,
+            startup_probe: StartupProbe::Fast,
             start_containerd: false,
             keep_builders: true,
             cache: DockerdCache::NodeSlots(NodeSlots::default()),
@@ -239,6 +259,12 @@ impl Dind {
         let own = self.image.as_ref().is_some_and(|own| own.as_str() == image);
         own || self.stock_images.iter().any(|glob| glob.matches(image))
     }
+
+    /// Iterates over the mirrors of all registries.
+    pub fn all_mirrors(&self) -> impl Iterator<Item = &MirrorUrl> {
+        let hub = self.registry_mirrors.iter().map(HubMirror::url);
+        hub.chain(self.mirrors.values().flatten())
+    }
 }
 
 /// Whether a dockerd is added.
@@ -249,6 +275,16 @@ pub enum InjectDind {
     Never,
     /// To a runner pod that has none: a privileged sidecar.
     IfMissing,
+}
+
+/// What becomes of a startup probe on the dockerd sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StartupProbe {
+    /// It runs every second, for as long as before. Only ARC's own values are replaced, unless `overwrite` is `all`.
+    Fast,
+    /// It stays.
+    Keep,
 }
 
 /// Requests and limits, by resource name.

@@ -70,11 +70,13 @@ checked_text! {
 }
 
 checked_text! {
-    /// The URL of a pull-through mirror of Docker Hub: `http(s)://host[:port][/]`.
-    ///
-    /// dockerd refuses to start on a mirror without a scheme or with a query, fragment or user;
-    /// versions before 28 refuse one with a path too.
-    MirrorUrl, check_mirror, r"^https?://[^/?#@\s]+/?$"
+    /// The URL of a pull-through mirror: `http(s)://host[:port][/path]`.
+    MirrorUrl, check_mirror, r#"^https?://[^/?#@\s"\\]+(/[^?#@\s"\\]*)?$"#
+}
+
+checked_text! {
+    /// The host of a registry as image references name it: `host[:port]`.
+    RegistryHost, check_registry, r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$"
 }
 
 checked_text! {
@@ -92,12 +94,70 @@ checked_text! {
     ImageRef, check_image, r"^\S+$"
 }
 
+/// The URL of a pull-through mirror that dockerd uses: one without a path.
+///
+/// dockerd refuses to start on a mirror without a scheme or with a query, fragment or user; versions before 28
+/// refuse one with a path too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HubMirror(MirrorUrl);
+
+impl HubMirror {
+    /// Returns the URL.
+    #[must_use]
+    pub fn url(&self) -> &MirrorUrl {
+        &self.0
+    }
+
+    /// Creates a built-in value.
+    pub(super) fn built_in(url: &str) -> Self {
+        Self(MirrorUrl::built_in(url))
+    }
+}
+
+impl JsonSchema for HubMirror {
+    fn schema_name() -> Cow<'static, str> {
+        "HubMirror".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": r#"^https?://[^/?#@\s"\\]+/?$"#})
+    }
+}
+
+impl TryFrom<String> for HubMirror {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let url = MirrorUrl::try_from(text)?;
+        if url.location() == url.host() {
+            return Ok(Self(url));
+        }
+        Err(format!(
+            "`{url}` is not a valid registry mirror: it must not have a path (dockerd before version 28 refuses to start)"
+        ))
+    }
+}
+
+impl From<HubMirror> for String {
+    fn from(mirror: HubMirror) -> Self {
+        mirror.0.into()
+    }
+}
+
 impl MirrorUrl {
+    /// Returns `host[:port][/path]`.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        let rest = self.0.split_once("://").map_or(self.as_str(), |(_, r)| r);
+        rest.trim_end_matches('/')
+    }
+
     /// Returns `host[:port]`.
     #[must_use]
     pub fn host(&self) -> &str {
-        let rest = self.0.split_once("://").map_or(self.as_str(), |(_, r)| r);
-        rest.trim_end_matches('/')
+        let location = self.location();
+        location.split_once('/').map_or(location, |(host, _)| host)
     }
 
     /// Returns `host:port`, with the scheme's port if the URL has none.
@@ -143,21 +203,33 @@ fn check_mirror(text: &str) -> Result<(), String> {
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))
     {
-        None => "it must start with `https://` or `http://` (dockerd refuses to start otherwise)",
-        Some(host) if host.trim_end_matches('/').is_empty() => "it names no host",
+        None => "it must start with `https://` or `http://`",
+        Some(host) if host.is_empty() || host.starts_with('/') => "it names no host",
         Some(host) if host.contains('@') => "it must not contain credentials",
         Some(host) if host.contains(['?', '#']) => "it must not contain a query or a fragment",
         Some(host) if host.chars().any(|c| c.is_whitespace() || c.is_control()) => {
             "it must not contain white space"
         }
-        Some(host) if host.trim_end_matches('/').contains('/') => {
-            "it must not have a path (dockerd before version 28 refuses to start)"
-        }
+        Some(host) if host.contains(['"', '\\']) => "it must not contain quotes or backslashes",
         Some(_) => return Ok(()),
     };
     Err(format!(
         "`{text}` is not a valid registry mirror: {problem}"
     ))
+}
+
+fn check_registry(text: &str) -> Result<(), String> {
+    let (host, port) = text.split_once(':').unwrap_or((text, "443"));
+    let ends_well = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_host = host
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-.".contains(c))
+        && ends_well(host.chars().next())
+        && ends_well(host.chars().next_back());
+    let is_port = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    (is_host && is_port)
+        .then_some(())
+        .ok_or_else(|| format!("`{text}` is not a valid registry: expected `host` or `host:port`"))
 }
 
 fn check_object_name(text: &str) -> Result<(), String> {
@@ -337,6 +409,39 @@ mod tests {
     }
 
     #[test]
+    fn registries_are_hosts() {
+        for good in ["ghcr.io", "localhost:5000", "127.0.0.1:5000", "a"] {
+            assert!(RegistryHost::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            "a.",
+            "a/b",
+            "https://a",
+            "a:b",
+            "a:",
+            "a:+1",
+            "a:70000",
+            "a\"b",
+        ] {
+            assert!(RegistryHost::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_for_builders_may_have_a_path() {
+        let mirror =
+            MirrorUrl::try_from("https://harbor.corp:8443/proxy/ghcr.io/".to_owned()).unwrap();
+        assert_eq!(mirror.host(), "harbor.corp:8443");
+        assert_eq!(mirror.location(), "harbor.corp:8443/proxy/ghcr.io");
+        assert_eq!(mirror.address(), "harbor.corp:8443");
+        for bad in ["https:///path", "https://a\"b", "https://a\\b/c"] {
+            assert!(MirrorUrl::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn mirrors_that_keep_dockerd_from_starting_are_refused() {
         for bad in [
             "mirror.gcr.io",
@@ -347,9 +452,10 @@ mod tests {
             "https://m/path",
             "https://m m",
         ] {
-            assert!(MirrorUrl::try_from(bad.to_owned()).is_err(), "{bad}");
+            assert!(HubMirror::try_from(bad.to_owned()).is_err(), "{bad}");
         }
-        let mirror = MirrorUrl::try_from("http://mirror.ci.svc:5000/".to_owned()).unwrap();
+        let mirror = HubMirror::try_from("http://mirror.ci.svc:5000/".to_owned()).unwrap();
+        let mirror = mirror.url();
         assert_eq!(mirror.host(), "mirror.ci.svc:5000");
         assert!(mirror.is_plain_http());
     }

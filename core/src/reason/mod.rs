@@ -216,6 +216,19 @@ pub enum Reason {
     /// The mirror at this URL does not respond.
     #[error("mirror {0}: left out, it does not respond")]
     MirrorDead(String),
+    /// Only builders use the mirrors of these registries.
+    #[error("mirrors of {}: only BuildKit builders use them, dockerd itself mirrors Docker Hub only", .0.join(", "))]
+    MirrorsForBuilders(Vec<String>),
+    /// The startup probe of dockerd runs more often than the pod says.
+    #[error(
+        "startup probe of dockerd: every second instead of every {period} s, for {total} s as before, so that the runner starts sooner (dind.startupProbe)"
+    )]
+    StartupProbeFaster {
+        /// The seconds between two probes that the pod sets.
+        period: u32,
+        /// The seconds after which the probe has failed.
+        total: u32,
+    },
     /// The annotation of this key does not fit into the pod.
     #[error("{0}: not set, the pod's annotations would exceed 256 KiB")]
     AnnotationsFull(&'static str),

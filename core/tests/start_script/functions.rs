@@ -79,16 +79,18 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 8] = [
     include_str!("../../src/dockerd/start_script/mtu.sh"),
     include_str!("../../src/dockerd/start_script/kept.sh"),
+    include_str!("../../src/dockerd/start_script/data_root.sh"),
+    include_str!("../../src/dockerd/start_script/disk.sh"),
     include_str!("../../src/dockerd/start_script/containerd.sh"),
     include_str!("../../src/dockerd/start_script/clean.sh"),
     include_str!("../../src/dockerd/start_script/beside.sh"),
     include_str!("../../src/dockerd/start_script/slots.sh"),
 ];
 /// The variables that main.sh sets, and a slot.
-const STATE: &str = "log() { :; }; slots=4 budget=100 flags='' network_mtu=''
+const STATE: &str = "log() { :; }; slots=4 budget=100 flags='' network_mtu='' needed=containerd root_flag=--data-root
 kept=$dir/slot-0; own=$kept root=$kept/docker\n";
 /// In place of what needs root.
 const WITHOUT_ROOT: &str =

@@ -14,6 +14,7 @@
 #![cfg(unix)]
 
 mod builders;
+mod buildkitd;
 mod functions;
 mod shell;
 mod whole;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let tests = functions::TESTS
         .iter()
         .chain(builders::TESTS)
+        .chain(buildkitd::TESTS)
         .chain(whole::TESTS);
     let trials = tests.flat_map(|test| Shell::ALL.map(|shell| trial(*test, shell)));
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()

@@ -17,7 +17,15 @@ const PROGRAMS: [&str; 32] = [
 /// The applets of Alpine's busybox that Debian's lacks; the system's programs replace them.
 const NOT_IN_DEBIANS_BUSYBOX: [&str; 2] = ["flock", "nice"];
 /// What tests put beside the programs, and no busybox has.
-const NO_APPLETS: [&str; 4] = ["containerd", "docker", "dockerd", "runc"];
+const NO_APPLETS: [&str; 7] = [
+    "buildctl",
+    "buildkitd",
+    "buildkitd-entrypoint",
+    "containerd",
+    "docker",
+    "dockerd",
+    "runc",
+];
 const SYSTEM: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -125,6 +133,8 @@ impl Sandbox {
         let dir = self.dir.to_str().unwrap();
         let text = text
             .replace("/opt/slipway/slots", &format!("{dir}/slots"))
+            .replace("/opt/slipway/buildx", &format!("{dir}/buildx"))
+            .replace("/opt/slipway/claim", &format!("{dir}/claim"))
             .replace("/var/lib/docker", &format!("{dir}/claim"))
             .replace("/tmp/slipway.", &format!("{dir}/slipway."))
             .replace("/var/run/docker/", &format!("{dir}/run/"))

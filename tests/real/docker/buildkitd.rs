@@ -16,7 +16,7 @@ use slipway_testkit::{
 
 use super::{
     kubelet::{Container, Options, Surroundings, buildkitd_of, patched, variables},
-    machine::{Machine, stdout},
+    machine::{Machine, stdout, wait_for},
 };
 
 /// Returns a scale-set pod whose dockerd is replaced by a buildkitd with this cache.
@@ -177,10 +177,114 @@ fn a_second_buildkitd_on_the_same_claim_is_refused_and_does_no_harm() -> Outcome
     Ok(())
 }
 
+/// Returns the directories that hold states of buildkitd in the slots of the node, one for each version.
+fn states(machine: &Machine, slot: u8) -> Vec<PathBuf> {
+    let slots = machine.node_path("/var/lib/slipway/ci/arc-build");
+    let builders = slots.join(format!("slot-{slot}/builders"));
+    let entries = fs::read_dir(builders).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Waits until the start wrapper has seen that buildkitd is up.
+fn wait_until_noted(machine: &Machine, slot: u8) {
+    wait_for("the note that buildkitd started", || {
+        let states = states(machine, slot);
+        let noted = |state: &PathBuf| !state.join("starting").exists();
+        (!states.is_empty() && states.iter().all(noted)).then_some(())
+    });
+}
+
+fn the_next_job_reuses_the_cache_in_a_slot() -> Outcome {
+    let (machine, programs) = ready()?;
+    let pod = pod(&json!({"type": "nodeSlots"}), &["https://mirror.gcr.io"]);
+    let first = up(&machine, "first", &pod, &programs);
+    assert!(
+        first.log().contains("slipway-start: cold"),
+        "{}",
+        first.log()
+    );
+    assert_eq!(build(&first, &pod), 0);
+    wait_until_noted(&machine, 0);
+    // At the same time, another job has a state of its own.
+    let second = up(&machine, "second", &pod, &programs);
+    assert_eq!(build(&second, &pod), 0);
+    wait_until_noted(&machine, 1);
+    second.kill();
+    first.terminate();
+    let third = up(&machine, "third", &pod, &programs);
+    assert!(
+        third.log().contains("slipway-start: warm"),
+        "{}",
+        third.log()
+    );
+    assert_eq!(build(&third, &pod), 2);
+    // Killed, as when a node dies or runs out of memory.
+    wait_until_noted(&machine, 1);
+    third.kill();
+    assert_eq!(build(&up(&machine, "fourth", &pod, &programs), &pod), 2);
+    Ok(())
+}
+
+fn a_damaged_state_costs_one_restart_and_the_cache() -> Outcome {
+    let (machine, programs) = ready()?;
+    let pod = pod(&json!({"type": "nodeSlots"}), &[]);
+    let first = up(&machine, "first", &pod, &programs);
+    assert_eq!(build(&first, &pod), 0);
+    wait_until_noted(&machine, 0);
+    first.terminate();
+    let state = states(&machine, 0).remove(0).join("state");
+    // BuildKit replaces some of its databases when they are damaged, but not this one.
+    fs::write(state.join("runc-overlayfs/containerdmeta.db"), "damaged").unwrap();
+    let mut second = start(&machine, "second", &pod, &programs);
+    second.wait_until_ended();
+    // The kubelet starts the container again.
+    let again = up(&machine, "second", &pod, &programs);
+    assert!(again.log().contains("set aside"), "{}", again.log());
+    assert_eq!(build(&again, &pod), 0);
+    assert_eq!(build(&again, &pod), 2);
+    Ok(())
+}
+
+fn without_room_for_a_slot_the_state_is_temporary() -> Outcome {
+    let (machine, programs) = ready()?;
+    let pod = pod(&json!({"type": "nodeSlots", "slots": 1}), &[]);
+    let first = up(&machine, "first", &pod, &programs);
+    let second = up(&machine, "second", &pod, &programs);
+    assert!(
+        second.log().contains("data-root: temporary"),
+        "{}",
+        second.log()
+    );
+    assert_eq!(build(&first, &pod), 0);
+    assert_eq!(build(&second, &pod), 0);
+    assert_eq!(build(&second, &pod), 2);
+    Ok(())
+}
+
+fn buildx_in_the_runner_finds_a_builder() -> Outcome {
+    let (machine, programs) = ready()?;
+    let pod = pod(&json!({"type": "nodeSlots"}), &[]);
+    let buildkitd = up(&machine, "pod", &pod, &programs);
+    let runner = variables(&pod["spec"]["containers"][0]);
+    let instance = format!(
+        "{}/instances/{}",
+        runner["BUILDX_CONFIG"], runner["BUILDX_BUILDER"]
+    );
+    let text = stdout(&mut buildkitd.within(&["cat", &instance]));
+    let instance: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(instance["Driver"], "remote");
+    assert_eq!(instance["Nodes"][0]["Endpoint"], *runner["BUILDKIT_HOST"]);
+    Ok(())
+}
+
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
         the_next_job_reuses_the_cache_on_a_claim,
+        the_next_job_reuses_the_cache_in_a_slot,
+        a_damaged_state_costs_one_restart_and_the_cache,
+        without_room_for_a_slot_the_state_is_temporary,
+        buildx_in_the_runner_finds_a_builder,
         a_killed_buildkitd_restarts_in_the_same_pod,
         buildkitd_starts_with_every_cache_and_every_kind_of_mirror,
         the_socket_belongs_to_a_group_of_the_runner,

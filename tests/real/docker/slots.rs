@@ -219,7 +219,7 @@ fn on_a_full_disk_the_oldest_free_slots_are_deleted() -> Outcome {
 
     let without = Container::up(&machine, "without", &pod, with(Tools::System));
     assert_eq!(without.root(), "/var/lib/docker");
-    assert!(without.log().contains("is available"), "{}", without.log());
+    assert!(without.log().contains("are available"), "{}", without.log());
     wait_for("the oldest slot to go", || {
         (!left(0) && !dir.join("trash").exists()).then_some(())
     });

@@ -47,6 +47,13 @@ search() {
     case $? in 124 | 143) echo "$1" ;; esac
 }
 
+# Lists oddities below directory $1.
+oddities_below() {
+    search "$1" -path '*/snapshots/*/*' -prune -o \
+        ! -type f ! -type d ! -type s -print -o \
+        \( -path "$root/image/*" ! -name '*.gz' -o -name '*.json' \) -size +131072k -print
+}
+
 # Lists what dockerd, containerd, a builder or this script would open and is not a plain file, and what dockerd would read
 # whole and is too large for that. Layers may hold anything: nobody opens what is in them. dockerd makes its device at
 # each start.
@@ -56,41 +63,10 @@ oddities() {
             ! -name backingFsBlockDev
     done
     for path in "$root/image" "$root/containers" "$root/buildkit" "$root/containerd" "$own/builders"; do
-        search "$path" -path '*/snapshots/*/*' -prune -o \
-            ! -type f ! -type d ! -type s -print -o \
-            \( -path "$root/image/*" ! -name '*.gz' -o -name '*.json' \) -size +131072k -print
+        oddities_below "$path"
     done
     search "$root/overlay2" -mindepth 2 -maxdepth 2 ! -path '*/overlay2/l/*' \
         \( ! -type f ! -type d -o -type f -size +64k \)
-}
-
-# Leaves images, build cache and builders of dead jobs on $root, and nothing else of them: nothing that dockerd or containerd
-# would start, or wait for. Fails where nothing can be kept there.
-prepare() {
-    reason=''
-    if exists "$own/starting"; then
-        reason='dockerd did not start on it last time'
-    elif is_odd "$own" || is_odd "$root" || ! discard_unkept || [ -n "$(oddities)" ]; then
-        reason='holds files that dockerd did not make'
-    elif stays_over_budget; then
-        reason='is too large, and was pruned last time'
-    fi
-    [ -z "$reason" ] || set_aside "$reason" || return 1
-    mkdir -p "$root" && is_usable "$own" "$dir" 2>/dev/null && touch "$own/starting" || return 1
-    start_containerd "$root" && clean && return
-    stop_containerd
-    set_aside 'could not be cleaned' && mkdir -p "$root" && touch "$own/starting" && start_containerd "$root"
-}
-
-set_aside() {
-    log "$kept: $1: set aside"
-    set_aside_kept
-}
-
-# What is not kept: dockerd makes these directories again.
-discard_unkept() {
-    for name in volumes network swarm plugins runtimes tmp; do discard "$root/$name" || return 1; done
-    discard "$own/private" && keep_builders 2
 }
 
 # Discards the states of builders beyond the $1 last used. Such a state is that of one version of BuildKit.

@@ -11,6 +11,7 @@ log() { echo "slipway-start: $*" >&2; }
 # The kept data-root, and where this script keeps its notes; see kept.sh.
 root='' own='' flags=''
 slots=0 budget=0 # only: kept
+needed=containerd root_flag=--data-root # only: slots
 builders='' bin='' # only: builders
 network_mtu='' # only: mtu
 while [ $# -gt 0 ]; do

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use strum::VariantArray;
 
-use super::{KeptRoot, StartOptions};
+use super::{BuildkitdStart, KeptRoot, StartOptions};
 
-/// What a script can hold beside `main.sh`.
+/// What a script can hold beside `main.sh` or `buildkitd.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "lowercase")]
 enum Part {
@@ -18,10 +18,29 @@ enum Part {
     Claim,
     Containerd,
     Builders,
+    State,
+    StateClaim,
+}
+
+/// The daemon that a script starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Daemon {
+    Dockerd,
+    Buildkitd,
+}
+
+impl Daemon {
+    /// Returns the script's last part, with marked lines.
+    fn main(self) -> &'static str {
+        match self {
+            Self::Dockerd => include_str!("main.sh"),
+            Self::Buildkitd => include_str!("buildkitd.sh"),
+        }
+    }
 }
 
 impl Part {
-    /// Returns the name by which lines of `main.sh` are marked.
+    /// Returns the name by which lines of a [`Daemon::main`] are marked.
     fn name(self) -> &'static str {
         self.into()
     }
@@ -31,21 +50,29 @@ impl Part {
             Self::Mtu => &[include_str!("mtu.sh")],
             Self::Kept => &[
                 include_str!("kept.sh"),
+                include_str!("data_root.sh"),
                 include_str!("containerd.sh"),
                 include_str!("clean.sh"),
+                include_str!("disk.sh"),
                 include_str!("beside.sh"),
             ],
             Self::Slots => &[include_str!("slots.sh")],
             Self::Claim => &[include_str!("claim.sh")],
             Self::Containerd => &[include_str!("containerd.sh")],
             Self::Builders => &[include_str!("builders.sh")],
+            Self::State => &[
+                include_str!("kept.sh"),
+                include_str!("disk.sh"),
+                include_str!("state.sh"),
+            ],
+            Self::StateClaim => &[include_str!("state_claim.sh")],
         }
     }
 }
 
 /// A set of parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Parts(u8);
+struct Parts(u16);
 
 impl Parts {
     /// Returns the parts that these options need. A kept data-root brings a containerd with it.
@@ -61,13 +88,23 @@ impl Parts {
         ])
     }
 
+    /// Returns the parts that buildkitd needs.
+    fn needed_by_buildkitd(start: BuildkitdStart) -> Self {
+        let kept = start.kept_root;
+        Self::of(&[
+            (Part::State, kept.is_some()),
+            (Part::Slots, matches!(kept, Some(KeptRoot::Slots(_)))),
+            (Part::StateClaim, kept == Some(KeptRoot::Claim)),
+        ])
+    }
+
     fn of(parts: &[(Part, bool)]) -> Self {
         let needed = parts.iter().filter(|(_, needed)| *needed);
-        Self(needed.map(|(part, _)| 1 << *part as u8).sum())
+        Self(needed.map(|(part, _)| 1 << *part as u16).sum())
     }
 
     fn has(self, part: Part) -> bool {
-        self.0 & (1 << part as u8) != 0
+        self.0 & (1 << part as u16) != 0
     }
 }
 
@@ -89,9 +126,14 @@ static SCRIPTS: LazyLock<Vec<StartScript>> = LazyLock::new(|| {
                     (Part::Kept, is_kept),
                 ];
                 parts.extend(root.map(|part| (part, true)));
-                scripts.push(StartScript::of(Parts::of(&parts)));
+                scripts.push(StartScript::of(Daemon::Dockerd, Parts::of(&parts)));
             }
         }
+    }
+    for root in [None, Some(Part::Slots), Some(Part::StateClaim)] {
+        let mut parts = vec![(Part::State, root.is_some())];
+        parts.extend(root.map(|part| (part, true)));
+        scripts.push(StartScript::of(Daemon::Buildkitd, Parts::of(&parts)));
     }
     scripts
 });
@@ -99,6 +141,7 @@ static SCRIPTS: LazyLock<Vec<StartScript>> = LazyLock::new(|| {
 /// A start script. There are few, each made once, so what is derived from one can be kept.
 #[derive(Debug)]
 pub struct StartScript {
+    daemon: Daemon,
     parts: Parts,
     text: String,
 }
@@ -107,8 +150,18 @@ impl StartScript {
     /// Returns the script that these options need.
     #[must_use]
     pub fn for_options(options: &StartOptions<'_>) -> &'static str {
-        let parts = Parts::needed(options);
-        let script = SCRIPTS.iter().find(|script| script.parts == parts);
+        Self::find(Daemon::Dockerd, Parts::needed(options))
+    }
+
+    /// Returns the script that starts buildkitd so.
+    #[must_use]
+    pub fn for_buildkitd(start: BuildkitdStart) -> &'static str {
+        Self::find(Daemon::Buildkitd, Parts::needed_by_buildkitd(start))
+    }
+
+    fn find(daemon: Daemon, parts: Parts) -> &'static str {
+        let mut scripts = SCRIPTS.iter();
+        let script = scripts.find(|script| script.daemon == daemon && script.parts == parts);
         script.map_or("", Self::text)
     }
 
@@ -124,14 +177,14 @@ impl StartScript {
         &self.text
     }
 
-    /// Puts the parts together: functions first, then `main.sh`.
-    fn of(parts: Parts) -> Self {
+    /// Puts the parts together: functions first, then what calls them.
+    fn of(daemon: Daemon, parts: Parts) -> Self {
         let mut text = String::new();
         let functions = Part::VARIANTS.iter().filter(|part| parts.has(**part));
         for source in functions.flat_map(|part| part.source()) {
             source.lines().for_each(|line| push_line(&mut text, line));
         }
-        for line in include_str!("main.sh").lines() {
+        for line in daemon.main().lines() {
             match line.split_once(MARK) {
                 Some((line, name)) => {
                     let marked = Part::VARIANTS.iter().find(|part| part.name() == name);
@@ -142,11 +195,15 @@ impl StartScript {
                 None => push_line(&mut text, line),
             }
         }
-        Self { parts, text }
+        Self {
+            daemon,
+            parts,
+            text,
+        }
     }
 }
 
-/// Marks a line of `main.sh` as one of a part.
+/// Marks a line of a [`Daemon::main`] as one of a part.
 const MARK: &str = " # only: ";
 /// The line of `builders.sh` in whose place the runtime wrapper comes.
 const RUNTIME_WRAPPER: &str = "# insert: runc.sh";
@@ -204,7 +261,8 @@ mod tests {
 
     #[test]
     fn every_mark_names_a_part() {
-        let marks = include_str!("main.sh").lines();
+        let marks = [Daemon::Dockerd, Daemon::Buildkitd].map(Daemon::main);
+        let marks = marks.iter().flat_map(|main| main.lines());
         for name in marks.filter_map(|line| Some(line.split_once("# only: ")?.1)) {
             assert!(
                 Part::VARIANTS.iter().any(|part| part.name() == name),
@@ -224,6 +282,21 @@ mod tests {
                 let of_a_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
                 assert!(name.is_empty() || !name.chars().all(of_a_name), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn there_is_a_script_for_every_start_of_buildkitd() {
+        for kept_root in [None, DEFAULT.kept_root, Some(KeptRoot::Claim)] {
+            let start = BuildkitdStart {
+                kept_root,
+                shares_builder: true,
+            };
+            let script = StartScript::for_buildkitd(start);
+            assert!(script.contains("buildkitd"), "{start:?}");
+            assert_eq!(script.contains("prepare()"), kept_root.is_some());
+            assert!(script.len() <= 6_000, "{} bytes", script.len());
+            assert!(!script.contains("containerd --config"));
         }
     }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # The parts share their variables, and main.sh sets what the options say.
-# slots=N: takes one of N slots below $dir as data-root; a slot has one dockerd at a time.
+# slots=N: takes one of N slots below $dir; a slot has one dockerd or one buildkitd at a time.
 #
-# A slot is held by a lock on file descriptor 9, which dockerd, containerd and the shims inherit and the containers of
+# A slot is held by a lock on file descriptor 9, which the daemon, containerd and the shims inherit and the containers of
 # jobs do not: it is released when the last of them is gone, however they ended.
 
 dir=/opt/slipway/slots trash=/opt/slipway/slots/trash
@@ -30,7 +30,7 @@ candidates() { { by_last_use -t; seq 0 $((slots - 1)); } | awk -v slots="$slots"
 
 # Takes the warmest free slot that can be used; fails when there is none.
 take_slot() {
-    for program in flock containerd; do
+    for program in flock $needed; do
         command -v "$program" >/dev/null || { log "no $program in this image"; return 1; }
     done
     has_room || { log "less than 17 % of the disk, or 10 % of its inodes, are available: no slot"; return 1; }
@@ -48,7 +48,7 @@ take_slot() {
 add_slot() {
     if take_slot; then
         log "data-root $root"
-        flags="$flags --data-root=$root"
+        flags="$flags $root_flag=$root"
     else
         log 'data-root: temporary, empty'
     fi

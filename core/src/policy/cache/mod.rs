@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 pub use claim_pool::{ClaimPool, Fallback};
 pub use key_source::CacheKeySource;
 pub use node_slots::NodeSlots;
-pub use volumes::{AccessMode, CacheVolume, EmptyDir, EphemeralClaim, NamedClaim, NoVolume};
+pub use volumes::{
+    AccessMode, BuildkitdCache, CacheVolume, EmptyDir, EphemeralClaim, NamedClaim, NoVolume,
+};
 
 use super::values::{AbsolutePath, LabelKey, ObjectName};
 use crate::k8s::quantity::Quantity;
@@ -53,12 +55,11 @@ impl DockerdCache {
     /// are not shared by key.
     #[must_use]
     pub fn key(&self) -> Option<(CacheKeySource, Option<&str>)> {
-        let (source, label) = match self {
-            Self::NodeSlots(slots) => (slots.key, &slots.key_label),
-            Self::Pool(pool) => (pool.key, &pool.key_label),
-            Self::Pvc(_) | Self::Ephemeral(_) | Self::EmptyDir(_) | Self::None(_) => return None,
-        };
-        Some((source, label.as_ref().map(LabelKey::as_str)))
+        match self {
+            Self::NodeSlots(slots) => Some(slots.key()),
+            Self::Pool(pool) => Some((pool.key, pool.key_label.as_ref().map(LabelKey::as_str))),
+            Self::Pvc(_) | Self::Ephemeral(_) | Self::EmptyDir(_) | Self::None(_) => None,
+        }
     }
 
     /// Returns the pool of claims, if that is the type.

@@ -28,6 +28,14 @@ pub struct NodeSlots {
     pub key_label: Option<LabelKey>,
 }
 
+impl NodeSlots {
+    /// Returns what the slots are shared by, and the label to read the key from.
+    #[must_use]
+    pub fn key(&self) -> (CacheKeySource, Option<&str>) {
+        (self.key, self.key_label.as_ref().map(LabelKey::as_str))
+    }
+}
+
 impl Default for NodeSlots {
     fn default() -> Self {
         Self {

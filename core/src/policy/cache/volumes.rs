@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NodeSlots;
 use crate::{k8s::quantity::Quantity, policy::values::ObjectName};
 
 /// The volume behind a builder's state, which belongs to one daemon at a time.
@@ -19,6 +20,30 @@ pub enum CacheVolume {
     /// No volume.
     None(NoVolume),
 }
+
+/// What holds the state of the buildkitd sidecar, which belongs to one daemon at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum BuildkitdCache {
+    /// Directories of the node that outlive the pod, the same as those of dockerd where `root` and the key are the
+    /// same; an `emptyDir` where none is free.
+    NodeSlots(NodeSlots),
+    /// A claim that is leased from the profile's pool, `dind.cache`.
+    Pool(LeasedClaim),
+    /// One named claim. Only `ReadWriteOncePod` keeps a second runner off it.
+    Pvc(NamedClaim),
+    /// A generic ephemeral volume: a claim that lives as long as the pod.
+    Ephemeral(EphemeralClaim),
+    /// A directory of the node that lives as long as the pod.
+    EmptyDir(EmptyDir),
+    /// No volume.
+    None(NoVolume),
+}
+
+/// A claim of the pool: `dind.cache` has its settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeasedClaim {}
 
 /// One named claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

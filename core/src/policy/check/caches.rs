@@ -2,7 +2,8 @@
 
 use super::Findings;
 use crate::policy::{
-    CacheKeySource, DockerdCache, EphemeralClaim, NodeSlots, key_path::KeyPath, values::LabelKey,
+    BuildkitdCache, CacheKeySource, DockerdCache, EphemeralClaim, NodeSlots, Profile,
+    key_path::KeyPath, values::LabelKey,
 };
 
 /// Slots for more dockerds than could run builds on a node.
@@ -12,13 +13,35 @@ const MAX_SLOTS: u8 = 64;
 pub(super) fn check(path: &KeyPath, cache: &DockerdCache, findings: &mut Findings) {
     match cache {
         DockerdCache::NodeSlots(slots) => check_slots(path, slots, findings),
-        DockerdCache::Ephemeral(EphemeralClaim { size, .. }) => findings.expect(
-            size.nano() > 0,
-            path.at("size"),
-            "a claim needs a size above zero",
-        ),
+        DockerdCache::Ephemeral(claim) => check_ephemeral(path, claim, findings),
         _ => {}
     }
+}
+
+/// Checks the cache of the buildkitd sidecar; `path` is that of the profile.
+pub(super) fn check_buildkitd(path: &KeyPath, profile: &Profile, findings: &mut Findings) {
+    let Some(buildkitd) = &profile.containerd.buildkitd else {
+        return;
+    };
+    let path = path.at("containerd.buildkitd.cache");
+    match &buildkitd.cache {
+        BuildkitdCache::NodeSlots(slots) => check_slots(&path, slots, findings),
+        BuildkitdCache::Pool(_) => findings.expect(
+            profile.dind.cache.claim_pool().is_some(),
+            path.at("type"),
+            "the pool is that of `dind.cache`, which has another type",
+        ),
+        BuildkitdCache::Ephemeral(claim) => check_ephemeral(&path, claim, findings),
+        _ => {}
+    }
+}
+
+fn check_ephemeral(path: &KeyPath, claim: &EphemeralClaim, findings: &mut Findings) {
+    findings.expect(
+        claim.size.nano() > 0,
+        path.at("size"),
+        "a claim needs a size above zero",
+    );
 }
 
 fn check_slots(path: &KeyPath, slots: &NodeSlots, findings: &mut Findings) {

@@ -8,13 +8,17 @@ use std::collections::BTreeMap;
 use super::Findings;
 use crate::{
     pod::is_within,
-    policy::{DEFAULT_PROFILE, LocalCache, Profile, key_path::KeyPath, values::AbsolutePath},
+    policy::{
+        BuildkitdCache, DEFAULT_PROFILE, LocalCache, Profile, key_path::KeyPath,
+        values::AbsolutePath,
+    },
 };
 
 /// What a tree of directories holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Slots,
+    BuildkitdSlots,
     LocalCaches,
 }
 
@@ -22,6 +26,7 @@ impl Kind {
     fn key(self) -> &'static str {
         match self {
             Self::Slots => "dind.cache.root",
+            Self::BuildkitdSlots => "containerd.buildkitd.cache.root",
             Self::LocalCaches => "buildkit.localCache.path",
         }
     }
@@ -39,7 +44,9 @@ impl Tree<'_> {
     fn collides_with(&self, other: &Self) -> bool {
         let within = is_within(self.path.as_str(), other.path.as_str());
         let around = is_within(other.path.as_str(), self.path.as_str());
-        (within || around) && !(within && around && self.kind == other.kind)
+        let is_slots = |kind| kind != Kind::LocalCaches;
+        let is_alike = is_slots(self.kind) == is_slots(other.kind);
+        (within || around) && !(within && around && is_alike)
     }
 }
 
@@ -75,6 +82,11 @@ pub(super) fn check(path: &KeyPath, profiles: &BTreeMap<String, Profile>, findin
 
 fn trees<'p>(name: &'p str, profile: &'p Profile) -> impl Iterator<Item = Tree<'p>> {
     let slots = profile.dind.cache.node_slots().map(|slots| &slots.root);
+    let buildkitd = profile.containerd.buildkitd.as_ref();
+    let buildkitd = buildkitd.and_then(|buildkitd| match &buildkitd.cache {
+        BuildkitdCache::NodeSlots(slots) => Some(&slots.root),
+        _ => None,
+    });
     let local_caches = match &profile.buildkit.local_cache {
         LocalCache::HostPath { path } => Some(path),
         _ => None,
@@ -89,5 +101,6 @@ fn trees<'p>(name: &'p str, profile: &'p Profile) -> impl Iterator<Item = Tree<'
     let slots = slots.map(tree(Kind::Slots));
     slots
         .into_iter()
+        .chain(buildkitd.map(tree(Kind::BuildkitdSlots)))
         .chain(local_caches.map(tree(Kind::LocalCaches)))
 }

@@ -6,6 +6,7 @@ mod claim_pool;
 mod containerd;
 mod daemon_config;
 mod host_directories;
+mod mirrors;
 mod namespaces;
 mod recognisers;
 mod resources;
@@ -51,9 +52,11 @@ pub(super) fn check(file: &PolicyFile) -> Findings {
     for (name, profile) in &file.profiles {
         let path = root.at("profiles").key(name);
         caches::check(&path.at("dind.cache"), &profile.dind.cache, &mut findings);
+        caches::check_buildkitd(&path, profile, &mut findings);
         claim_pool::check(&path.at("dind.cache"), name, &profile.dind, &mut findings);
         containerd::check(&path, profile, &mut findings);
         daemon_config::check(&path.at("dind"), &profile.dind, &mut findings);
+        mirrors::check(&path.at("dind"), &profile.dind, &mut findings);
         resources::check(&path, profile, &mut findings);
         sizes::check(&path, profile, &mut findings);
         variables::check(&path, profile, &mut findings);
@@ -126,100 +129,127 @@ mod tests {
         }
     }
 
+    /// Policies with one contradiction each, and the path of its key.
+    const CONTRADICTIONS: &[(&str, &str)] = &[
+        ("profiles: {a: {dind: {mtu: 100}}}", "profiles.a.dind.mtu"),
+        (
+            "profiles: {a: {dind: {daemonConfig: {mtu: 1400}}}}",
+            "profiles.a.dind.daemonConfig.mtu",
+        ),
+        (
+            "profiles: {a: {dind: {daemonConfig: {log-driver: journald}}}}",
+            "profiles.a.dind.daemonConfig.log-driver",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: nodeSlots, slots: 0}}}}",
+            "profiles.a.dind.cache.slots",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: nodeSlots, key: label}}}}",
+            "profiles.a.dind.cache.keyLabel",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: nodeSlots, keyLabel: example.com/repo}}}}",
+            "profiles.a.dind.cache.keyLabel",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: pool, claims: 0}}}}",
+            "profiles.a.dind.cache.claims",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: pool, claims: 2, minFree: 3}}}}",
+            "profiles.a.dind.cache.minFree",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: pool, accessMode: ReadWriteMany}}}}",
+            "profiles.a.dind.cache.accessMode",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: pool, key: label}}}}",
+            "profiles.a.dind.cache.keyLabel",
+        ),
+        (
+            "profiles: {a: {dind: {cache: {type: pool, labels: {slipway.io/pool: b}}}}}",
+            "profiles.a.dind.cache.labels.slipway.io/pool",
+        ),
+        (
+            "profiles: {Fast: {dind: {cache: {type: pool}}}}",
+            "profiles.Fast.dind.cache.type",
+        ),
+        (
+            "profiles: {a: {containerd: {buildkitd: {cache: {type: nodeSlots, slots: 65}}}}}",
+            "profiles.a.containerd.buildkitd.cache.slots",
+        ),
+        (
+            "profiles: {a: {containerd: {buildkitd: {cache: {type: pool}}}}}",
+            "profiles.a.containerd.buildkitd.cache.type",
+        ),
+        (
+            "profiles: {a: {containerd: {buildkitd: {cache: {type: ephemeral, size: 0}}}}}",
+            "profiles.a.containerd.buildkitd.cache.size",
+        ),
+        (
+            "profiles: {a: {containerd: {namespace: k8s.io}}}",
+            "profiles.a.containerd.namespace",
+        ),
+        (
+            "profiles: {a: {dind: {resources: {requests: {cpu: 2}, limits: {cpu: 1}}}}}",
+            "profiles.a.dind.resources.requests.cpu",
+        ),
+        (
+            "profiles: {a: {buildkit: {gc: {keepStorage: much}}}}",
+            "profiles.a.buildkit.gc.keepStorage",
+        ),
+        (
+            "profiles: {a: {buildkit: {env: {'A=B': x}}}}",
+            "profiles.a.buildkit.env.A=B",
+        ),
+        (
+            "profiles: {a: {dind: {resources: {requests: {cpus: 1}}}}}",
+            "profiles.a.dind.resources.requests.cpus",
+        ),
+        (
+            "profiles: {a: {containerd: {supplementalGroups: [-1]}}}",
+            "profiles.a.containerd.supplementalGroups[0]",
+        ),
+        (
+            "profiles: {a: {buildkit: {env: {'1 B': x}}}}",
+            "profiles.a.buildkit.env.1 B",
+        ),
+        (
+            "profiles: {a: {dind: {mirrors: {ghcr.io: ['https://m', 'http://m/x']}}}}",
+            "profiles.a.dind.mirrors.ghcr.io[1]",
+        ),
+        (
+            "profiles: {a: {dind: {mirrors: {quay.io: ['http://mirror.gcr.io']}}}}",
+            "profiles.a.dind.mirrors.quay.io[0]",
+        ),
+        (
+            "profiles: {a: {dind: {mirrors: {index.docker.io: ['https://m']}}}}",
+            "profiles.a.dind.mirrors.index.docker.io",
+        ),
+        (
+            "namespaces: [{names: [x], profile: nowhere}]",
+            "namespaces[0].profile",
+        ),
+        (
+            "namespaces: [{names: [], profile: default}]",
+            "namespaces[0].names",
+        ),
+        ("recognisers: [{name: mine}]", "recognisers[0].anyOf"),
+        (
+            "recognisers: [{name: mine, anyOf: [{}], runnerContainers: [x]}]",
+            "recognisers[0].anyOf[0]",
+        ),
+        (
+            "recognisers: [{name: gitlab, enabled: false}, {name: gitlab}]",
+            "recognisers[1].name",
+        ),
+    ];
+
     #[test]
     fn a_contradiction_is_one_error_with_the_path_of_its_key() {
-        for (yaml, path) in [
-            ("profiles: {a: {dind: {mtu: 100}}}", "profiles.a.dind.mtu"),
-            (
-                "profiles: {a: {dind: {daemonConfig: {mtu: 1400}}}}",
-                "profiles.a.dind.daemonConfig.mtu",
-            ),
-            (
-                "profiles: {a: {dind: {daemonConfig: {log-driver: journald}}}}",
-                "profiles.a.dind.daemonConfig.log-driver",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: nodeSlots, slots: 0}}}}",
-                "profiles.a.dind.cache.slots",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: nodeSlots, key: label}}}}",
-                "profiles.a.dind.cache.keyLabel",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: nodeSlots, keyLabel: example.com/repo}}}}",
-                "profiles.a.dind.cache.keyLabel",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: pool, claims: 0}}}}",
-                "profiles.a.dind.cache.claims",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: pool, claims: 2, minFree: 3}}}}",
-                "profiles.a.dind.cache.minFree",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: pool, accessMode: ReadWriteMany}}}}",
-                "profiles.a.dind.cache.accessMode",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: pool, key: label}}}}",
-                "profiles.a.dind.cache.keyLabel",
-            ),
-            (
-                "profiles: {a: {dind: {cache: {type: pool, labels: {slipway.io/pool: b}}}}}",
-                "profiles.a.dind.cache.labels.slipway.io/pool",
-            ),
-            (
-                "profiles: {Fast: {dind: {cache: {type: pool}}}}",
-                "profiles.Fast.dind.cache.type",
-            ),
-            (
-                "profiles: {a: {containerd: {namespace: k8s.io}}}",
-                "profiles.a.containerd.namespace",
-            ),
-            (
-                "profiles: {a: {dind: {resources: {requests: {cpu: 2}, limits: {cpu: 1}}}}}",
-                "profiles.a.dind.resources.requests.cpu",
-            ),
-            (
-                "profiles: {a: {buildkit: {gc: {keepStorage: much}}}}",
-                "profiles.a.buildkit.gc.keepStorage",
-            ),
-            (
-                "profiles: {a: {buildkit: {env: {'A=B': x}}}}",
-                "profiles.a.buildkit.env.A=B",
-            ),
-            (
-                "profiles: {a: {dind: {resources: {requests: {cpus: 1}}}}}",
-                "profiles.a.dind.resources.requests.cpus",
-            ),
-            (
-                "profiles: {a: {containerd: {supplementalGroups: [-1]}}}",
-                "profiles.a.containerd.supplementalGroups[0]",
-            ),
-            (
-                "profiles: {a: {buildkit: {env: {'1 B': x}}}}",
-                "profiles.a.buildkit.env.1 B",
-            ),
-            (
-                "namespaces: [{names: [x], profile: nowhere}]",
-                "namespaces[0].profile",
-            ),
-            (
-                "namespaces: [{names: [], profile: default}]",
-                "namespaces[0].names",
-            ),
-            ("recognisers: [{name: mine}]", "recognisers[0].anyOf"),
-            (
-                "recognisers: [{name: mine, anyOf: [{}], runnerContainers: [x]}]",
-                "recognisers[0].anyOf[0]",
-            ),
-            (
-                "recognisers: [{name: gitlab, enabled: false}, {name: gitlab}]",
-                "recognisers[1].name",
-            ),
-        ] {
+        for (yaml, path) in CONTRADICTIONS {
             refuses(yaml, &format!("{path}: "));
         }
     }
@@ -300,6 +330,11 @@ namespaces:
         assert!(refused(&slots("/slots"), &slots("/slots/ci")));
         assert!(refused(&slots("/var/run/slots"), &slots("/run//slots/ci/")));
         assert!(refused(&local("/cache"), &local("/cache/ci")));
+        let buildkitd = |root: &str| {
+            format!("{{containerd: {{buildkitd: {{cache: {{type: nodeSlots, root: {root}}}}}}}}}")
+        };
+        assert!(refused(&slots("/slots"), &buildkitd("/slots/ci")));
+        assert!(!refused(&slots("/slots"), &buildkitd("/slots")));
         assert!(refused(&slots("/slots"), &local("/slots")));
         assert!(refused(&local("/data"), &slots("/data/slots")));
         assert!(!refused(&slots("/slots"), &slots("/slots/")));

@@ -47,7 +47,7 @@ fn admitted(pod: &Value, policy: &str, nodes: usize) -> (Value, Value) {
 #[allow(clippy::needless_pass_by_value, reason = "reads better in tests")]
 fn runner(mounts: Value, volumes: Value) -> Value {
     json!({"metadata": {"labels": {"actions-ephemeral-runner": "True"}}, "spec": {
-        "containers": [{"name": "runner", "image": "x"}, {"name": "dind", "image": "docker:dind"},
+        "containers": [{"name": "runner", "image": "x"}, {"name": "dind", "image": "docker:dind", "securityContext": {"privileged": true}},
             {"name": "bystander", "image": "evil", "volumeMounts": mounts}],
         "volumes": volumes}})
 }
