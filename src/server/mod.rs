@@ -5,6 +5,7 @@ mod body;
 mod connections;
 pub mod duration;
 mod exposition;
+mod hosts;
 mod routes;
 mod status;
 
@@ -33,6 +34,7 @@ use crate::{
     tls::{ClientCheck, ServingCertificate},
 };
 use connections::{Listener, Peers};
+pub use hosts::Hosts;
 
 /// Enough for scrapers, kubelets and a few people.
 const METRICS_CONNECTIONS: usize = 64;
@@ -102,6 +104,8 @@ struct App {
     large: Arc<Semaphore>,
     shutdown: Shutdown,
     status: status::State,
+    /// The names by which the metrics port is reached.
+    hosts: Hosts,
 }
 
 impl App {
@@ -179,6 +183,7 @@ impl Server {
             large: Arc::new(Semaphore::new(1)),
             shutdown: Shutdown::default(),
             status: status::State::default(),
+            hosts: Hosts::default(),
         };
         Ok(Self {
             app,
@@ -195,6 +200,13 @@ impl Server {
     #[must_use]
     pub fn named(mut self, replica: String) -> Self {
         self.app.status.replica = Some(replica);
+        self
+    }
+
+    /// Sets the names by which the metrics port is reached, beside IP addresses and `localhost`.
+    #[must_use]
+    pub fn reached_as(mut self, hosts: Hosts) -> Self {
+        self.app.hosts = hosts;
         self
     }
 

@@ -15,6 +15,7 @@ use axum::{
         HeaderMap, HeaderValue, StatusCode, Version,
         header::{CONNECTION, CONTENT_TYPE},
     },
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -35,7 +36,7 @@ use super::{
     App,
     body::{NotTaken, discard, json, plain, read},
     connections::Connection,
-    duration, exposition, status,
+    duration, exposition, hosts, status,
 };
 use crate::{cluster::state::ClusterState, metrics::Problem};
 
@@ -66,6 +67,7 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
     routes
         .fallback(move |request: Request| no_such_path(request, paths))
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), hosts::check))
         .with_state(app)
 }
 

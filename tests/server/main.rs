@@ -12,6 +12,7 @@
 mod certificates;
 mod connections;
 mod hostile;
+mod hosts;
 mod requests;
 mod reviews;
 mod shutdown;

@@ -2,7 +2,7 @@
 
 mod tasks;
 
-use std::{env, path::Path, process, sync::Arc};
+use std::{env, fs, path::Path, process, sync::Arc};
 
 use clap::Args;
 use kube::Client;
@@ -18,13 +18,15 @@ use crate::{
         state::{ClusterState, LiveState},
     },
     metrics::Metrics,
-    server::Shutdown,
+    server::{Hosts, Shutdown},
     tls::ServingCertificate,
 };
 use tasks::Tasks;
 
 /// The directory where the chart mounts certificates that others make.
 const TLS_DIR: &str = "/etc/slipway/tls";
+/// Where the kubelet names the cluster's domain.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Arguments that apply without `--standalone`.
 #[derive(Debug, Args)]
@@ -117,6 +119,13 @@ impl InClusterArgs {
         }
     }
 
+    /// Returns the names by which clients reach the metrics port, with those that `names` adds.
+    fn hosts(&self, names: &[String]) -> Hosts {
+        // Without the file, the cluster has the usual domain.
+        let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        Hosts::new(names.iter().cloned()).with_service(&self.service, &self.namespace, &resolv_conf)
+    }
+
     /// Returns the name that identifies this replica.
     fn identity(&self) -> String {
         self.pod_name.clone().unwrap_or_else(|| {
@@ -159,7 +168,8 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Some(events),
         Some(leaser),
     )?;
-    let server = args.bind(config)?.named(args.in_cluster.identity());
+    let hosts = args.in_cluster.hosts(&args.metrics_hosts);
+    let server = args.bind(config, hosts)?.named(args.in_cluster.identity());
     let shared = Shared {
         client,
         state,

@@ -22,7 +22,7 @@ use crate::{
         state::{LiveState, PolicyLoad},
     },
     metrics::Metrics,
-    server::{Config, Server, Shutdown},
+    server::{Config, Hosts, Server, Shutdown},
     tls::{ClientCheck, ServingCertificate},
 };
 
@@ -52,10 +52,11 @@ impl ServeArgs {
         })
     }
 
-    /// Creates the server and binds its ports.
-    fn bind(&self, config: Config) -> anyhow::Result<Server> {
+    /// Creates the server and binds its ports. `hosts` are the names of the metrics port.
+    fn bind(&self, config: Config, hosts: Hosts) -> anyhow::Result<Server> {
         let server = Server::bind(config)
-            .context("failed to start; --listen and --metrics-listen choose other addresses")?;
+            .context("failed to start; --listen and --metrics-listen choose other addresses")?
+            .reached_as(hosts);
         Ok(if self.status_page {
             server
         } else {
