@@ -3,6 +3,7 @@
 
 mod body;
 mod connections;
+mod decision_log;
 pub mod duration;
 mod exposition;
 mod hosts;

@@ -20,9 +20,12 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
-use slipway_core::admission::{
-    Admission, Answer, Record,
-    review::{self, ReviewError},
+use slipway_core::{
+    admission::{
+        Admission, Answer,
+        review::{self, ReviewError},
+    },
+    k8s::names::MAX_SUBDOMAIN,
 };
 use tokio::{
     runtime::Handle,
@@ -30,13 +33,13 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
     App,
     body::{NotTaken, discard, json, plain, read},
     connections::Connection,
-    duration, exposition, hosts, status,
+    decision_log, duration, exposition, hosts, status,
 };
 use crate::{cluster::state::ClusterState, metrics::Problem};
 
@@ -184,7 +187,7 @@ async fn answer(
             if answer.record.problem.is_some() {
                 app.metrics.server.count_problem(Problem::BadRequest);
             }
-            log(&answer.record, start);
+            decision_log::write(&answer.record, start);
             if let (Some(left), Some(events)) = (answer.left_alone, &app.events) {
                 events.put(left);
             }
@@ -258,23 +261,6 @@ fn guarded<T>(compute: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(compute)).ok()
 }
 
-/// Logs one line per decision, if the level is on.
-fn log(record: &Record, start: Instant) {
-    info!(
-        uid = record.uid,
-        namespace = record.namespace,
-        pod = record.pod,
-        system = record.system,
-        profile = record.profile,
-        strategy = record.strategy.as_str(),
-        reason = record.reason,
-        operations = record.operations,
-        dry_run = record.dry_run,
-        duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-        "decided"
-    );
-}
-
 /// Admits the pod unchanged: a defect of ours must not hold it up.
 fn answer_after_panic(app: &App, body: &[u8]) -> Response {
     app.metrics.server.count_problem(Problem::Panic);
@@ -299,7 +285,7 @@ fn answer_after_panic(app: &App, body: &[u8]) -> Response {
     json(response.to_json(&uid))
 }
 
-/// Reads the request's uid, whatever else the body holds.
+/// Reads the request's uid, whatever else the body holds. One that is longer than any is not repeated.
 fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Review<'a> {
@@ -312,7 +298,7 @@ fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
         uid: Cow<'a, str>,
     }
     let review: Review<'_> = serde_json::from_slice(body).ok()?;
-    Some(review.request.uid).filter(|uid| !uid.is_empty())
+    Some(review.request.uid).filter(|uid| (1..=MAX_SUBDOMAIN).contains(&uid.len()))
 }
 
 #[cfg(test)]
@@ -347,5 +333,7 @@ mod tests {
         assert_eq!(uid(br#"{"request": {"uid": "\u0061"}}"#).unwrap(), "a");
         assert_eq!(uid(br#"{"request": {"uid": ""}}"#), None);
         assert_eq!(uid(b"{}"), None);
+        let long = format!(r#"{{"request": {{"uid": "{}"}}}}"#, "x".repeat(254));
+        assert_eq!(uid(long.as_bytes()), None);
     }
 }

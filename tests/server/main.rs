@@ -11,6 +11,7 @@
 
 mod certificates;
 mod connections;
+mod forged;
 mod hostile;
 mod hosts;
 mod requests;

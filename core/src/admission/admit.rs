@@ -79,7 +79,7 @@ pub fn admit<'a>(body: &'a [u8], cluster: Cluster<'a>) -> Result<Admission<'a>, 
     let pod = match subject {
         Subject::NewPod(pod) => pod,
         Subject::NotForUs(why) | Subject::Unreadable(why) => {
-            let answer = Answer::unchanged(&uid, &namespace, dry_run, why);
+            let answer = Answer::unchanged(&uid, &namespace, dry_run, &why);
             return Ok(Admission::Done(Box::new(answer)));
         }
     };

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod line;
 pub mod review;
 
 pub use admit::{Admission, Draft, Evaluation, Pending, admit, evaluate};
