@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -136,7 +137,12 @@ async fn mutate(
         let (body, _held) = read(&connection, body, deadline).await?;
         let in_flight = timeout_at(deadline, connection.request_in_flight());
         let _in_flight = in_flight.await.map_err(|_| NotTaken::Crowded)?;
-        answer(&app, body.into(), start, deadline).await
+        let asked = Asked {
+            from: connection.peer(),
+            start,
+            deadline,
+        };
+        answer(&app, body.into(), asked).await
     };
     let mut response = answered.await.unwrap_or_else(|not_taken| {
         app.metrics.server.count_problem(not_taken.problem());
@@ -168,18 +174,22 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-/// Admits a pod, and reports what was decided.
-async fn answer(
-    app: &Arc<App>,
-    body: Bytes,
+/// Who asked for an admission, and when it must be answered.
+#[derive(Clone, Copy)]
+struct Asked {
+    from: IpAddr,
     start: Instant,
     deadline: Instant,
-) -> Result<Response, NotTaken> {
+}
+
+/// Admits a pod, and reports what was decided.
+async fn answer(app: &Arc<App>, body: Bytes, asked: Asked) -> Result<Response, NotTaken> {
+    let start = asked.start;
     let state = app.state.load().clone();
     let admitted = if body.len() <= LARGE {
-        admit(app, &body, &state, None, deadline).await
+        admit(app, &body, &state, None, asked).await
     } else {
-        admit_large(app, &body, &state, deadline).await?
+        admit_large(app, &body, &state, asked).await?
     };
     match admitted {
         Admitted::Answer(answer) => {
@@ -218,7 +228,7 @@ async fn admit(
     body: &[u8],
     state: &ClusterState,
     turn: Option<OwnedSemaphorePermit>,
-    deadline: Instant,
+    asked: Asked,
 ) -> Admitted {
     let pending = match guarded(|| (app.evaluate)(body, state.cluster())) {
         Some(Ok(Admission::Done(answer))) => return Admitted::Answer(answer),
@@ -229,7 +239,9 @@ async fn admit(
     drop(turn);
     let answer = match &app.leaser {
         Some(leaser) => {
-            let lease = leaser.lease(pending.claim_request(), deadline).await;
+            let lease = leaser
+                .lease(pending.claim_request(), asked.from, asked.deadline)
+                .await;
             guarded(|| pending.with_lease(lease))
         }
         None => guarded(|| pending.without_lease()),
@@ -245,14 +257,14 @@ async fn admit_large(
     app: &Arc<App>,
     body: &Bytes,
     state: &Arc<ClusterState>,
-    deadline: Instant,
+    asked: Asked,
 ) -> Result<Admitted, NotTaken> {
-    let turn = timeout_at(deadline, Arc::clone(&app.large).acquire_owned()).await;
+    let turn = timeout_at(asked.deadline, Arc::clone(&app.large).acquire_owned()).await;
     let turn = turn.map_err(|_| NotTaken::Crowded)?.ok();
     let (app, body, state) = (Arc::clone(app), body.clone(), Arc::clone(state));
     let runtime = Handle::current();
     let admitting =
-        spawn_blocking(move || runtime.block_on(admit(&app, &body, &state, turn, deadline)));
+        spawn_blocking(move || runtime.block_on(admit(&app, &body, &state, turn, asked)));
     Ok(admitting.await.unwrap_or(Admitted::Panicked))
 }
 
