@@ -30,7 +30,7 @@ use tokio::{
 
 use crate::{
     cache_claims::Leaser,
-    cluster::{events::Sink, state::LiveState},
+    cluster::{events::Sink, lookup::NamespaceLookup, state::LiveState},
     metrics::{Metrics, Port},
     tls::{ClientCheck, ServingCertificate},
 };
@@ -66,6 +66,8 @@ pub struct Config {
     pub events: Option<Sink>,
     /// The leaser of pooled claims; without one their pods get the fallback.
     pub leaser: Option<Leaser>,
+    /// The look-up of namespaces that the state does not show as opted in.
+    pub lookup: Option<NamespaceLookup>,
     /// The most open connections; for one more, another one is closed.
     pub max_connections: usize,
     /// How long a request may take, from its head to its answer.
@@ -98,6 +100,7 @@ struct App {
     evaluate: Evaluate,
     events: Option<Sink>,
     leaser: Option<Leaser>,
+    lookup: Option<NamespaceLookup>,
     metrics: Arc<Metrics>,
     certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
@@ -178,6 +181,7 @@ impl Server {
             evaluate: config.evaluate,
             events: config.events,
             leaser: config.leaser,
+            lookup: config.lookup,
             metrics: config.metrics,
             certificate: config.tls,
             request_timeout: config.request_timeout,

@@ -221,8 +221,8 @@ enum Admitted {
     Panicked,
 }
 
-/// Admits a pod. If it should get a claim of a pool, leases one before the admission is finished.
-/// `turn` is given back before the lease, which waits for the API server.
+/// Admits a pod. If its namespace is in doubt, looks it up; if it should get a claim of a pool, leases
+/// one. `turn` is given back before these, which wait for the API server.
 async fn admit(
     app: &App,
     body: &[u8],
@@ -230,21 +230,31 @@ async fn admit(
     turn: Option<OwnedSemaphorePermit>,
     asked: Asked,
 ) -> Admitted {
-    let pending = match guarded(|| (app.evaluate)(body, state.cluster())) {
+    let admission = match guarded(|| (app.evaluate)(body, state.cluster())) {
         Some(Ok(Admission::Done(answer))) => return Admitted::Answer(answer),
-        Some(Ok(Admission::NeedsClaim(pending))) => pending,
+        Some(Ok(admission)) => admission,
         Some(Err(error)) => return Admitted::Refused(error),
         None => return Admitted::Panicked,
     };
     drop(turn);
-    let answer = match &app.leaser {
-        Some(leaser) => {
-            let lease = leaser
-                .lease(pending.claim_request(), asked.from, asked.deadline)
-                .await;
+    let newer = match (&admission, &app.lookup) {
+        (Admission::InDoubt(doubt), Some(lookup)) => {
+            lookup.newer_state(doubt.namespace(), asked.deadline).await
+        }
+        _ => None,
+    };
+    let settled = guarded(|| match (admission, &newer) {
+        (Admission::InDoubt(doubt), Some(newer)) => doubt.decide_again(newer.cluster()),
+        (admission, _) => admission.without_lookup(state.cluster()),
+    });
+    let answer = match (settled, &app.leaser) {
+        (Some(Admission::NeedsClaim(pending)), Some(leaser)) => {
+            let request = pending.claim_request();
+            let lease = leaser.lease(request, asked.from, asked.deadline).await;
             guarded(|| pending.with_lease(lease))
         }
-        None => guarded(|| pending.without_lease()),
+        (Some(settled), _) => guarded(|| settled.without_lease()),
+        (None, _) => None,
     };
     answer.map_or(Admitted::Panicked, |answer| {
         Admitted::Answer(Box::new(answer))

@@ -146,13 +146,13 @@ impl Replica {
         let state = self.state.load().clone();
         let body = review.to_string();
         let answer = match admit(body.as_bytes(), state.cluster()).unwrap() {
-            Admission::Done(answer) => *answer,
             Admission::NeedsClaim(pending) => {
                 let deadline = Instant::now() + PATIENCE;
                 let request = pending.claim_request();
                 let lease = self.leaser.lease(request, from, deadline).await;
                 pending.with_lease(lease)
             }
+            settled => settled.without_lease(),
         };
         Admitted::read(review, &answer.body)
     }

@@ -15,6 +15,7 @@ use crate::{
     cli::client::ClientArgs,
     cluster::{
         events,
+        lookup::NamespaceLookup,
         state::{ClusterState, LiveState},
     },
     metrics::Metrics,
@@ -153,10 +154,15 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let LoadedPolicy { policy, text } = LoadedPolicy::load(args)?;
     let client = args.in_cluster.client.serving_client().await?;
     let metrics = Arc::new(Metrics::new());
-    let state = Arc::new(LiveState::new(ClusterState {
+    let state = ClusterState {
         policy: policy.into(),
         policy_load: policy_load(args),
         ..ClusterState::default()
+    };
+    let state = Arc::new(LiveState::new(if args.in_cluster.probe_mirrors {
+        state.probing_mirrors()
+    } else {
+        state
     }));
     let serving = Arc::new(ServingCertificate::default());
     let (events, queue) = events::Sink::new(Arc::clone(&metrics));
@@ -167,6 +173,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         Some(events),
         Some(leaser),
+        Some(NamespaceLookup::new(client.clone(), Arc::clone(&state))),
     )?;
     let hosts = args.in_cluster.hosts(&args.metrics_hosts);
     let server = args.bind(config, hosts)?.named(args.in_cluster.identity());

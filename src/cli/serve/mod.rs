@@ -19,6 +19,7 @@ use crate::{
     cache_claims::Leaser,
     cluster::{
         events::Sink,
+        lookup::NamespaceLookup,
         state::{LiveState, PolicyLoad},
     },
     metrics::Metrics,
@@ -34,6 +35,7 @@ impl ServeArgs {
         metrics: Arc<Metrics>,
         events: Option<Sink>,
         leaser: Option<Leaser>,
+        lookup: Option<NamespaceLookup>,
     ) -> anyhow::Result<Config> {
         Ok(Config {
             listen: self.listen,
@@ -45,6 +47,7 @@ impl ServeArgs {
             evaluate: admit,
             events,
             leaser,
+            lookup,
             max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             drain_delay: self.drain_delay,

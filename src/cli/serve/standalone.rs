@@ -82,6 +82,7 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         metrics,
         None,
         None,
+        None,
     )?;
     let server = args.bind(config, Hosts::new(args.metrics_hosts.iter().cloned()))?;
     // Written after the ports are bound, so that a second server does not replace the CA of the first.
