@@ -327,9 +327,8 @@ pub(super) fn claims(state: &ClusterState) -> Option<Vec<ClaimStatus>> {
 /// Returns the beginning of the SHA-256 of a request's uid. The uid itself may be the lease of a claim, and
 /// anyone who reaches the page could repeat it.
 fn short_hash(uid: &str) -> String {
-    let digest = Sha256::digest(uid);
-    let first = digest.iter().take(4);
-    first.map(|byte| format!("{byte:02x}")).collect()
+    let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(uid).into();
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Formats a time as RFC 3339, in whole seconds.
