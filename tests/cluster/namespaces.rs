@@ -25,7 +25,7 @@ const CI: &str = "/api/v1/namespaces/ci";
 struct Webhook {
     server: ApiServer,
     state: Arc<LiveState>,
-    served: Served,
+    running: Served,
 }
 
 impl Webhook {
@@ -38,7 +38,7 @@ impl Webhook {
             ..ClusterState::default()
         }));
         let lookup = NamespaceLookup::new(server.client("slipway"), Arc::clone(&state));
-        let served = served::serve(|config| {
+        let running = served::serve(|config| {
             config.state = Arc::clone(&state);
             config.lookup = Some(lookup);
             config.request_timeout = PATIENCE;
@@ -46,7 +46,7 @@ impl Webhook {
         Self {
             server,
             state,
-            served,
+            running,
         }
     }
 
@@ -55,7 +55,7 @@ impl Webhook {
         let mut review: Value = serde_json::from_str(REVIEW).unwrap();
         review["request"]["namespace"] = json!(namespace);
         let request = post(&format!("/mutate{query}"), review.to_string());
-        let reply = within(self.served.client().send(request)).await;
+        let reply = within(self.running.client().send(request)).await;
         let response = reply.json()["response"].clone();
         assert_eq!(response["allowed"], true, "{reply:?}");
         response

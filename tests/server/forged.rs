@@ -55,7 +55,7 @@ async fn forged_names_are_refused_and_leave_short_lines_in_the_log() {
     tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
 
     let server = serve();
-    let long = "x".repeat(MEGABYTE);
+    let text = "x".repeat(MEGABYTE);
     for place in [
         "/request/namespace",
         "/request/kind/kind",
@@ -63,14 +63,14 @@ async fn forged_names_are_refused_and_leave_short_lines_in_the_log() {
         "/request/object/metadata/name",
         "/request/object/metadata/generateName",
     ] {
-        let reply = mutate(&server, forged(place, &long)).await;
+        let reply = mutate(&server, forged(place, &text)).await;
         assert_eq!(reply.status, StatusCode::OK, "{place}");
         let response = allowed(&reply.body);
         assert_eq!(response.get("patch"), None, "{place}");
         assert!(response["warnings"][0].is_string(), "{place}");
         assert!(reply.body.len() < MAX_LINE, "{place}");
     }
-    let reply = mutate(&server, forged("/request/uid", &long)).await;
+    let reply = mutate(&server, forged("/request/uid", &text)).await;
     assert_eq!(reply.status, StatusCode::BAD_REQUEST);
     assert!(reply.body.contains("longer than 253 bytes"), "{reply:?}");
 
