@@ -32,7 +32,7 @@ use slipway_core::{
 };
 use slipway_testkit::{
     api_server::ApiServer,
-    claims::{Replica, policy, review},
+    claims::{API_SERVER, Replica, policy, review},
     kube_apiserver,
 };
 
@@ -140,7 +140,7 @@ async fn request(replica: &Replica, review: Value) -> (Duration, Duration, bool)
     let before = Instant::now();
     let result = replica
         .leaser
-        .lease(pending.claim_request(), deadline)
+        .lease(pending.claim_request(), API_SERVER, deadline)
         .await;
     let lease = before.elapsed();
     let has_claim = matches!(result, LeaseResult::Leased { .. });
@@ -156,7 +156,7 @@ async fn free_all(api: &Api<PersistentVolumeClaim>, at_once: usize, times: &mut 
         .iter()
         .filter(|claim| !claim.is_free())
         .map(|claim| async {
-            let patch = Patch::Merge(claim.release_patch(Timestamp::now()));
+            let patch = Patch::Merge(claim.release_patch(None, Timestamp::now()));
             let begin = Instant::now();
             let parameters = PatchParams::default();
             api.patch(&claim.name, &parameters, &patch).await.unwrap();

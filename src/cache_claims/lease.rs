@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use kube::{Client, Error};
 use slipway_core::{
-    cache::claims::{Claim, ClaimRequest, LeaseResult},
+    cache::claims::{Claim, ClaimRequest, LeaseResult, clients::may_lease},
     reason::{PoolFailure, Reason},
 };
 use tokio::time::{Instant, timeout_at};
@@ -71,12 +72,17 @@ impl Leaser {
         Self { patience, ..self }
     }
 
-    /// Leases the best available claim before the deadline. Never fails: the result may be that the
-    /// pod gets its fallback, with the reason.
-    pub async fn lease(&self, request: &ClaimRequest, deadline: Instant) -> LeaseResult {
+    /// Leases the best available claim before the deadline. `from` is the address of the client. Never
+    /// fails: the result may be that the pod gets its fallback, with the reason.
+    pub async fn lease(
+        &self,
+        request: &ClaimRequest,
+        from: IpAddr,
+        deadline: Instant,
+    ) -> LeaseResult {
         let start = Instant::now();
         let until = (start + self.patience).min(deadline.checked_sub(RESERVE).unwrap_or(start));
-        let claim = self.try_candidates(request, until).await;
+        let claim = self.try_candidates(request, from, until).await;
         let (outcome, result) = match claim {
             Ok(claim) => leased(request, &claim),
             Err(refusal) => (refusal, LeaseResult::Refused(reason(refusal))),
@@ -88,9 +94,15 @@ impl Leaser {
     async fn try_candidates(
         &self,
         request: &ClaimRequest,
+        from: IpAddr,
         until: Instant,
     ) -> Result<Claim, LeaseOutcome> {
         let candidates = request.candidates.as_ref().ok_or(LeaseOutcome::Unknown)?;
+        if let Some(claim) = candidates.first()
+            && self.is_suspended(from, claim)
+        {
+            return Err(LeaseOutcome::Suspended);
+        }
         let mut attempts = 0;
         for claim in candidates {
             if attempts == MAX_ATTEMPTS {
@@ -100,7 +112,7 @@ impl Leaser {
                 continue;
             }
             attempts += 1;
-            match timeout_at(until, self.write(request, claim)).await {
+            match timeout_at(until, self.write(request, from, claim)).await {
                 Ok(Ok(())) => return Ok(Claim::clone(claim)),
                 Ok(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => {
                     debug!(
@@ -132,8 +144,23 @@ impl Leaser {
         }
     }
 
-    async fn write(&self, request: &ClaimRequest, claim: &Claim) -> Result<(), Error> {
-        let patch = claim.lease_patch(&request.lease, &request.key, Timestamp::now());
+    /// Returns whether an address gets no claims of the pool that `claim` belongs to.
+    fn is_suspended(&self, from: IpAddr, claim: &Claim) -> bool {
+        let state = self.state.load();
+        let pool = state
+            .claims
+            .iter()
+            .flat_map(|claims| claims.of_pool(&claim.pool_key()));
+        !may_lease(from, pool, Timestamp::now())
+    }
+
+    async fn write(
+        &self,
+        request: &ClaimRequest,
+        from: IpAddr,
+        claim: &Claim,
+    ) -> Result<(), Error> {
+        let patch = claim.lease_patch(&request.lease, &request.key, from, Timestamp::now());
         patch_claim(&self.client, &self.state, claim, patch).await
     }
 
@@ -179,6 +206,7 @@ fn reason(refusal: LeaseOutcome) -> Reason {
         LeaseOutcome::Timeout => Reason::PoolUnavailable(PoolFailure::Timeout),
         LeaseOutcome::Failed => Reason::PoolUnavailable(PoolFailure::ApiServer),
         LeaseOutcome::Unknown => Reason::PoolUnavailable(PoolFailure::NotSynced),
+        LeaseOutcome::Suspended => Reason::PoolUnavailable(PoolFailure::Suspended),
         LeaseOutcome::Contended => Reason::PoolUnavailable(PoolFailure::Contended),
         LeaseOutcome::Exhausted | LeaseOutcome::Warm | LeaseOutcome::Cold => Reason::PoolExhausted,
     }

@@ -91,7 +91,7 @@ impl ManualChanges {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(claim.release_patch(Timestamp::now()));
+        let patch = Patch::Merge(claim.release_patch(None, Timestamp::now()));
         let api = self.claims(namespace);
         let written = api.patch(name, &parameters, &patch).await;
         written.map_err(|error| refusal("patch it", error))?;
@@ -162,9 +162,9 @@ impl ManualChanges {
             .lease
             .as_ref()
             .map(|lease| lease.id.as_str());
-        let appeared = pods
-            .iter()
-            .any(|pod| pod.lease().is_some() && pod.lease() == lease);
+        let appeared = pods.iter().any(|pod| {
+            pod.lease().is_some() && pod.lease() == lease && holds(&pod.holder(), &claim)
+        });
         let holders = holders(&claim, &pods).map(ResourceExt::name_any).collect();
         Ok(Usage {
             claim,
@@ -178,8 +178,7 @@ impl ManualChanges {
     }
 }
 
-/// Returns the live pods among `pods`, all of its namespace, that hold a claim: they carry its lease, or
-/// a volume names it.
+/// Returns the live pods among `pods`, all of its namespace, that hold a claim: a volume names it.
 pub fn holders<'p>(
     claim: &Claim,
     pods: impl IntoIterator<Item = &'p PodObject>,

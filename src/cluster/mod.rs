@@ -3,5 +3,6 @@
 pub mod call;
 pub mod events;
 pub mod leader;
+pub mod lookup;
 pub mod state;
 pub mod watch;

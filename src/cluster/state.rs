@@ -32,10 +32,12 @@ pub struct ClusterState {
     pub policy_error: Option<Arc<str>>,
     /// Where the policy came from, and when.
     pub policy_load: PolicyLoad,
-    /// Registry mirrors that did not answer the last probes.
+    /// Registry mirrors that did not answer the last probes, or have not answered any yet.
     pub dead_mirrors: Arc<[String]>,
     /// Whether the mirrors have been probed at all.
     pub mirrors_probed: bool,
+    /// Whether the mirrors are going to be probed.
+    pub probes_mirrors: bool,
     /// The claims of all pools; `None` before their first list, and if no profile has a pool.
     pub claims: Option<Arc<Claims>>,
 }
@@ -64,7 +66,28 @@ impl ClusterState {
         }
     }
 
-    /// Returns what has not been listed yet, one sentence each.
+    /// Returns the same state, in which mirrors count as dead until a probe has been answered.
+    #[must_use]
+    pub fn probing_mirrors(mut self) -> Self {
+        self.probes_mirrors = true;
+        let unproven = self.policy.registry_mirrors().into_iter();
+        self.dead_mirrors = unproven.map(ToString::to_string).collect();
+        self
+    }
+
+    /// Replaces the policy. The mirrors that only the new one names count as dead until a probe has been
+    /// answered.
+    pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        if self.probes_mirrors {
+            let known = self.policy.registry_mirrors();
+            let new = policy.registry_mirrors();
+            let new = new.difference(&known).map(ToString::to_string);
+            self.dead_mirrors = self.dead_mirrors.iter().cloned().chain(new).collect();
+        }
+        self.policy = policy;
+    }
+
+    /// Returns what is not known yet, one sentence each.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         [
@@ -72,6 +95,10 @@ impl ClusterState {
             (
                 self.namespaces.is_none(),
                 "the namespaces are not known yet",
+            ),
+            (
+                self.probes_mirrors && !self.mirrors_probed,
+                "the registry mirrors have not been probed yet",
             ),
         ]
         .into_iter()

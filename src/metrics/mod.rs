@@ -185,7 +185,7 @@ mod tests {
             (
                 "pool_leases_total",
                 "outcome",
-                "warm cold exhausted contended timeout failed unknown",
+                "warm cold exhausted contended timeout failed unknown suspended",
             ),
             ("pool_lease_duration_seconds_count", "", ""),
             ("pool_lease_duration_seconds_sum", "", ""),

@@ -30,6 +30,8 @@ pub(crate) enum LeaseOutcome {
     Failed,
     /// The claims are not known yet.
     Unknown,
+    /// No pods appeared for earlier leases of the client.
+    Suspended,
 }
 
 /// A change that the controller made to a claim.

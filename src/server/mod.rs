@@ -3,8 +3,10 @@
 
 mod body;
 mod connections;
+mod decision_log;
 pub mod duration;
 mod exposition;
+mod hosts;
 mod routes;
 mod status;
 
@@ -28,11 +30,12 @@ use tokio::{
 
 use crate::{
     cache_claims::Leaser,
-    cluster::{events::Sink, state::LiveState},
+    cluster::{events::Sink, lookup::NamespaceLookup, state::LiveState},
     metrics::{Metrics, Port},
     tls::{ClientCheck, ServingCertificate},
 };
 use connections::{Listener, Peers};
+pub use hosts::Hosts;
 
 /// Enough for scrapers, kubelets and a few people.
 const METRICS_CONNECTIONS: usize = 64;
@@ -63,6 +66,8 @@ pub struct Config {
     pub events: Option<Sink>,
     /// The leaser of pooled claims; without one their pods get the fallback.
     pub leaser: Option<Leaser>,
+    /// The look-up of namespaces that the state does not show as opted in.
+    pub lookup: Option<NamespaceLookup>,
     /// The most open connections; for one more, another one is closed.
     pub max_connections: usize,
     /// How long a request may take, from its head to its answer.
@@ -95,6 +100,7 @@ struct App {
     evaluate: Evaluate,
     events: Option<Sink>,
     leaser: Option<Leaser>,
+    lookup: Option<NamespaceLookup>,
     metrics: Arc<Metrics>,
     certificate: Arc<ServingCertificate>,
     request_timeout: Duration,
@@ -102,6 +108,8 @@ struct App {
     large: Arc<Semaphore>,
     shutdown: Shutdown,
     status: status::State,
+    /// The names by which the metrics port is reached.
+    hosts: Hosts,
 }
 
 impl App {
@@ -173,12 +181,14 @@ impl Server {
             evaluate: config.evaluate,
             events: config.events,
             leaser: config.leaser,
+            lookup: config.lookup,
             metrics: config.metrics,
             certificate: config.tls,
             request_timeout: config.request_timeout,
             large: Arc::new(Semaphore::new(1)),
             shutdown: Shutdown::default(),
             status: status::State::default(),
+            hosts: Hosts::default(),
         };
         Ok(Self {
             app,
@@ -195,6 +205,13 @@ impl Server {
     #[must_use]
     pub fn named(mut self, replica: String) -> Self {
         self.app.status.replica = Some(replica);
+        self
+    }
+
+    /// Sets the names by which the metrics port is reached, beside IP addresses and `localhost`.
+    #[must_use]
+    pub fn reached_as(mut self, hosts: Hosts) -> Self {
+        self.app.hosts = hosts;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -15,13 +16,17 @@ use axum::{
         HeaderMap, HeaderValue, StatusCode, Version,
         header::{CONNECTION, CONTENT_TYPE},
     },
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
-use slipway_core::admission::{
-    Admission, Answer, Record, empty_managed_fields,
-    review::{self, ReviewError},
+use slipway_core::{
+    admission::{
+        Admission, Answer, empty_managed_fields,
+        review::{self, ReviewError},
+    },
+    k8s::names::MAX_SUBDOMAIN,
 };
 use tokio::{
     runtime::Handle,
@@ -29,13 +34,13 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
     App,
     body::{NotTaken, discard, json, plain, read},
     connections::Connection,
-    duration, exposition, status,
+    decision_log, duration, exposition, hosts, status,
 };
 use crate::{cluster::state::ClusterState, metrics::Problem};
 
@@ -66,6 +71,7 @@ pub(super) fn metrics(app: Arc<App>) -> Router {
     routes
         .fallback(move |request: Request| no_such_path(request, paths))
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), hosts::check))
         .with_state(app)
 }
 
@@ -135,7 +141,12 @@ async fn mutate(
         if body.len() <= LARGE {
             empty_managed_fields(&mut body);
         }
-        answer(&app, body.into(), start, deadline).await
+        let asked = Asked {
+            from: connection.peer(),
+            start,
+            deadline,
+        };
+        answer(&app, body.into(), asked).await
     };
     let mut response = answered.await.unwrap_or_else(|not_taken| {
         app.metrics.server.count_problem(not_taken.problem());
@@ -167,18 +178,22 @@ fn time_limit(query: Option<&str>, own: Duration) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-/// Admits a pod, and reports what was decided.
-async fn answer(
-    app: &Arc<App>,
-    body: Bytes,
+/// Who asked for an admission, and when it must be answered.
+#[derive(Clone, Copy)]
+struct Asked {
+    from: IpAddr,
     start: Instant,
     deadline: Instant,
-) -> Result<Response, NotTaken> {
+}
+
+/// Admits a pod, and reports what was decided.
+async fn answer(app: &Arc<App>, body: Bytes, asked: Asked) -> Result<Response, NotTaken> {
+    let start = asked.start;
     let state = app.state.load().clone();
     let admitted = if body.len() <= LARGE {
-        admit(app, &body, &state, None, deadline).await
+        admit(app, &body, &state, None, asked).await
     } else {
-        admit_large(app, &body, &state, deadline).await?
+        admit_large(app, &body, &state, asked).await?
     };
     match admitted {
         Admitted::Answer(answer) => {
@@ -186,7 +201,7 @@ async fn answer(
             if answer.record.problem.is_some() {
                 app.metrics.server.count_problem(Problem::BadRequest);
             }
-            log(&answer.record, start);
+            decision_log::write(&answer.record, start);
             if let (Some(left), Some(events)) = (answer.left_alone, &app.events) {
                 events.put(left);
             }
@@ -210,28 +225,40 @@ enum Admitted {
     Panicked,
 }
 
-/// Admits a pod. If it should get a claim of a pool, leases one before the admission is finished.
-/// `turn` is given back before the lease, which waits for the API server.
+/// Admits a pod. If its namespace is in doubt, looks it up; if it should get a claim of a pool, leases
+/// one. `turn` is given back before these, which wait for the API server.
 async fn admit(
     app: &App,
     body: &[u8],
     state: &ClusterState,
     turn: Option<OwnedSemaphorePermit>,
-    deadline: Instant,
+    asked: Asked,
 ) -> Admitted {
-    let pending = match guarded(|| (app.evaluate)(body, state.cluster())) {
+    let admission = match guarded(|| (app.evaluate)(body, state.cluster())) {
         Some(Ok(Admission::Done(answer))) => return Admitted::Answer(answer),
-        Some(Ok(Admission::NeedsClaim(pending))) => pending,
+        Some(Ok(admission)) => admission,
         Some(Err(error)) => return Admitted::Refused(error),
         None => return Admitted::Panicked,
     };
     drop(turn);
-    let answer = match &app.leaser {
-        Some(leaser) => {
-            let lease = leaser.lease(pending.claim_request(), deadline).await;
+    let newer = match (&admission, &app.lookup) {
+        (Admission::InDoubt(doubt), Some(lookup)) => {
+            lookup.newer_state(doubt.namespace(), asked.deadline).await
+        }
+        _ => None,
+    };
+    let settled = guarded(|| match (admission, &newer) {
+        (Admission::InDoubt(doubt), Some(newer)) => doubt.decide_again(newer.cluster()),
+        (admission, _) => admission.without_lookup(state.cluster()),
+    });
+    let answer = match (settled, &app.leaser) {
+        (Some(Admission::NeedsClaim(pending)), Some(leaser)) => {
+            let request = pending.claim_request();
+            let lease = leaser.lease(request, asked.from, asked.deadline).await;
             guarded(|| pending.with_lease(lease))
         }
-        None => guarded(|| pending.without_lease()),
+        (Some(settled), _) => guarded(|| settled.without_lease()),
+        (None, _) => None,
     };
     answer.map_or(Admitted::Panicked, |answer| {
         Admitted::Answer(Box::new(answer))
@@ -244,37 +271,20 @@ async fn admit_large(
     app: &Arc<App>,
     body: &Bytes,
     state: &Arc<ClusterState>,
-    deadline: Instant,
+    asked: Asked,
 ) -> Result<Admitted, NotTaken> {
-    let turn = timeout_at(deadline, Arc::clone(&app.large).acquire_owned()).await;
+    let turn = timeout_at(asked.deadline, Arc::clone(&app.large).acquire_owned()).await;
     let turn = turn.map_err(|_| NotTaken::Crowded)?.ok();
     let (app, body, state) = (Arc::clone(app), body.clone(), Arc::clone(state));
     let runtime = Handle::current();
     let admitting =
-        spawn_blocking(move || runtime.block_on(admit(&app, &body, &state, turn, deadline)));
+        spawn_blocking(move || runtime.block_on(admit(&app, &body, &state, turn, asked)));
     Ok(admitting.await.unwrap_or(Admitted::Panicked))
 }
 
 /// Runs a computation of the core; `None` if it panics.
 fn guarded<T>(compute: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(compute)).ok()
-}
-
-/// Logs one line per decision, if the level is on.
-fn log(record: &Record, start: Instant) {
-    info!(
-        uid = record.uid,
-        namespace = record.namespace,
-        pod = record.pod,
-        system = record.system,
-        profile = record.profile,
-        strategy = record.strategy.as_str(),
-        reason = record.reason,
-        operations = record.operations,
-        dry_run = record.dry_run,
-        duration_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
-        "decided"
-    );
 }
 
 /// Admits the pod unchanged: a defect of ours must not hold it up.
@@ -301,7 +311,7 @@ fn answer_after_panic(app: &App, body: &[u8]) -> Response {
     json(response.to_json(&uid))
 }
 
-/// Reads the request's uid, whatever else the body holds.
+/// Reads the request's uid, whatever else the body holds. One that is longer than any is not repeated.
 fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Review<'a> {
@@ -314,7 +324,7 @@ fn uid(body: &[u8]) -> Option<Cow<'_, str>> {
         uid: Cow<'a, str>,
     }
     let review: Review<'_> = serde_json::from_slice(body).ok()?;
-    Some(review.request.uid).filter(|uid| !uid.is_empty())
+    Some(review.request.uid).filter(|uid| (1..=MAX_SUBDOMAIN).contains(&uid.len()))
 }
 
 #[cfg(test)]
@@ -349,5 +359,7 @@ mod tests {
         assert_eq!(uid(br#"{"request": {"uid": "\u0061"}}"#).unwrap(), "a");
         assert_eq!(uid(br#"{"request": {"uid": ""}}"#), None);
         assert_eq!(uid(b"{}"), None);
+        let long = format!(r#"{{"request": {{"uid": "{}"}}}}"#, "x".repeat(254));
+        assert_eq!(uid(long.as_bytes()), None);
     }
 }

@@ -1,6 +1,10 @@
 //! A cluster with a pool: an API server, and replicas of Slipway that admit pods.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::api_server::{ApiServer, Call, Verb};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -22,6 +26,8 @@ use tokio::{task::JoinHandle, time::Instant};
 pub const CLAIMS: &str = "/api/v1/namespaces/ci/persistentvolumeclaims";
 pub const PODS: &str = "/api/v1/namespaces/ci/pods";
 pub const REVIEW: &str = include_str!("../../examples/reviews/scale-set-dind.json");
+/// Where requests come from, unless a test says otherwise.
+pub const API_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Fails a test that hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A controller with the shortest waits.
@@ -132,15 +138,21 @@ impl Replica {
     /// Admits a pod as the server does. Returns the patched pod, and the warnings and audit
     /// annotations.
     pub async fn admit(&self, review: &Value) -> Admitted {
+        self.admit_from(API_SERVER, review).await
+    }
+
+    /// Admits a pod for the client at this address.
+    pub async fn admit_from(&self, from: IpAddr, review: &Value) -> Admitted {
         let state = self.state.load().clone();
         let body = review.to_string();
         let answer = match admit(body.as_bytes(), state.cluster()).unwrap() {
-            Admission::Done(answer) => *answer,
             Admission::NeedsClaim(pending) => {
                 let deadline = Instant::now() + PATIENCE;
-                let lease = self.leaser.lease(pending.claim_request(), deadline).await;
+                let request = pending.claim_request();
+                let lease = self.leaser.lease(request, from, deadline).await;
                 pending.with_lease(lease)
             }
+            settled => settled.without_lease(),
         };
         Admitted::read(review, &answer.body)
     }

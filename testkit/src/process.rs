@@ -163,7 +163,8 @@ pub fn free_port() -> u16 {
 fn is_ready(metrics_port: u16) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", metrics_port))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: slipway\r\nconnection: close\r\n\r\n")?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

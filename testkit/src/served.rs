@@ -49,6 +49,7 @@ pub fn config() -> (Config, String) {
         evaluate: admit,
         events: None,
         leaser: None,
+        lookup: None,
         max_connections: 1024,
         request_timeout: Duration::from_secs(4),
         drain_delay: Duration::ZERO,

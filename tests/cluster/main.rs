@@ -11,5 +11,6 @@
 mod certificates;
 mod claims;
 mod leader;
+mod namespaces;
 mod serve;
 mod watch;

@@ -11,7 +11,9 @@
 
 mod certificates;
 mod connections;
+mod forged;
 mod hostile;
+mod hosts;
 mod requests;
 mod reviews;
 mod shutdown;

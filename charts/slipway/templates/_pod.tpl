@@ -8,6 +8,9 @@
 - --policy=/etc/slipway/policy/policy.yaml
 - --probe-mirrors={{ .Values.probeMirrors }}
 - --status-page={{ .Values.statusPage.enabled }}
+{{- range .Values.metrics.hosts }}
+- --metrics-host={{ . }}
+{{- end }}
 - --certificates={{ $mode }}
 {{- if eq $mode "self" }}
 - --tls-secret={{ include "slipway.tlsSecretName" . }}

@@ -22,7 +22,14 @@ pub enum Admission<'a> {
     Done(Box<Answer>),
     /// The pod should lease a claim of its pool first.
     NeedsClaim(Box<Pending<'a>>),
+    /// The answer is "no" because of a namespace snapshot that may be outdated.
+    InDoubt(Box<Doubt<'a>>),
 }
+
+/// An admission that is "no" only because the snapshot does not show that its namespace has opted in.
+/// The API server calls for a namespace as soon as it is labelled, before a watch can show that.
+#[derive(Debug)]
+pub struct Doubt<'a>(PodAdmission<'a>);
 
 /// An admission that waits for the result of a claim request.
 #[derive(Debug)]
@@ -79,7 +86,7 @@ pub fn admit<'a>(body: &'a [u8], cluster: Cluster<'a>) -> Result<Admission<'a>, 
     let pod = match subject {
         Subject::NewPod(pod) => pod,
         Subject::NotForUs(why) | Subject::Unreadable(why) => {
-            let answer = Answer::unchanged(&uid, &namespace, dry_run, why);
+            let answer = Answer::unchanged(&uid, &namespace, dry_run, &why);
             return Ok(Admission::Done(Box::new(answer)));
         }
     };
@@ -91,9 +98,10 @@ pub fn admit<'a>(body: &'a [u8], cluster: Cluster<'a>) -> Result<Admission<'a>, 
         pod,
         draft,
     };
-    Ok(match pod.claim_request(cluster) {
-        Some(claim_request) => Admission::NeedsClaim(Box::new(Pending { pod, claim_request })),
-        None => Admission::Done(Box::new(pod.answer())),
+    Ok(if pod.draft.decision.namespace_in_doubt {
+        Admission::InDoubt(Box::new(Doubt(pod)))
+    } else {
+        pod.settle(cluster)
     })
 }
 
@@ -103,7 +111,17 @@ pub fn evaluate<'a>(pod: &Pod<'a>, namespace: &str, cluster: Cluster<'a>) -> Eva
     Draft::new(pod, namespace, cluster).finish(pod)
 }
 
-impl Admission<'_> {
+impl<'a> Admission<'a> {
+    /// Resolves a doubt about the namespace with the snapshot's answer. `cluster` is the one that the
+    /// decision was made with.
+    #[must_use]
+    pub fn without_lookup(self, cluster: Cluster<'a>) -> Self {
+        match self {
+            Self::InDoubt(doubt) => doubt.as_it_is(cluster),
+            settled => settled,
+        }
+    }
+
     /// Returns the answer without leasing a claim: a pod that should have one gets its pool's
     /// fallback.
     #[must_use]
@@ -111,7 +129,46 @@ impl Admission<'_> {
         match self {
             Self::Done(answer) => *answer,
             Self::NeedsClaim(pending) => pending.without_lease(),
+            Self::InDoubt(doubt) => doubt.0.answer(),
         }
+    }
+}
+
+impl<'a> Doubt<'a> {
+    /// Returns the namespace to look up.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// Takes the decision as it is. `cluster` is the one that it was made with.
+    #[must_use]
+    pub fn as_it_is(self, cluster: Cluster<'a>) -> Admission<'a> {
+        self.0.settle(cluster)
+    }
+
+    /// Decides again, with a newer snapshot of the namespaces. The pod is not parsed again.
+    #[must_use]
+    pub fn decide_again<'b>(self, cluster: Cluster<'b>) -> Admission<'b>
+    where
+        'a: 'b,
+    {
+        let Self(PodAdmission {
+            uid,
+            namespace,
+            dry_run,
+            pod,
+            draft: _,
+        }) = self;
+        let draft = Draft::new(&pod, &namespace, cluster);
+        let pod = PodAdmission {
+            uid,
+            namespace,
+            dry_run,
+            pod,
+            draft,
+        };
+        pod.settle(cluster)
     }
 }
 
@@ -136,7 +193,18 @@ impl Pending<'_> {
     }
 }
 
-impl PodAdmission<'_> {
+impl<'a> PodAdmission<'a> {
+    /// Answers, unless the pod should lease a claim first.
+    fn settle(self, cluster: Cluster<'_>) -> Admission<'a> {
+        match self.claim_request(cluster) {
+            Some(claim_request) => Admission::NeedsClaim(Box::new(Pending {
+                pod: self,
+                claim_request,
+            })),
+            None => Admission::Done(Box::new(self.answer())),
+        }
+    }
+
     /// Returns the request for a claim, if the pod should have one. A dry run leases nothing.
     fn claim_request(&self, cluster: Cluster<'_>) -> Option<ClaimRequest> {
         let Draft {

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evaluation, review::Response};
+use super::{Evaluation, line::line, review::Response};
 use crate::{
     cache::claims::LeaseResult,
     decide::{Outcome, Strategy},
+    k8s::names::MAX_SUBDOMAIN,
     pod::{OwnerReference, Pod, Str},
     reason::Reason,
 };
 
-/// The longest name in Kubernetes, in bytes. Admission sees owner references before they are checked.
-const MAX_OWNER_PART: usize = 253;
+/// The longest text about a pod that was left alone, and about a request that cannot be read, in bytes.
+const MAX_WHY: usize = 1024;
 /// The code of a request that is answered without a decision.
 const BAD_REQUEST: &str = "bad-request";
 
@@ -26,7 +27,8 @@ pub struct Answer {
     pub left_alone: Option<LeftAlone>,
 }
 
-/// A record of a request, for the log and the metrics.
+/// A record of a request, for the log and the metrics. Its texts come from strangers: each is one
+/// short line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The request's uid.
@@ -98,9 +100,9 @@ impl Answer {
             LeftAlone::new(namespace, pod, &evaluation, &warnings)
         };
         let record = Record {
-            uid: uid.to_owned(),
-            namespace: namespace.to_owned(),
-            pod: pod.display_name(),
+            uid: name(uid),
+            namespace: name(namespace),
+            pod: name(&pod.display_name()),
             dry_run,
             system: decision.system().map(str::to_owned),
             profile: decision.profile.map(str::to_owned),
@@ -123,7 +125,8 @@ impl Answer {
     }
 
     /// Answers a request that Slipway cannot act on: the object stays unchanged, with a warning.
-    pub(super) fn unchanged(uid: &str, namespace: &str, dry_run: bool, why: String) -> Self {
+    pub(super) fn unchanged(uid: &str, namespace: &str, dry_run: bool, why: &str) -> Self {
+        let why = line(why, MAX_WHY);
         let response = Response {
             warnings: vec![why.clone()],
             ..Response::default()
@@ -131,8 +134,8 @@ impl Answer {
         Self {
             body: response.to_json(uid),
             record: Record {
-                uid: uid.to_owned(),
-                namespace: namespace.to_owned(),
+                uid: name(uid),
+                namespace: name(namespace),
                 pod: String::new(),
                 dry_run,
                 system: None,
@@ -164,20 +167,21 @@ impl LeftAlone {
             return None;
         }
         Some(Self {
-            namespace: namespace.to_owned(),
-            pod: pod.display_name(),
+            namespace: name(namespace),
+            pod: name(&pod.display_name()),
             reason: reason.code(),
-            why: warnings.join("; "),
+            why: line(&warnings.join("; "), MAX_WHY),
             owner: pod.metadata.controller().and_then(Owner::new),
         })
     }
 }
 
 impl Owner {
-    /// Copies an owner reference; `None` if a part is longer than any real object's.
+    /// Copies an owner reference; `None` if a part is longer than any real object's. Admission sees
+    /// owner references before they are checked.
     fn new(owner: &OwnerReference<'_>) -> Option<Self> {
         let parts = [&owner.api_version, &owner.kind, &owner.name, &owner.uid];
-        let fits = |part: &&Str<'_>| part.len() <= MAX_OWNER_PART;
+        let fits = |part: &&Str<'_>| part.len() <= MAX_SUBDOMAIN;
         parts.iter().all(fits).then(|| Self {
             api_version: owner.api_version.to_string(),
             kind: owner.kind.to_string(),
@@ -223,4 +227,9 @@ impl Evaluation<'_> {
         }
         audit
     }
+}
+
+/// Returns a uid, namespace or name for the log. The star of a `generateName` fits too.
+fn name(text: &str) -> String {
+    line(text, MAX_SUBDOMAIN + 1)
 }

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::line::line;
 use crate::{
+    k8s::names::MAX_SUBDOMAIN,
     patch::Operations,
     pod::{Pod, Str},
 };
@@ -41,6 +43,9 @@ pub enum ReviewError {
     /// The request has no uid, which the response must echo.
     #[error("the AdmissionReview's request has no `uid`")]
     NoUid,
+    /// The request's uid is longer than any, and the response would have to echo it.
+    #[error("the `uid` of the AdmissionReview's request is longer than {MAX_SUBDOMAIN} bytes")]
+    UidTooLong,
 }
 
 /// The request of an AdmissionReview.
@@ -155,16 +160,18 @@ impl<'a> Request<'a> {
                 envelope.api_version, envelope.kind
             )));
         }
-        let request = envelope.request.ok_or(ReviewError::NoRequest)?;
+        let mut request = envelope.request.ok_or(ReviewError::NoRequest)?;
         if request.uid.is_empty() {
             return Err(ReviewError::NoUid);
         }
+        if request.uid.len() > MAX_SUBDOMAIN {
+            return Err(ReviewError::UidTooLong);
+        }
         let subject = match request.not_for_us() {
             Some(why) => Subject::NotForUs(why),
-            None => match request.object {
-                None => Subject::Unreadable("the request holds no object".to_owned()),
-                Some(object) => parse(object).map_or_else(Subject::Unreadable, Subject::NewPod),
-            },
+            None => request
+                .pod(parse)
+                .map_or_else(Subject::Unreadable, Subject::NewPod),
         };
         Ok(Self {
             uid: request.uid,
@@ -175,7 +182,29 @@ impl<'a> Request<'a> {
     }
 }
 
-impl<O> AdmissionRequest<'_, O> {
+impl<'a, O> AdmissionRequest<'a, O> {
+    /// Parses the new Pod, and checks the names that logs, Events and API calls repeat. The API server
+    /// calls webhooks before it validates names.
+    fn pod(
+        &mut self,
+        parse: impl FnOnce(O) -> Result<Box<Pod<'a>>, String>,
+    ) -> Result<Box<Pod<'a>>, String> {
+        let object = self.object.take().ok_or("the request holds no object")?;
+        let pod = parse(object)?;
+        let names = [
+            ("the request's `namespace`", &self.namespace),
+            ("the Pod's `name`", &pod.metadata.name),
+            ("the Pod's `generateName`", &pod.metadata.generate_name),
+            ("the Pod's `namespace`", &pod.metadata.namespace),
+        ];
+        let is_long =
+            |name: &Option<Str<'_>>| name.as_ref().is_some_and(|n| n.len() > MAX_SUBDOMAIN);
+        if let Some((what, _)) = names.iter().find(|(_, name)| is_long(name)) {
+            return Err(format!("{what} is longer than {MAX_SUBDOMAIN} bytes"));
+        }
+        Ok(pod)
+    }
+
     /// Returns why Slipway does not change the object; `None` for a new Pod.
     fn not_for_us(&self) -> Option<String> {
         let kind = &self.kind;
@@ -272,8 +301,8 @@ fn put_patch(review: &mut Vec<u8>, patch: &Operations) {
 
 /// Returns a warning of one line, short enough for the API server.
 fn bounded_warning(text: &str) -> String {
-    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    format!("slipway: {}", printable.collect::<String>())
+    // A character has four bytes at most.
+    format!("slipway: {}", line(text, 4 * MAX_WARNING_CHARS))
         .chars()
         .take(MAX_WARNING_CHARS)
         .collect()
@@ -368,6 +397,38 @@ mod tests {
             assert_eq!(request.uid.as_str(), "u-1");
             assert!(matches!(request.subject, Subject::Unreadable(_)), "{text}");
         }
+    }
+
+    #[test]
+    fn names_that_are_longer_than_any_make_a_pod_unreadable() {
+        let longest = "x".repeat(MAX_SUBDOMAIN);
+        let too_long = "x".repeat(MAX_SUBDOMAIN + 1);
+        for (place, what) in [
+            ("/namespace", "request's `namespace`"),
+            ("/object/metadata/name", "Pod's `name`"),
+            ("/object/metadata/generateName", "`generateName`"),
+            ("/object/metadata/namespace", "Pod's `namespace`"),
+        ] {
+            let with = |name: &str| {
+                request(|r| {
+                    r["object"]["metadata"] =
+                        json!({"name": "p", "generateName": "p", "namespace": "ci"});
+                    *r.pointer_mut(place).unwrap() = json!(name);
+                })
+            };
+            let text = with(&longest);
+            let read = Request::parse(text.as_bytes()).unwrap().subject;
+            assert!(matches!(read, Subject::NewPod(_)), "{what}: {read:?}");
+            let text = with(&too_long);
+            let read = Request::parse(text.as_bytes()).unwrap().subject;
+            let Subject::Unreadable(why) = &read else {
+                panic!("{what} is accepted: {read:?}");
+            };
+            assert!(why.contains(what) && why.contains("253 bytes"), "{why}");
+        }
+        let text = request(|r| r["uid"] = json!(too_long));
+        let error = Request::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, ReviewError::UidTooLong), "{error}");
     }
 
     #[test]

@@ -106,6 +106,9 @@ pub struct Decision<'a> {
     pub findings: Vec<Finding>,
     /// What is done with the pod.
     pub outcome: Outcome<'a>,
+    /// Whether the pod would get more if its namespace turned out to have opted in: the snapshot shows
+    /// the namespace without its label, or not at all.
+    pub namespace_in_doubt: bool,
 }
 
 /// A reason for or against a strategy.
@@ -250,8 +253,10 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &str, cluster: Cluster<'a>) -> Decis
         candidates: None,
         findings: Vec::new(),
         outcome: Outcome::Leave(Reason::NotARunner),
+        namespace_in_doubt: false,
     };
     if let Some(reason) = opted_out(pod, namespace, known) {
+        decision.namespace_in_doubt = reason == Reason::NamespaceNotEnabled;
         decision.outcome = Outcome::Leave(reason);
         return decision;
     }
@@ -259,6 +264,8 @@ pub fn decide<'a>(pod: &Pod<'_>, namespace: &str, cluster: Cluster<'a>) -> Decis
         return decision;
     };
     let runner = decision.runner.insert(runner);
+    // Without the namespace's labels it gets no host access, and the default profile.
+    decision.namespace_in_doubt = known.is_none();
     let profile = match select_profile(namespace, known, cluster.policy) {
         Ok((name, profile)) => {
             decision.profile = Some(name);

@@ -112,6 +112,14 @@ impl Namespaces {
         self.0.get(name)
     }
 
+    /// Returns the same namespaces with this one added, or in place of the one with its name.
+    #[must_use]
+    pub fn with(&self, namespace: Namespace) -> Self {
+        let mut all = self.0.clone();
+        all.insert(namespace.name.clone(), namespace);
+        Self(all)
+    }
+
     /// Iterates over all namespaces, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
         self.0.values()

@@ -67,6 +67,9 @@ pub enum PoolFailure {
     /// The API server could not be reached, or answered with an error.
     #[error("the API server refused, or could not be reached")]
     ApiServer,
+    /// No pods appeared for earlier leases of the same client.
+    #[error("no pods appeared for the client's last leases")]
+    Suspended,
     /// Every claim that was tried had been leased to another pod in the meantime.
     #[error("other pods took every claim that was tried")]
     Contended,

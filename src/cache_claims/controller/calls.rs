@@ -63,9 +63,9 @@ impl Calls {
         Some(live_pods.map(PodObject::holder).collect())
     }
 
-    /// Ends the lease of a claim, if the claim has not changed.
-    pub(super) async fn release(&self, claim: &Claim) {
-        let patch = claim.release_patch(Timestamp::now());
+    /// Ends the lease of a claim, if the claim has not changed. `used` tells whether a pod used it.
+    pub(super) async fn release(&self, claim: &Claim, used: Option<bool>) {
+        let patch = claim.release_patch(used, Timestamp::now());
         if self.patch("release the claim", claim, patch).await {
             self.metrics.pools.count_claim_change(ClaimChange::Released);
             debug!(

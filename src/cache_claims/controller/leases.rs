@@ -2,14 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use kube::ResourceExt;
 use slipway_core::cache::claims::{
-    Claim, Claims,
-    expire::{PodLease, Sightings, is_over},
+    Claims,
+    expire::{PodLease, Sightings, Suspect, is_over},
 };
 use tracing::debug;
 
@@ -40,9 +39,9 @@ impl LeaseExpiry {
             let Some(live_pods) = calls.live_pods(&namespace).await else {
                 continue;
             };
-            for claim in suspects {
+            for Suspect { claim, used } in suspects {
                 if is_over(&claim, &live_pods) {
-                    calls.release(&claim).await;
+                    calls.release(&claim, used).await;
                 } else {
                     debug!(
                         claim = claim.name,
@@ -54,28 +53,36 @@ impl LeaseExpiry {
     }
 
     /// Returns the claims whose leases may be over, by namespace.
-    fn suspects(&mut self, claims: &Claims, pods: &Pods) -> BTreeMap<String, Vec<Arc<Claim>>> {
-        let seen: HashSet<PodLease> = pods.values().filter_map(lease_of).collect();
+    fn suspects(&mut self, claims: &Claims, pods: &Pods) -> BTreeMap<String, Vec<Suspect>> {
+        let seen: HashSet<PodLease> = pods.values().flat_map(leases_of).collect();
         let live_pods = pods.values().filter(|pod| pod.is_live());
-        let live: HashSet<PodLease> = live_pods.filter_map(lease_of).collect();
+        let live: HashSet<PodLease> = live_pods.flat_map(leases_of).collect();
         let now = self.started.elapsed();
         let suspects = self
             .sightings
             .suspects(claims, &seen, &live, now, self.appearance_timeout);
-        let mut by_namespace: BTreeMap<String, Vec<Arc<Claim>>> = BTreeMap::new();
-        for claim in suspects {
+        let mut by_namespace: BTreeMap<String, Vec<Suspect>> = BTreeMap::new();
+        for suspect in suspects {
             by_namespace
-                .entry(claim.namespace.clone())
+                .entry(suspect.claim.namespace.clone())
                 .or_default()
-                .push(claim);
+                .push(suspect);
         }
         by_namespace
     }
 }
 
-fn lease_of(pod: &PodObject) -> Option<PodLease> {
-    Some(PodLease {
-        namespace: pod.namespace()?,
-        lease: pod.lease()?.to_owned(),
-    })
+/// Returns the lease of a pod for each claim that it mounts.
+fn leases_of(pod: &PodObject) -> Vec<PodLease> {
+    let (Some(namespace), Some(lease)) = (pod.namespace(), pod.lease()) else {
+        return Vec::new();
+    };
+    let claims = pod.holder().claims.into_iter();
+    claims
+        .map(|claim| PodLease {
+            namespace: namespace.clone(),
+            claim,
+            lease: lease.to_owned(),
+        })
+        .collect()
 }

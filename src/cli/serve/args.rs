@@ -44,6 +44,17 @@ pub(in crate::cli) struct ServeArgs {
     )]
     pub metrics_listen: SocketAddr,
 
+    /// Another host name by which clients reach the status page and /metrics, such as an ingress's; can be
+    /// repeated. IP addresses, `localhost` and the names of the Service always work; requests for any other
+    /// host are refused, so that web pages cannot read the port through a browser.
+    #[arg(
+        long = "metrics-host",
+        env = "SLIPWAY_METRICS_HOSTS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub metrics_hosts: Vec<String>,
+
     /// Serve the status page on the metrics port. It shows pods, namespaces, node pools and mirrors to
     /// everyone who can reach the port.
     #[arg(

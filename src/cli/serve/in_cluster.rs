@@ -2,7 +2,7 @@
 
 mod tasks;
 
-use std::{env, path::Path, process, sync::Arc};
+use std::{env, fs, path::Path, process, sync::Arc};
 
 use clap::Args;
 use kube::Client;
@@ -15,16 +15,19 @@ use crate::{
     cli::client::ClientArgs,
     cluster::{
         events,
+        lookup::NamespaceLookup,
         state::{ClusterState, LiveState},
     },
     metrics::Metrics,
-    server::Shutdown,
+    server::{Hosts, Shutdown},
     tls::ServingCertificate,
 };
 use tasks::Tasks;
 
 /// The directory where the chart mounts certificates that others make.
 const TLS_DIR: &str = "/etc/slipway/tls";
+/// Where the kubelet names the cluster's domain.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Arguments that apply without `--standalone`.
 #[derive(Debug, Args)]
@@ -117,6 +120,13 @@ impl InClusterArgs {
         }
     }
 
+    /// Returns the names by which clients reach the metrics port, with those that `names` adds.
+    fn hosts(&self, names: &[String]) -> Hosts {
+        // Without the file, the cluster has the usual domain.
+        let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        Hosts::new(names.iter().cloned()).with_service(&self.service, &self.namespace, &resolv_conf)
+    }
+
     /// Returns the name that identifies this replica.
     fn identity(&self) -> String {
         self.pod_name.clone().unwrap_or_else(|| {
@@ -144,10 +154,15 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let LoadedPolicy { policy, text } = LoadedPolicy::load(args)?;
     let client = args.in_cluster.client.serving_client().await?;
     let metrics = Arc::new(Metrics::new());
-    let state = Arc::new(LiveState::new(ClusterState {
+    let state = ClusterState {
         policy: policy.into(),
         policy_load: policy_load(args),
         ..ClusterState::default()
+    };
+    let state = Arc::new(LiveState::new(if args.in_cluster.probe_mirrors {
+        state.probing_mirrors()
+    } else {
+        state
     }));
     let serving = Arc::new(ServingCertificate::default());
     let (events, queue) = events::Sink::new(Arc::clone(&metrics));
@@ -158,8 +173,10 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         Some(events),
         Some(leaser),
+        Some(NamespaceLookup::new(client.clone(), Arc::clone(&state))),
     )?;
-    let server = args.bind(config)?.named(args.in_cluster.identity());
+    let hosts = args.in_cluster.hosts(&args.metrics_hosts);
+    let server = args.bind(config, hosts)?.named(args.in_cluster.identity());
     let shared = Shared {
         client,
         state,

@@ -19,10 +19,11 @@ use crate::{
     cache_claims::Leaser,
     cluster::{
         events::Sink,
+        lookup::NamespaceLookup,
         state::{LiveState, PolicyLoad},
     },
     metrics::Metrics,
-    server::{Config, Server, Shutdown},
+    server::{Config, Hosts, Server, Shutdown},
     tls::{ClientCheck, ServingCertificate},
 };
 
@@ -34,6 +35,7 @@ impl ServeArgs {
         metrics: Arc<Metrics>,
         events: Option<Sink>,
         leaser: Option<Leaser>,
+        lookup: Option<NamespaceLookup>,
     ) -> anyhow::Result<Config> {
         Ok(Config {
             listen: self.listen,
@@ -45,6 +47,7 @@ impl ServeArgs {
             evaluate: admit,
             events,
             leaser,
+            lookup,
             max_connections: self.max_connections,
             request_timeout: self.request_timeout,
             drain_delay: self.drain_delay,
@@ -52,10 +55,11 @@ impl ServeArgs {
         })
     }
 
-    /// Creates the server and binds its ports.
-    fn bind(&self, config: Config) -> anyhow::Result<Server> {
+    /// Creates the server and binds its ports. `hosts` are the names of the metrics port.
+    fn bind(&self, config: Config, hosts: Hosts) -> anyhow::Result<Server> {
         let server = Server::bind(config)
-            .context("failed to start; --listen and --metrics-listen choose other addresses")?;
+            .context("failed to start; --listen and --metrics-listen choose other addresses")?
+            .reached_as(hosts);
         Ok(if self.status_page {
             server
         } else {

@@ -20,6 +20,7 @@ use super::{LoadedPolicy, ServeArgs, log, policy_load, read, shut_down_on_signal
 use crate::{
     cluster::state::{ClusterState, LiveState},
     metrics::Metrics,
+    server::Hosts,
     tls::Identity,
 };
 use summary::{ClusterInWords, summary};
@@ -75,13 +76,15 @@ pub(super) async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let tls_dir = args.tls_dir.clone().unwrap_or_else(|| TLS_DIR.into());
     let identity = Identity::generate(&args.standalone_args.tls_names, args.listen.ip())?;
     let metrics = Arc::new(Metrics::standalone());
-    let server = args.bind(args.server_config(
+    let config = args.server_config(
         identity.serving,
         LiveState::new(state).into(),
         metrics,
         None,
         None,
-    )?)?;
+        None,
+    )?;
+    let server = args.bind(config, Hosts::new(args.metrics_hosts.iter().cloned()))?;
     // Written after the ports are bound, so that a second server does not replace the CA of the first.
     fs::create_dir_all(&tls_dir)
         .with_context(|| format!("failed to create the directory {}", tls_dir.display()))?;

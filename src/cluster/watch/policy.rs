@@ -53,7 +53,7 @@ fn publish(path: &Path, news: Result<Policy, String>, state: &LiveState) {
             info!(path = %path.display(), "a changed policy is in force");
             let policy = Arc::new(policy);
             state.update(|state| {
-                state.policy = Arc::clone(&policy);
+                state.set_policy(Arc::clone(&policy));
                 state.policy_error = None;
                 state.policy_load.in_force_since = Some(now);
             });

@@ -116,6 +116,11 @@ impl Connection {
         }
     }
 
+    /// Returns the address of the client.
+    pub(in crate::server) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     pub(super) fn peers(&self) -> &Peers {
         &self.peers
     }

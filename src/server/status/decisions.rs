@@ -1,7 +1,6 @@
 //! The latest decisions of this replica, kept in memory for the status page.
 
 use std::{
-    iter,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,9 +12,6 @@ use slipway_core::admission::Record;
 
 /// The number of decisions that are kept.
 pub(crate) const KEPT: u64 = 200;
-/// Longer names are truncated. Kubernetes allows 253 characters, but calls webhooks before it
-/// validates names.
-const MAX_NAME_BYTES: usize = 256;
 
 /// A ring of the latest decisions. Each request takes a number and the lock of one slot, which it
 /// shares only with the request 200 numbers earlier and with readers of the page.
@@ -59,7 +55,10 @@ impl Decisions {
             number,
             at: SystemTime::now(),
             took,
-            record: bounded(record),
+            record: Record {
+                problem: None,
+                ..record
+            },
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         // This thread was overtaken by 200 requests.
@@ -85,21 +84,6 @@ impl Decisions {
         decisions.sort_unstable_by_key(|decided| std::cmp::Reverse(decided.number));
         decisions
     }
-}
-
-/// Truncates what comes from strangers to what Kubernetes admits.
-fn bounded(mut record: Record) -> Record {
-    record.problem = None;
-    let names = iter::once(&mut record.uid).chain([&mut record.namespace, &mut record.pod]);
-    for name in names.filter(|name| name.len() > MAX_NAME_BYTES) {
-        let mut end = MAX_NAME_BYTES;
-        while !name.is_char_boundary(end) {
-            end -= 1;
-        }
-        name.truncate(end);
-        name.shrink_to_fit();
-    }
-    record
 }
 
 #[cfg(test)]
@@ -139,11 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_truncated_and_problems_are_dropped() {
+    fn problems_are_dropped() {
         let decisions = Decisions::default();
-        decisions.put(record(&"\u{e9}".repeat(1 << 20)), Duration::ZERO);
+        decisions.put(record("p"), Duration::ZERO);
         let latest = decisions.latest();
-        assert_eq!(latest[0].record.pod, "\u{e9}".repeat(128));
         assert_eq!(latest[0].record.problem, None);
     }
 

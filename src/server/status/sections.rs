@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use slipway_core::{
     cache::claims::Claim,
     decide::profile_or_reason,
@@ -274,7 +275,7 @@ impl DecisionStatus {
         let record = decided.record;
         Self {
             time: millis(decided.at),
-            uid: record.uid,
+            uid: short_hash(&record.uid),
             namespace: record.namespace,
             pod: record.pod,
             dry_run: record.dry_run,
@@ -321,6 +322,13 @@ pub(super) fn claims(state: &ClusterState) -> Option<Vec<ClaimStatus>> {
         warm_leases: claim.annotations.warm_leases,
     };
     Some(claims.iter().map(|claim| status(claim)).collect())
+}
+
+/// Returns the beginning of the SHA-256 of a request's uid. The uid itself may be the lease of a claim, and
+/// anyone who reaches the page could repeat it.
+fn short_hash(uid: &str) -> String {
+    let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(uid).into();
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Formats a time as RFC 3339, in whole seconds.

@@ -251,19 +251,33 @@ async fn a_claim_that_a_live_pod_uses_is_left_alone() {
         let server = cluster();
         set_claim(&server, 0, &leased("r1"));
         set_claim(&server, 1, &leased("r2"));
-        set_pod(&server, "by-lease", "r1", "another", "Pending");
+        set_pod(&server, "leased", "r1", "slipway-fast-0", "Pending");
         set_pod(&server, "by-name", "another", "slipway-fast-1", "Running");
         let args = [command, "slipway-fast-0", "slipway-fast-1", "--wait=0s"];
         let output = run(&server, &args).await;
         assert_eq!(output.code, 3, "{}{}", output.out, output.err);
         for line in [
-            "ci/slipway-fast-0: left alone: pod by-lease uses it",
+            "ci/slipway-fast-0: left alone: pod leased uses it",
             "ci/slipway-fast-1: left alone: pod by-name uses it",
         ] {
             assert!(output.out.contains(line), "{}", output.out);
         }
         assert_eq!(writes(&server), 0, "{command}");
     }
+}
+
+#[tokio::test]
+async fn a_pod_that_only_names_a_lease_does_not_use_its_claim() {
+    let server = cluster();
+    set_claim(&server, 0, &leased("r1"));
+    set_pod(&server, "p", "r1", "another", "Running");
+    let output = run(&server, &["release", "slipway-fast-0", "--wait=0s"]).await;
+    assert_eq!(output.code, 0, "{}{}", output.out, output.err);
+    assert!(
+        output.out.contains("ci/slipway-fast-0: released\n"),
+        "{}",
+        output.out
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod admissions;
 mod command;
 mod controller;
 mod faults;
+mod forged;
 mod model;
 mod served;
 mod world;

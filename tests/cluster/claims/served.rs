@@ -47,6 +47,7 @@ impl Served {
             evaluate: admit,
             events: None,
             leaser: Some(leaser),
+            lookup: None,
             max_connections: 16,
             request_timeout: PATIENCE,
             drain_delay: Duration::ZERO,

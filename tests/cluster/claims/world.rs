@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use slipway_core::{
         Claim, ClaimPoolKey, Claims, Lease,
         choose::rank,
         claim::Annotations,
-        expire::{APPEARANCE_TIMEOUT, Holder, PodLease, Sightings, is_over},
+        expire::{APPEARANCE_TIMEOUT, Holder, PodLease, Sightings, Suspect, is_over},
         upkeep::{UpkeepAction, plan_upkeep},
     },
     policy::ClaimPool,
@@ -24,6 +25,8 @@ use slipway_core::{
 const REQUEST_TIMEOUT: u64 = 60;
 const NAMESPACE: &str = "ci";
 const PROFILE: &str = "fast";
+/// Where all requests come from.
+const API_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The cache keys of the pods.
 pub const KEYS: [&str; 2] = ["a", "b"];
 /// The speed of each leader's clock, in percent.
@@ -205,7 +208,7 @@ impl World {
                 id: lease.clone(),
                 pod: String::new(),
             };
-            let patch = claim.lease_patch(&wanted, key, self.wall(replica));
+            let patch = claim.lease_patch(&wanted, key, API_SERVER, self.wall(replica));
             if self.patch(&claim.name, &patch) {
                 self.pods.push(Pod {
                     lease,
@@ -230,9 +233,9 @@ impl World {
             clock,
             APPEARANCE_TIMEOUT,
         );
-        for claim in suspects {
+        for Suspect { claim, used } in suspects {
             if is_over(&claim, &listed) {
-                let patch = claim.release_patch(wall);
+                let patch = claim.release_patch(used, wall);
                 leader.releases.push((claim.name.clone(), patch));
             }
         }
@@ -280,6 +283,7 @@ impl World {
     fn sync_pods(&mut self, leader: usize) {
         let lease = |pod: &Pod| PodLease {
             namespace: NAMESPACE.to_owned(),
+            claim: pod.claim.clone(),
             lease: pod.lease.clone(),
         };
         let live: HashSet<PodLease> = self.live_pods().map(lease).collect();

@@ -159,7 +159,7 @@ async fn a_slow_client_does_not_block_the_next_one() {
         config.request_timeout = std::time::Duration::from_millis(300);
     });
     let mut slow = TcpStream::connect(replica.page).await.unwrap();
-    slow.write_all(b"POST /explain HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nkind")
+    slow.write_all(b"POST /explain HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nkind")
         .await
         .unwrap();
     let mut answer = vec![0; 12];
@@ -173,7 +173,7 @@ async fn pages_and_metrics_are_answered_while_a_manifest_is_explained() {
     let replica = Replica::start();
     let mut pending = TcpStream::connect(replica.page).await.unwrap();
     let head = format!(
-        "POST /explain HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        "POST /explain HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         POD.len()
     );
     pending.write_all(head.as_bytes()).await.unwrap();

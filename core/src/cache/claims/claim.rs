@@ -1,6 +1,6 @@
 //! One claim of a pool, and the patches that change it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ const CACHE_KEY: &str = "slipway.io/cache-key";
 /// Annotation of a claim: when it was last leased or released, in RFC 3339. A wrong clock does no
 /// harm: the time only ranks claims and expires idle ones.
 const LAST_USED: &str = "slipway.io/last-used";
+/// Annotation of a claim: the address that asked for its current or last lease.
+const LEASE_FROM: &str = "slipway.io/lease-from";
+/// Annotation of a free claim: `true` if a pod used its last lease, `false` if none ever appeared.
+const LEASE_USED: &str = "slipway.io/lease-used";
 /// Annotation of a claim: how many pods have leased it.
 const LEASES: &str = "slipway.io/leases";
 /// Annotation of a claim: how many of those pods found layers of their own cache key.
@@ -56,6 +60,10 @@ pub struct Annotations {
     pub key: Option<String>,
     /// When it was last leased or released.
     pub last_used: Option<Timestamp>,
+    /// The address that asked for the current or last lease.
+    pub lease_from: Option<IpAddr>,
+    /// Whether a pod used the last lease, if that is known.
+    pub lease_used: Option<bool>,
     /// How many pods have leased it.
     pub leases: u64,
     /// How many of those pods had the key of the pod before them.
@@ -111,6 +119,8 @@ impl Annotations {
                 pod: text(LEASE_POD).unwrap_or_default(),
             }),
             key: text(CACHE_KEY),
+            lease_from: annotations.get(LEASE_FROM).and_then(|a| a.parse().ok()),
+            lease_used: annotations.get(LEASE_USED).and_then(|u| u.parse().ok()),
             last_used: annotations.get(LAST_USED).and_then(|t| t.parse().ok()),
             leases: number(LEASES).unwrap_or_default(),
             warm_leases: number(WARM_LEASES).unwrap_or_default(),
@@ -164,14 +174,16 @@ impl Claim {
         self.annotations.last_used.or(self.created)
     }
 
-    /// Returns the merge patch that leases it to a pod with the cache key `key`. The API server
-    /// rejects the patch if the claim has changed since it was read.
+    /// Returns the merge patch that leases it to a pod with the cache key `key`, as the client at `from`
+    /// asks. The API server rejects the patch if the claim has changed since it was read.
     #[must_use]
-    pub fn lease_patch(&self, lease: &Lease, key: &str, now: Timestamp) -> Value {
+    pub fn lease_patch(&self, lease: &Lease, key: &str, from: IpAddr, now: Timestamp) -> Value {
         let warm = u64::from(self.serves(key));
         self.patch(&json!({
             LEASE: lease.id,
             LEASE_POD: lease.pod,
+            LEASE_FROM: from,
+            LEASE_USED: null,
             CACHE_KEY: key,
             LAST_USED: seconds(now),
             LEASES: (self.annotations.leases.saturating_add(1)).to_string(),
@@ -179,11 +191,16 @@ impl Claim {
         }))
     }
 
-    /// Returns the merge patch that ends its lease. The API server rejects the patch if the claim has
-    /// changed since it was read.
+    /// Returns the merge patch that ends its lease. `used` tells whether a pod used it, if that is known.
+    /// The API server rejects the patch if the claim has changed since it was read.
     #[must_use]
-    pub fn release_patch(&self, now: Timestamp) -> Value {
-        self.patch(&json!({LEASE: null, LEASE_POD: null, LAST_USED: seconds(now)}))
+    pub fn release_patch(&self, used: Option<bool>, now: Timestamp) -> Value {
+        self.patch(&json!({
+            LEASE: null,
+            LEASE_POD: null,
+            LEASE_USED: used.map(|used| used.to_string()),
+            LAST_USED: seconds(now),
+        }))
     }
 
     /// Returns the merge patch that records which nodes can reach its volume.
@@ -217,6 +234,8 @@ mod tests {
     use super::*;
     use crate::cache::claims::fixtures;
 
+    const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
+
     fn claim(annotations: &Value) -> Claim {
         let annotations = serde_json::from_value(annotations.clone()).unwrap();
         Claim {
@@ -242,8 +261,9 @@ mod tests {
         };
         let blank = claim(&json!({}));
         assert!(blank.is_free() && blank.is_blank());
-        let leased = patched(&blank, &blank.lease_patch(&lease, "set", now));
+        let leased = patched(&blank, &blank.lease_patch(&lease, "set", FROM, now));
         assert_eq!(leased.annotations.lease, Some(lease.clone()));
+        assert_eq!(leased.annotations.lease_from, Some(FROM));
         assert_eq!(
             (leased.annotations.leases, leased.annotations.warm_leases),
             (1, 0)
@@ -251,9 +271,10 @@ mod tests {
         let whole: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         assert_eq!(leased.annotations.last_used, Some(whole));
 
-        let released = patched(&leased, &leased.release_patch(now));
+        let released = patched(&leased, &leased.release_patch(Some(true), now));
         assert!(released.is_free() && !released.is_blank());
-        let again = patched(&released, &released.lease_patch(&lease, "set", now));
+        assert_eq!(released.annotations.lease_used, Some(true));
+        let again = patched(&released, &released.lease_patch(&lease, "set", FROM, now));
         assert_eq!(
             (again.annotations.leases, again.annotations.warm_leases),
             (2, 1)
@@ -269,8 +290,8 @@ mod tests {
             pod: String::new(),
         };
         for patch in [
-            claim.lease_patch(&lease, "set", now),
-            claim.release_patch(now),
+            claim.lease_patch(&lease, "set", FROM, now),
+            claim.release_patch(None, now),
             claim.topology_patch("[]"),
         ] {
             assert_eq!(patch["metadata"]["resourceVersion"], claim.version);

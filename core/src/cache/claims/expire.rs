@@ -26,19 +26,34 @@ pub struct Holder {
     pub claims: Vec<String>,
 }
 
-/// The lease that a pod's label names, with the namespace: anyone can put any label on pods in their
-/// own namespace, and that must not affect claims in another one.
+/// The lease that a pod's label names, for one claim that the pod mounts. The label alone says nothing:
+/// anyone can put any label on pods in their own namespace, and can repeat a lease in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodLease {
     /// The pod's namespace.
     pub namespace: String,
+    /// The claim's name.
+    pub claim: String,
     /// The lease's id.
     pub lease: String,
 }
 
 /// What one leader has seen of each lease. A new leader starts empty, so it waits a little longer.
 #[derive(Debug, Default)]
-pub struct Sightings(HashMap<ClaimLease, Sighting>);
+pub struct Sightings {
+    all: HashMap<ClaimLease, Sighting>,
+    /// Whether the first look is over: leases that were there before may have been used unseen.
+    has_looked: bool,
+}
+
+/// A claim whose lease may be over.
+#[derive(Debug, Clone)]
+pub struct Suspect {
+    /// The claim.
+    pub claim: Arc<Claim>,
+    /// Whether a pod used the lease; `None` if this leader was not there from its start.
+    pub used: Option<bool>,
+}
 
 /// A lease of one claim. A request that was sent twice may have leased two claims with the same lease.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -53,6 +68,8 @@ struct Sighting {
     since: Duration,
     /// Whether the pod of the lease has been seen.
     appeared: bool,
+    /// Whether this leader has seen the claim without the lease before.
+    is_whole: bool,
 }
 
 impl Sightings {
@@ -69,7 +86,7 @@ impl Sightings {
         live: &HashSet<PodLease>,
         now: Duration,
         appearance_timeout: Duration,
-    ) -> Vec<Arc<Claim>> {
+    ) -> Vec<Suspect> {
         let mut sightings = HashMap::new();
         let mut suspects = Vec::new();
         for claim in claims.iter() {
@@ -78,25 +95,32 @@ impl Sightings {
             };
             let of_pod = PodLease {
                 namespace: claim.namespace.clone(),
+                claim: claim.name.clone(),
                 lease: lease.id.clone(),
             };
             let of_claim = ClaimLease {
                 claim_uid: claim.uid.clone(),
                 lease: lease.id.clone(),
             };
-            let mut sighting = self.0.remove(&of_claim).unwrap_or(Sighting {
+            let mut sighting = self.all.remove(&of_claim).unwrap_or(Sighting {
                 since: now,
                 appeared: false,
+                is_whole: self.has_looked,
             });
             sighting.appeared |= seen.contains(&of_pod);
             let waited = now.saturating_sub(sighting.since);
             let settled = sighting.appeared || waited >= appearance_timeout;
             if settled && !live.contains(&of_pod) {
-                suspects.push(Arc::clone(claim));
+                let is_known = sighting.appeared || sighting.is_whole;
+                suspects.push(Suspect {
+                    claim: Arc::clone(claim),
+                    used: is_known.then_some(sighting.appeared),
+                });
             }
             sightings.insert(of_claim, sighting);
         }
-        self.0 = sightings;
+        self.all = sightings;
+        self.has_looked = true;
         suspects
     }
 }
@@ -108,13 +132,11 @@ pub fn is_over(claim: &Claim, listed: &[Holder]) -> bool {
     !listed.iter().any(|pod| holds(pod, claim))
 }
 
-/// Returns whether a pod holds a claim of its namespace: it has the lease, or one of its volumes uses
-/// the claim.
+/// Returns whether a pod holds a claim of its namespace: one of its volumes uses the claim. Volumes never
+/// change, so a pod that only names the lease can never use the claim.
 #[must_use]
 pub fn holds(pod: &Holder, claim: &Claim) -> bool {
-    let lease = claim.annotations.lease.as_ref();
-    let carries = lease.is_some_and(|lease| pod.lease.as_ref() == Some(&lease.id));
-    carries || pod.claims.contains(&claim.name)
+    pod.claims.contains(&claim.name)
 }
 
 #[cfg(test)]
@@ -124,16 +146,26 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(75);
 
-    /// Returns the names of the suspects after `seconds`, with these live pods.
-    fn suspects(seen: &mut Sightings, claims: &Claims, pods: &[&str], seconds: u64) -> Vec<String> {
-        let of_ci = |lease: &&str| PodLease {
+    /// Returns the names of the suspects after `seconds`, and whether their leases were used. `pods`
+    /// are live, each with its lease and the claim that it mounts.
+    fn suspects(
+        seen: &mut Sightings,
+        claims: &Claims,
+        pods: &[(&str, &str)],
+        seconds: u64,
+    ) -> Vec<(String, Option<bool>)> {
+        let of_ci = |(lease, claim): &(&str, &str)| PodLease {
             namespace: "ci".to_owned(),
+            claim: (*claim).to_owned(),
             lease: (*lease).to_owned(),
         };
         let pods: HashSet<PodLease> = pods.iter().map(of_ci).collect();
         let now = Duration::from_secs(seconds);
         let suspects = seen.suspects(claims, &pods, &pods, now, TIMEOUT);
-        suspects.iter().map(|claim| claim.name.clone()).collect()
+        suspects
+            .into_iter()
+            .map(|suspect| (suspect.claim.name.clone(), suspect.used))
+            .collect()
     }
 
     #[test]
@@ -145,7 +177,43 @@ mod tests {
             assert_eq!(suspects.len(), expected, "after {seconds} s");
         }
         let mut ends = Sightings::default();
-        assert!(suspects(&mut ends, &claims, &["r1"], 0).is_empty());
-        assert_eq!(suspects(&mut ends, &claims, &[], 10), ["a", "b"]);
+        assert!(suspects(&mut ends, &claims, &[("r1", "a")], 0).is_empty());
+        let over = suspects(&mut ends, &claims, &[], 10);
+        assert_eq!(
+            over,
+            [("a".to_owned(), Some(true))],
+            "`b` may be mounted yet"
+        );
+        assert_eq!(suspects(&mut ends, &claims, &[], 75).len(), 2);
+    }
+
+    #[test]
+    fn a_claim_that_is_leased_in_the_name_of_a_live_pod_is_not_held_by_it() {
+        let claims = Claims::new([leased("a", "r1"), leased("forged", "r1")]);
+        let mut sightings = Sightings::default();
+        assert!(suspects(&mut sightings, &claims, &[("r1", "a")], 0).is_empty());
+        let over = suspects(&mut sightings, &claims, &[("r1", "a")], 75);
+        assert_eq!(over.len(), 1);
+        assert_eq!(over[0].0, "forged");
+        let pod = Holder {
+            lease: Some("r1".to_owned()),
+            claims: vec!["a".to_owned()],
+        };
+        assert!(is_over(&leased("forged", "r1"), std::slice::from_ref(&pod)));
+        assert!(!is_over(&leased("a", "r1"), &[pod]));
+    }
+
+    #[test]
+    fn a_lease_counts_as_unused_only_if_it_was_seen_from_its_start() {
+        let mut sightings = Sightings::default();
+        let old = Claims::new([leased("a", "r1")]);
+        assert!(suspects(&mut sightings, &old, &[], 0).is_empty());
+        let both = Claims::new([leased("a", "r1"), leased("b", "r2")]);
+        assert_eq!(
+            suspects(&mut sightings, &both, &[], 75),
+            [("a".to_owned(), None)]
+        );
+        let later = suspects(&mut sightings, &both, &[], 150);
+        assert!(later.contains(&("b".to_owned(), Some(false))), "{later:?}");
     }
 }

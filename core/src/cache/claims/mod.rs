@@ -5,13 +5,15 @@
 //! `resourceVersion` that it was decided on, so that one of two competing writers fails; no clock is
 //! involved. This keeps the promise that no claim is ever used by two live pods:
 //!
-//! - A claim may be leased only while it has no lease ([`choose`]).
+//! - A claim may be leased only while it has no lease ([`choose`]), and not to a client that has wasted
+//!   leases ([`clients`]).
 //! - A lease ends only after a fresh list of the namespace's pods shows no live pod that holds it.
 //!   That list is requested after the lease's pod was seen, or can no longer appear ([`expire`]).
 //! - A claim may be deleted only while it has no lease ([`upkeep`]).
 
 pub mod choose;
 pub mod claim;
+pub mod clients;
 pub mod expire;
 #[cfg(test)]
 mod fixtures;

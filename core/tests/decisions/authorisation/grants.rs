@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use slipway_core::{
     admission::{Admission, Answer, admit},
     cache::claims::{ClaimRequest, LeaseResult},
+    decide::Cluster,
     pod::{ContainerRef, Pod, is_within},
     policy::Policy,
     recognise::{Dockerd, recognise},
@@ -34,21 +35,24 @@ fn review(world: &World) -> String {
 /// Admits the world's pod; a claim that it asks for has this result.
 fn answer(world: &World, lease: Option<LeaseResult>) -> Answer {
     let review = review(world);
-    world.with(
-        |cluster| match (admit(review.as_bytes(), cluster).unwrap(), lease) {
-            (Admission::NeedsClaim(pending), Some(lease)) => pending.with_lease(lease),
-            (admission, _) => admission.without_lease(),
-        },
-    )
+    world.with(|cluster| match (admitted(&review, cluster), lease) {
+        (Admission::NeedsClaim(pending), Some(lease)) => pending.with_lease(lease),
+        (admission, _) => admission.without_lease(),
+    })
 }
 
 /// Returns what the world's pod asks its pool for.
 fn claim_request(world: &World) -> Option<ClaimRequest> {
     let review = review(world);
-    world.with(|cluster| match admit(review.as_bytes(), cluster).unwrap() {
+    world.with(|cluster| match admitted(&review, cluster) {
         Admission::NeedsClaim(pending) => Some(pending.claim_request().clone()),
-        Admission::Done(_) => None,
+        _ => None,
     })
+}
+
+fn admitted<'a>(review: &'a str, cluster: Cluster<'a>) -> Admission<'a> {
+    let admission = admit(review.as_bytes(), cluster).unwrap();
+    admission.without_lookup(cluster)
 }
 
 /// The pod before and after, and what was said of it.
