@@ -33,6 +33,13 @@ pub struct Container<'a> {
     /// `resources`.
     #[serde(borrow)]
     pub resources: Option<Resources<'a>>,
+    /// `tty`: with a terminal, a shell waits for input.
+    pub tty: Option<bool>,
+    /// `stdin`: with an input, a shell waits for it.
+    pub stdin: Option<bool>,
+    /// `lifecycle`.
+    #[serde(borrow)]
+    pub lifecycle: Option<Lifecycle<'a>>,
     /// `securityContext`.
     pub security_context: Option<ContainerSecurityContext>,
     /// `restartPolicy`: `Always` makes an init container a native sidecar.
@@ -83,6 +90,31 @@ impl<'a> Container<'a> {
             .as_ref()
             .is_some_and(|context| context.privileged == Some(true))
     }
+}
+
+/// Parts of a container's `lifecycle`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle<'a> {
+    /// `postStart`.
+    #[serde(borrow)]
+    pub post_start: Option<Handler<'a>>,
+}
+
+/// A handler of a container's `lifecycle`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Handler<'a> {
+    /// `exec`.
+    #[serde(borrow)]
+    pub exec: Option<ExecAction<'a>>,
+}
+
+/// A command that the kubelet runs in the container.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ExecAction<'a> {
+    /// `command`.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, ARGUMENTS>")]
+    pub command: List<Str<'a>>,
 }
 
 /// An entry of `env`.
