@@ -126,7 +126,7 @@ impl<'a, 'p> Choice<'a, 'p> {
             DockerdPlan::Sidecar(_) | DockerdPlan::InRunner(_) | DockerdPlan::Add => {
                 self.profile.dind.cache.key()
             }
-            DockerdPlan::Absent | DockerdPlan::Remove(_) => None,
+            DockerdPlan::Absent | DockerdPlan::Hidden | DockerdPlan::Remove(_) => None,
         };
         Plan {
             strategy,

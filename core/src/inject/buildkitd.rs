@@ -7,13 +7,16 @@ use super::{
 };
 use crate::{
     patch::{NewContainer, Probe, SecurityContext, VolumeMount},
-    policy::{Buildkitd, CacheVolume},
+    policy::Buildkitd,
     reason::{AddedDaemon, Reason},
 };
 
-const BUILDKITD: &str = "slipway-buildkitd";
+/// The container's name.
+pub const BUILDKITD: &str = "slipway-buildkitd";
 /// The directory of buildkitd's socket, in both containers.
 const BUILDKIT_RUN: &str = "/opt/slipway/buildkit";
+/// The address of its socket.
+pub const ADDRESS: &str = "unix:///opt/slipway/buildkit/buildkitd.sock";
 /// Annotation that delivers buildkitd.toml with the pod.
 const BUILDKITD_TOML: &str = "slipway.io/buildkitd.toml";
 const BUILDKITD_TOML_VOLUME: &str = "slipway-buildkitd-toml";
@@ -24,7 +27,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
         return;
     }
     let plan = builder.plan;
-    if builder.pod.spec.resources.is_none()
+    if !builder.pod.spec.has_pod_level_resources()
         && let Some(resource) = settings
             .resources
             .missing_for_quota(plan.quotas, plan.limits)
@@ -35,21 +38,18 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
         });
         return;
     }
-    let address = format!("unix://{BUILDKIT_RUN}/buildkitd.sock");
     let run = share_socket(
         builder,
         "slipway-buildkit-run",
         BUILDKIT_RUN,
         "BUILDKIT_HOST",
-        &address,
+        ADDRESS,
     );
     let mut mounts = vec![run];
     if let Some(source) = data_root::source(builder, &settings.cache) {
         let volume = builder.new_volume("slipway-buildkitd-cache", &source);
         mounts.push(VolumeMount::whole(volume, "/var/lib/buildkit"));
-        if matches!(settings.cache, CacheVolume::Pvc(_)) {
-            data_root::warn_of_sharing(builder, &settings.cache);
-        }
+        data_root::warn_of_sharing(builder, &settings.cache, &source);
     }
     mounts.extend(buildkitd_toml(builder));
     // The socket is open to root and one group, which a runner that is not root needs to be in.
@@ -59,7 +59,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
     let group = group.to_string();
     let args = [
         "--addr",
-        &address,
+        ADDRESS,
         "--oci-worker=true",
         "--containerd-worker=false",
         "--group",
@@ -72,7 +72,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
         resources: resources::of_added(builder, &settings.resources),
         security_context: SecurityContext::PRIVILEGED,
         startup_probe: Some(Probe::exec([
-            "buildctl", "--addr", &address, "debug", "workers",
+            "buildctl", "--addr", ADDRESS, "debug", "workers",
         ])),
         volume_mounts: mounts,
         ..NewContainer::default()
