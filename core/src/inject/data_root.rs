@@ -25,7 +25,7 @@ pub(super) enum DataRoot {
 /// Mounts the volume on `path`.
 pub(super) fn inject(builder: &mut Builder<'_, '_>, dockerd: ContainerRef, path: &str) -> DataRoot {
     let cache = builder.plan.profile.dind.cache.volume();
-    if is_own_empty_dir(builder, dockerd, path) && !keeps_claim(builder) {
+    if is_own_empty_dir(builder, dockerd, path) && !wants_another_volume(builder) {
         return DataRoot::Temporary;
     }
     let leased = builder
@@ -59,12 +59,12 @@ fn is_own_empty_dir(builder: &Builder<'_, '_>, dockerd: ContainerRef, path: &str
 }
 
 /// Returns whether the profile wants a volume on the data-root that an `emptyDir` does not replace.
-fn keeps_claim(builder: &Builder<'_, '_>) -> bool {
-    let cache = &builder.plan.profile.dind.cache;
-    matches!(
-        cache,
-        DockerdCache::Pool(_) | DockerdCache::Pvc(_) | DockerdCache::Ephemeral(_)
-    )
+fn wants_another_volume(builder: &Builder<'_, '_>) -> bool {
+    match &builder.plan.profile.dind.cache {
+        DockerdCache::Pool(_) | DockerdCache::Pvc(_) | DockerdCache::Ephemeral(_) => true,
+        DockerdCache::EmptyDir(dir) => dir.size_limit.is_some(),
+        DockerdCache::NodeSlots(_) | DockerdCache::None(_) => false,
+    }
 }
 
 impl DataRoot {

@@ -104,7 +104,7 @@ pub(super) fn brings_config(builder: &Builder<'_, '_>, container: &Container<'_>
     let file = config_file(container);
     let mut mounts = container.mounts().iter();
     !is_ours && mounts.any(|mount| is_within(&file, &mount.mount_path))
-        || words(container).into_iter().any(|word| names_config(word))
+        || words(container).into_iter().any(names_config)
 }
 
 /// Returns the path of the daemon.json that this dockerd reads.

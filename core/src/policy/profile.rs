@@ -19,6 +19,10 @@ use crate::k8s::{
 /// default's value.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the policy file"
+)]
 pub struct Profile {
     /// The build path to prepare: `auto` takes the fastest safe one.
     pub strategy: StrategyChoice,
