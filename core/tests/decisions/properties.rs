@@ -60,7 +60,7 @@ impl World {
         })
     }
 
-    fn patch(&self, pod: &Value) -> json_patch::Patch {
+    pub fn patch(&self, pod: &Value) -> json_patch::Patch {
         let text = pod.to_string();
         self.with(|cluster| {
             evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster)

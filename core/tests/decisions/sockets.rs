@@ -1,6 +1,6 @@
-//! A socket of the node is root on the node: a pod that has a dockerd or builds elsewhere never gets one.
+//! Sockets of the node: a pod that has a dockerd or builds elsewhere never gets one, and what was decided stays.
 
-use proptest::{prelude::*, sample::select};
+use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::properties::{World, all_containers, texts};
@@ -58,8 +58,50 @@ fn plain_pod() -> impl Strategy<Value = Value> {
         let mut helper = runner.clone();
         helper["name"] = json!("helper");
         json!({"metadata": {"name": "p", "labels": labels},
-            "spec": {"containers": [runner, helper], "volumes": [{"name": "work", "emptyDir": {}}]}})
+            "spec": {"containers": [runner, helper], "volumes": [
+                {"name": "work", "emptyDir": {}}, {"name": "host", "hostPath": {"path": "/run"}},
+                {"name": "containerd-sock", "emptyDir": {}}, {"name": "docker-sock", "emptyDir": {}}]}})
     })
+}
+
+/// A mount at, around or below the places of the sockets.
+fn mount() -> impl Strategy<Value = Option<Value>> {
+    let paths = select(vec![
+        "/run",
+        "/var/run/",
+        "/run/containerd",
+        "/run/containerd/containerd.sock",
+        "/var/run/docker.sock",
+        "/opt/slipway",
+        "/opt/slipway/docker.sock",
+        "/var/lib/docker",
+    ]);
+    let volumes = select(vec!["work", "host", "containerd-sock", "docker-sock"]);
+    option::of((paths, volumes).prop_map(|(path, name)| json!({"name": name, "mountPath": path})))
+}
+
+fn policy() -> impl Strategy<Value = Value> {
+    let strategy = select(vec!["auto", "containerd", "docker-socket"]);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (strategy, flags).prop_map(|(strategy, (sockets, replaces, buildkitd, adds))| {
+        json!({"profiles": {"default": {
+            "strategy": strategy, "hostSockets": sockets, "replaceDockerd": replaces,
+            "containerd": {"buildkitd": if buildkitd { json!({}) } else { json!(null) }},
+            "dind": {"inject": if adds { "ifMissing" } else { "never" }},
+        }}})
+    })
+}
+
+fn node(runtime: &str) -> Value {
+    json!({"metadata": {"name": "a"},
+        "status": {"nodeInfo": {"containerRuntimeVersion": runtime, "kubeletVersion": "v1.33.0"}}})
+}
+
+/// Sets the fields of `changes`.
+fn merge(object: &mut Value, changes: &Value) {
+    for (field, value) in changes.as_object().unwrap() {
+        object[field] = value.clone();
+    }
 }
 
 fn has_socket(pod: &Value) -> bool {
@@ -73,15 +115,37 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
+    fn deciding_again_on_a_pod_with_signs_adds_nothing(
+        (pod, signs) in (plain_pod(), vec(signs(), 0..3)),
+        (dockerd, mount) in (any::<bool>(), mount()),
+        policy in policy(),
+        runtime in select(vec!["containerd://2.1", "docker://28.3"]),
+    ) {
+        let mut world = World { pod, policy, nodes: vec![node(runtime)], level: None, limits: vec![] };
+        let spec = &mut world.pod["spec"];
+        for (of_container, of_spec) in signs {
+            merge(&mut spec["containers"][0], &of_container);
+            merge(spec, &of_spec);
+        }
+        if let Some(mount) = mount {
+            spec["containers"][0]["volumeMounts"] = json!([mount]);
+        }
+        if dockerd {
+            let sidecar = json!({"name": "svc", "image": "docker:28-dind", "securityContext": {"privileged": true}});
+            spec["containers"].as_array_mut().unwrap().push(sidecar);
+        }
+        let again = world.patch(&world.patched());
+        prop_assert!(again.0.is_empty(), "{again:?}");
+    }
+
+    #[test]
     fn a_pod_that_says_where_it_builds_never_gets_a_socket(
         pod in plain_pod(),
         (of_container, of_spec) in signs(),
         runtime in select(vec!["containerd://2.1", "docker://28.3"]),
     ) {
-        let node = json!({"metadata": {"name": "a"},
-            "status": {"nodeInfo": {"containerRuntimeVersion": runtime, "kubeletVersion": "v1.33.0"}}});
         let policy = json!({"profiles": {"default": {"containerd": {"buildkitd": {}}}}});
-        let mut world = World { pod, policy, nodes: vec![node], level: None, limits: vec![] };
+        let mut world = World { pod, policy, nodes: vec![node(runtime)], level: None, limits: vec![] };
         let plain = world.patched();
         prop_assert!(has_socket(&plain), "{plain}");
         for container in all_containers(&plain) {
@@ -89,12 +153,8 @@ proptest! {
                 .any(|path| path.starts_with("/run") || path.starts_with("/var/run"));
             prop_assert!(!below_run || container["securityContext"]["privileged"] != json!(true));
         }
-        for (field, value) in of_container.as_object().unwrap() {
-            world.pod["spec"]["containers"][0][field] = value.clone();
-        }
-        for (field, value) in of_spec.as_object().unwrap() {
-            world.pod["spec"][field] = value.clone();
-        }
+        merge(&mut world.pod["spec"]["containers"][0], &of_container);
+        merge(&mut world.pod["spec"], &of_spec);
         let patched = world.patched();
         prop_assert!(!has_socket(&patched), "{patched}");
         let names = texts(&Value::Array(all_containers(&patched)), "name");
