@@ -160,6 +160,29 @@ mod tests {
     use super::*;
     use crate::{k8s::namespace::Namespaces, nodes::Snapshot, policy::Policy};
 
+    #[test]
+    fn a_runner_pod_in_a_protected_namespace_is_a_runner_pod() {
+        let manifest = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "namespace": "kube-system", "labels": {"actions-runner": ""}},
+            "spec": {"containers": [{"name": "runner"}]}})
+        .to_string();
+        let items = Item::read_all("a.yaml", &manifest, None).unwrap();
+        let subject = items.first().unwrap().subjects.first().unwrap();
+        let (namespaces, policy) = (Namespaces::default(), Policy::default());
+        let cluster = Cluster {
+            nodes: None,
+            namespaces: &namespaces,
+            policy: &policy,
+            dead_mirrors: &[],
+            claims: None,
+        };
+        let evaluated = subject.evaluate(cluster).unwrap();
+        let report = report::Report::new("a.yaml", subject, &evaluated, cluster);
+        assert_eq!(report.system, Some("arc-legacy"));
+        let reason = report.reason.map(|reason| reason.code);
+        assert_eq!(reason, Some("namespace-protected"));
+    }
+
     fn notes_of(replicas: u32) -> Vec<&'static str> {
         let manifest = json!({
             "apiVersion": "actions.summerwind.dev/v1alpha1", "kind": "RunnerDeployment",
