@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use slipway_core::dockerd::{Slots, StartOptions, StartScript};
+use slipway_core::dockerd::{KeptRoot, Slots, StartOptions, StartScript};
 use slipway_testkit::{
     harness::{Outcome, Test},
     tests,
@@ -27,10 +27,10 @@ chmod 755 /opt/bin/sleep
 PATH=/opt/bin:$PATH
 exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
     let options = StartOptions {
-        slots: Some(Slots {
+        kept_root: Some(KeptRoot::Slots(Slots {
             count: 1,
             budget_mb: None,
-        }),
+        })),
         ..StartOptions::default()
     };
     let mut command = Command::new("unshare");
@@ -44,7 +44,7 @@ exec sh -c "$2" slipway-start slots=1 -- sh -c "$3" unix:///opt/socket"#;
         prepare,
         "sh",
         own,
-        StartScript::for_options(options),
+        StartScript::for_options(&options),
         program,
     ]);
     stdout(&mut command)
