@@ -149,6 +149,7 @@ cluster     Kubernetes v1.37.0
 nodes       1: 1 with containerd
 namespaces  1 of 2 have opted in: ci
 policy      ConfigMap slipway-system/slipway-policy; profiles: default, fast
+sockets     runner pods without a dockerd would get one in ci (containerd)
 webhook     slipway; replicas: 1 ready
 
 no problems

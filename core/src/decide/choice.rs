@@ -129,7 +129,7 @@ impl<'a, 'p> Choice<'a, 'p> {
             DockerdPlan::Absent | DockerdPlan::Remove(_) if strategy == Strategy::Containerd => {
                 self.profile.containerd.cache_key(&self.profile.dind)
             }
-            DockerdPlan::Absent | DockerdPlan::Remove(_) => None,
+            DockerdPlan::Absent | DockerdPlan::Hidden | DockerdPlan::Remove(_) => None,
         };
         Plan {
             strategy,

@@ -21,6 +21,7 @@ impl<'a> Choice<'a, '_> {
         let dockerd = match self.runner.dockerd {
             Dockerd::Sidecar(at) => DockerdPlan::Sidecar(at),
             Dockerd::InRunner(at) => DockerdPlan::InRunner(at),
+            Dockerd::Hidden => DockerdPlan::Hidden,
             Dockerd::Absent if self.profile.dind.inject == InjectDind::Never => {
                 return Err(Reason::NoDockerd.into());
             }
@@ -29,6 +30,7 @@ impl<'a> Choice<'a, '_> {
                 if self.clients().any(|c| c.env_var("DOCKER_HOST").is_some()) {
                     return Err(Reason::PodSets(Setting::Variable("DOCKER_HOST".to_owned())).into());
                 }
+                self.builds_here()?;
                 self.quotas_admit_dockerd()?;
                 DockerdPlan::Add
             }
@@ -44,7 +46,10 @@ impl<'a> Choice<'a, '_> {
     /// Checks that an added dockerd sets the resources that ResourceQuotas require. If the pod sets
     /// pod-level resources, quotas require nothing of its containers.
     fn quotas_admit_dockerd(&self) -> Result<(), Reason> {
-        let Some(namespace) = self.known.filter(|_| self.pod.spec.resources.is_none()) else {
+        let Some(namespace) = self
+            .known
+            .filter(|_| !self.pod.spec.has_pod_level_resources())
+        else {
             return Ok(());
         };
         let settings = &self.profile.dind.resources;

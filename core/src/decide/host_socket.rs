@@ -1,18 +1,22 @@
 //! The strategies `containerd` and `docker-socket`: the socket of the node's own runtime.
 
 use super::{
-    DockerdPlan, Plan,
+    DockerdPlan, Plan, Strategy,
     choice::{Choice, Refusal},
     host_runtime::HostRuntime,
 };
 use crate::{
-    dockerd::{Setting, runs_dockerd},
+    dockerd::{Setting, may_run_dockerd},
+    inject::docker_socket_path,
     nodes::{Agreement, Pin, Restriction, RuntimeFacts},
     pod::{Container, ContainerRef},
     policy::{StrategyChoice, WhenMixed, WhenNoNodes, values::SocketPath},
     reason::Reason,
     recognise::Dockerd,
 };
+
+/// The variables by which clients find dockerd.
+const CLIENT_VARIABLES: [&str; 3] = ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"];
 
 /// A socket that every candidate node has, or every node that the pod is pinned to.
 struct HostSocket {
@@ -31,10 +35,14 @@ impl<'a> Choice<'a, '_> {
         let strategy = runtime.strategy();
         let dockerd = self.dockerd_beside(runtime, wanted)?;
         self.host_access()?;
-        if runtime == HostRuntime::DockerEngine && self.uses_remote_docker() {
-            return Err(Reason::PodSets(Setting::Variable("DOCKER_HOST".to_owned())).into());
+        if !self.profile.host_sockets {
+            return self.without_socket(runtime, dockerd);
         }
         let socket = self.socket(runtime)?;
+        self.builds_here()?;
+        if runtime == HostRuntime::DockerEngine && !self.finds_docker_socket(dockerd) {
+            return Err(Reason::PodSets(Setting::Variable("DOCKER_HOST".to_owned())).into());
+        }
         self.supports(strategy, socket.reason);
         if let Some(pin) = &socket.pin {
             let reason = Reason::Pinned {
@@ -53,41 +61,81 @@ impl<'a> Choice<'a, '_> {
         })
     }
 
+    /// Plans a buildkitd on its own, for a profile that gives no host sockets.
+    fn without_socket(
+        &mut self,
+        runtime: HostRuntime,
+        dockerd: DockerdPlan,
+    ) -> Result<Plan<'a>, Refusal> {
+        let has_buildkitd = self.profile.containerd.buildkitd.is_some();
+        let is_alone = dockerd == DockerdPlan::Absent;
+        if runtime != HostRuntime::Containerd || !has_buildkitd || !is_alone {
+            return Err(Reason::HostSocketsOff.into());
+        }
+        self.builds_here()?;
+        self.nodes_admit_host_access()?;
+        self.supports(Strategy::Containerd, Reason::BuildkitdAlone);
+        Ok(self.plan(Strategy::Containerd, dockerd, true))
+    }
+
+    /// Returns whether a client would find the node's docker socket. In a privileged container it is never below
+    /// `/run`, where a client may look for it.
+    fn finds_docker_socket(&self, dockerd: DockerdPlan) -> bool {
+        let is_replaced = matches!(dockerd, DockerdPlan::Remove(_));
+        is_replaced
+            || self
+                .clients()
+                .any(|client| docker_socket_path(client).is_some())
+    }
+
     /// Returns what becomes of the pod's dockerd when the host socket is mounted.
     fn dockerd_beside(
         &self,
         runtime: HostRuntime,
         wanted: StrategyChoice,
     ) -> Result<DockerdPlan, Reason> {
+        let replaces = self.profile.replace_dockerd;
         // A containerd socket can be mounted beside a dockerd; a second docker.sock cannot.
         let keeps_dockerd = wanted == StrategyChoice::Containerd;
         match self.runner.dockerd {
             Dockerd::Absent => Ok(DockerdPlan::Absent),
-            Dockerd::Sidecar(at) if self.profile.replace_dockerd && self.is_alone(at) => {
+            Dockerd::Sidecar(at) if replaces && !self.is_needed(at) && self.is_alone(at) => {
                 Ok(DockerdPlan::Remove(at))
             }
             Dockerd::Sidecar(at) if keeps_dockerd => Ok(DockerdPlan::Sidecar(at)),
             Dockerd::InRunner(at) if keeps_dockerd => Ok(DockerdPlan::InRunner(at)),
+            Dockerd::Hidden if keeps_dockerd => Ok(DockerdPlan::Hidden),
+            Dockerd::Sidecar(at) if replaces && self.is_needed(at) => Err(Reason::DockerdNeeded),
             Dockerd::InRunner(_) if runtime == HostRuntime::DockerEngine => {
                 Err(Reason::DockerdInRunner)
             }
-            Dockerd::Sidecar(_) | Dockerd::InRunner(_) => Err(Reason::PodBringsDockerd),
+            Dockerd::Sidecar(_) | Dockerd::InRunner(_) | Dockerd::Hidden => {
+                Err(Reason::PodBringsDockerd)
+            }
         }
     }
 
     /// Returns whether no other container runs dockerd: the socket could disturb one that stays.
     fn is_alone(&self, dockerd: ContainerRef) -> bool {
         let mut others = self.pod.long_lived().filter(|(at, _)| *at != dockerd);
-        !self.runner.has_more_dockerds && !others.any(|(_, container)| runs_dockerd(container))
+        !self.runner.has_more_dockerds && !others.any(|(_, container)| may_run_dockerd(container))
     }
 
-    /// Returns whether a client uses a dockerd in the network, and none in the pod.
-    fn uses_remote_docker(&self) -> bool {
-        let is_remote = |client: &Container<'_>| {
-            let host = client.env_value("DOCKER_HOST");
-            host.is_some_and(|host| !host.starts_with("unix://"))
+    /// Returns whether something depends on the dockerd container that no patch reaches: jobs that run commands in
+    /// it, another container that is its client, or GitLab's scripts, which set the job's variables again.
+    fn is_needed(&self, dockerd: ContainerRef) -> bool {
+        let uses = |c: &Container<'_>| {
+            CLIENT_VARIABLES
+                .iter()
+                .any(|name| c.env_var(name).is_some())
         };
-        self.runner.dockerd == Dockerd::Absent && self.clients().any(is_remote)
+        let mut others = self
+            .pod
+            .long_lived()
+            .filter(|(at, _)| *at != dockerd && !self.runner.clients.contains(at));
+        self.runner.jobs_enter_containers
+            || others.any(|(_, container)| uses(container))
+            || self.runner.system == "gitlab" && self.clients().any(uses)
     }
 
     /// Finds the socket that all candidate nodes share, or those that the pod can be pinned to.

@@ -5,6 +5,7 @@
 
 mod choice;
 mod dind;
+mod elsewhere;
 mod host_access;
 mod host_runtime;
 mod host_socket;
@@ -175,6 +176,8 @@ pub enum DockerdPlan {
     Sidecar(ContainerRef),
     /// It is kept inside the runner container and optimised.
     InRunner(ContainerRef),
+    /// It is kept, in a container that cannot be told.
+    Hidden,
     /// A sidecar is added.
     Add,
     /// The sidecar is removed.

@@ -153,8 +153,9 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// Returns the words that start dockerd, without the start wrapper.
-pub(super) fn words<'p>(container: &'p Container<'_>) -> Vec<&'p str> {
+/// Returns the words of `command` and `args`, without the start wrapper.
+#[must_use]
+pub fn words<'p>(container: &'p Container<'_>) -> Vec<&'p str> {
     let args = container.args.iter().flatten().map(Str::as_str);
     own_command(container).chain(args).collect()
 }

@@ -4,13 +4,15 @@ mod buildkitd_start;
 mod command_line;
 mod image;
 mod setting;
+mod signs;
 mod start_script;
 mod start_wrapper;
 
 pub use buildkitd_start::BuildkitdStart;
-pub use command_line::{CommandLine, command_sets, remove_flags};
+pub use command_line::{CommandLine, command_sets, remove_flags, words};
 pub use image::Image;
 pub use setting::{Setting, Settings};
+pub use signs::{may_run_dockerd, starts_with_runner};
 pub use start_script::StartScript;
 pub use start_wrapper::{KeptRoot, MtuScope, Slots, StartOptions, StartWrapper};
 
@@ -18,14 +20,17 @@ use crate::pod::Container;
 
 /// Programs that are dockerd, or exec it with the arguments they get.
 const DOCKERD: [&str; 3] = ["dockerd", "dockerd-entrypoint.sh", "dockerd-rootless.sh"];
+/// Programs that run another one as their child.
+const INITS: [&str; 3] = ["tini", "dumb-init", "docker-init"];
 const SHELLS: [&str; 4] = ["sh", "bash", "ash", "dash"];
 
 /// Returns whether the container runs dockerd, by its command line and image.
 #[must_use]
 pub fn runs_dockerd(container: &Container<'_>) -> bool {
     let image = container.image.as_deref().unwrap_or_default();
-    let by_image = Image::parse(image).is_dind();
-    let words = command_line::words(container);
+    let image = Image::parse(image);
+    let by_image = image.is_dind() || image.base.ends_with("dind");
+    let words = words(container);
     match words.first() {
         None => by_image,
         Some(first) if is_program(first, &DOCKERD) => true,
@@ -35,11 +40,15 @@ pub fn runs_dockerd(container: &Container<'_>) -> bool {
         Some(first) if is_program(first, &SHELLS) => {
             by_image && words.iter().any(|word| word.contains("dockerd"))
         }
+        Some(first) if is_program(first, &INITS) => {
+            words.iter().any(|word| is_program(word, &DOCKERD))
+        }
         Some(_) => false,
     }
 }
 
-fn is_program(word: &str, programs: &[&str]) -> bool {
+/// Returns whether the word is one of the programs, with or without a path.
+pub(crate) fn is_program(word: &str, programs: &[&str]) -> bool {
     word.rsplit('/')
         .next()
         .is_some_and(|base| programs.contains(&base))
@@ -91,6 +100,14 @@ mod tests {
             (
                 json!({"name": "a", "image": "docker:dind", "command": ["sh", "-c", "docker build ."]}),
                 false,
+            ),
+            (
+                json!({"name": "a", "image": "registry.example/dind:28.3"}),
+                true,
+            ),
+            (
+                json!({"name": "a", "image": "x", "command": ["/sbin/tini", "--", "dockerd"]}),
+                true,
             ),
             (json!({"name": "a"}), false),
         ] {

@@ -15,6 +15,8 @@ use crate::{
         workload::Workload,
     },
     pod::Pod,
+    reason::Reason,
+    recognise::{Dockerd, RunnerPod},
 };
 
 /// The namespace of objects that do not set one, as in kubectl.
@@ -109,6 +111,18 @@ impl<'s> Item<'s> {
     }
 }
 
+/// Returns the name of the claim that the pod itself mounts on dockerd's data-root. All pods of one template have
+/// the same one.
+fn shared_claim<'p>(pod: &'p Pod<'_>, runner: Option<&RunnerPod<'_>>) -> Option<&'p str> {
+    let (Dockerd::Sidecar(at) | Dockerd::InRunner(at)) = runner?.dockerd else {
+        return None;
+    };
+    let mount = pod.container(at)?.mount_at("/var/lib/docker")?;
+    let mut volumes = pod.volumes().iter();
+    let volume = volumes.find(|volume| volume.name.as_str() == mount.name.as_str())?;
+    Some(&volume.persistent_volume_claim.as_ref()?.claim_name)
+}
+
 impl Subject {
     /// Evaluates the pod.
     ///
@@ -119,7 +133,13 @@ impl Subject {
         cluster: Cluster<'a>,
     ) -> Result<EvaluatedPod<'a>, serde_json::Error> {
         let pod = Pod::parse(self.json.as_bytes())?;
-        let evaluation = evaluate(&pod, &self.namespace, cluster);
+        let mut evaluation = evaluate(&pod, &self.namespace, cluster);
+        if self.location.replicas.is_some_and(|replicas| replicas > 1)
+            && let Some(claim) = shared_claim(&pod, evaluation.decision.runner.as_ref())
+        {
+            let reason = Reason::ClaimMayBeShared(claim.to_owned());
+            evaluation.notes.push(reason);
+        }
         Ok(EvaluatedPod { pod, evaluation })
     }
 
@@ -130,5 +150,74 @@ impl Subject {
             "{} {}/{}",
             self.location.kind, self.namespace, self.location.name
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{k8s::namespace::Namespaces, nodes::Snapshot, policy::Policy};
+
+    #[test]
+    fn a_runner_pod_in_a_protected_namespace_is_a_runner_pod() {
+        let manifest = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "namespace": "kube-system", "labels": {"actions-runner": ""}},
+            "spec": {"containers": [{"name": "runner"}]}})
+        .to_string();
+        let items = Item::read_all("a.yaml", &manifest, None).unwrap();
+        let subject = items.first().unwrap().subjects.first().unwrap();
+        let (namespaces, policy) = (Namespaces::default(), Policy::default());
+        let cluster = Cluster {
+            nodes: None,
+            namespaces: &namespaces,
+            policy: &policy,
+            dead_mirrors: &[],
+            claims: None,
+        };
+        let evaluated = subject.evaluate(cluster).unwrap();
+        let report = report::Report::new("a.yaml", subject, &evaluated, cluster);
+        assert_eq!(report.system, Some("arc-legacy"));
+        let reason = report.reason.map(|reason| reason.code);
+        assert_eq!(reason, Some("namespace-protected"));
+    }
+
+    fn notes_of(replicas: u32) -> Vec<&'static str> {
+        let manifest = json!({
+            "apiVersion": "actions.summerwind.dev/v1alpha1", "kind": "RunnerDeployment",
+            "metadata": {"name": "a", "namespace": "ci"},
+            "spec": {"replicas": replicas, "template": {"spec": {
+                "repository": "a/b",
+                "dockerVolumeMounts": [{"name": "layers", "mountPath": "/var/lib/docker"}],
+                "volumes": [{"name": "layers", "persistentVolumeClaim": {"claimName": "layers"}}]}}}})
+        .to_string();
+        let items = Item::read_all("a.yaml", &manifest, None).unwrap();
+        let subject = items.first().unwrap().subjects.first().unwrap();
+        let (nodes, namespaces, policy) = (
+            Snapshot::default(),
+            Namespaces::default(),
+            Policy::default(),
+        );
+        let cluster = Cluster {
+            nodes: Some(&nodes),
+            namespaces: &namespaces,
+            policy: &policy,
+            dead_mirrors: &[],
+            claims: None,
+        };
+        let evaluated = subject.evaluate(cluster).unwrap();
+        evaluated
+            .evaluation
+            .notes
+            .iter()
+            .map(Reason::code)
+            .collect()
+    }
+
+    #[test]
+    fn a_claim_of_several_replicas_is_told() {
+        assert!(notes_of(2).contains(&"claim-may-be-shared"));
+        assert!(!notes_of(1).contains(&"claim-may-be-shared"));
     }
 }

@@ -116,7 +116,7 @@ impl<'a> Report<'a> {
             name: &subject.location.name,
             namespace: &subject.namespace,
             rendered: subject.location.rendered,
-            system: decision.system(),
+            system: runner.as_ref().map(|runner| runner.system),
             containers: containers(pod, runner.as_ref()),
             nodes: NodesReport::new(candidates.as_ref()),
             profile: decision.profile,

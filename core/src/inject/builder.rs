@@ -194,6 +194,21 @@ impl<'a> Builder<'_, 'a> {
         !mounts.iter().any(|m| is_within(&m.mount_path, path))
     }
 
+    /// Returns whether the mount of a file at `path` would lie in a volume of the pod in which the kubelet may not be
+    /// able to create it. In an `emptyDir` it can.
+    pub fn is_in_foreign_volume(&self, at: ContainerRef, path: &str) -> bool {
+        let is_scratch = |name: &str| {
+            let mut volumes = self.pod.volumes().iter();
+            volumes.any(|volume| volume.name == name && volume.empty_dir.is_some())
+        };
+        let mounts = self.container(at).map_or(&[][..], Container::mounts);
+        mounts.iter().any(|mount| {
+            let is_around =
+                is_within(path, &mount.mount_path) && !is_same_path(path, &mount.mount_path);
+            is_around && !is_scratch(&mount.name)
+        })
+    }
+
     /// Returns whether the volume at `path` has the name that Slipway would give it.
     pub fn is_ours(&self, at: ContainerRef, path: &str, name: &str) -> bool {
         let mount = self.container(at).and_then(|c| c.mount_at(path));
@@ -217,6 +232,18 @@ impl<'a> Builder<'_, 'a> {
         let mount = VolumeMount::whole(volume, path);
         self.changes_to(at).mounts.push(mount);
         true
+    }
+
+    /// Mounts a volume as [`Self::mount`] does. Returns whether it is there, also from an earlier decision.
+    pub fn ensure_mount(
+        &mut self,
+        at: ContainerRef,
+        path: impl Into<Cow<'a, str>>,
+        name: &'static str,
+        source: &VolumeSource<'a>,
+    ) -> bool {
+        let path = path.into();
+        self.mount(at, path.clone(), name, source) || self.is_ours(at, &path, name)
     }
 
     /// Returns whether a volume can be mounted on `path`; a note says why not.

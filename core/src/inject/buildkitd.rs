@@ -14,10 +14,13 @@ use crate::{
     reason::{AddedDaemon, Reason},
 };
 
-const BUILDKITD: &str = "slipway-buildkitd";
+/// The container's name.
+pub const BUILDKITD: &str = "slipway-buildkitd";
 const BUILDKIT_HOST: &str = "BUILDKIT_HOST";
 /// The directory of buildkitd's socket, in both containers.
 const BUILDKIT_RUN: &str = "/opt/slipway/buildkit";
+/// The address of its socket.
+pub const ADDRESS: &str = "unix:///opt/slipway/buildkit/buildkitd.sock";
 /// The directory in which buildx keeps its builders, in both containers.
 const BUILDX_DIR: &str = "/opt/slipway/buildx";
 const BUILDX_VOLUME: &str = "slipway-buildx";
@@ -41,7 +44,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
         return;
     }
     let plan = builder.plan;
-    if builder.pod.spec.resources.is_none()
+    if !builder.pod.spec.has_pod_level_resources()
         && let Some(resource) = settings
             .resources
             .missing_for_quota(plan.quotas, plan.limits)
@@ -52,13 +55,12 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
         });
         return;
     }
-    let address = format!("unix://{BUILDKIT_RUN}/buildkitd.sock");
     let run = share_socket(
         builder,
         "slipway-buildkit-run",
         BUILDKIT_RUN,
         BUILDKIT_HOST,
-        &address,
+        ADDRESS,
     );
     let mut mounts = vec![run];
     let has_dockerd = matches!(
@@ -80,7 +82,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
     let group = group.to_string();
     let args = [
         "--addr",
-        &address,
+        ADDRESS,
         "--oci-worker=true",
         "--containerd-worker=false",
         "--group",
@@ -94,7 +96,7 @@ pub(super) fn add_buildkitd<'a>(builder: &mut Builder<'_, 'a>, settings: &'a Bui
         resources: resources::of_added(builder, &settings.resources),
         security_context: SecurityContext::PRIVILEGED,
         startup_probe: Some(Probe::exec([
-            "buildctl", "--addr", &address, "debug", "workers",
+            "buildctl", "--addr", ADDRESS, "debug", "workers",
         ])),
         volume_mounts: mounts,
         ..NewContainer::default()
@@ -146,7 +148,7 @@ fn mount_state<'a>(
     if let Some(source) = data_root::source(builder, &volume) {
         let name = builder.new_volume(STATE_VOLUME, &source);
         mounts.push(VolumeMount::whole(name, STATE_DIR));
-        data_root::warn_of_sharing(builder, &volume);
+        data_root::warn_of_sharing(builder, &volume, &source);
     }
     kept
 }

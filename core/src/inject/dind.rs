@@ -9,18 +9,21 @@ use super::{
     resources,
     settings::{self, Delivery},
     start, startup_probe,
-    target::{CONFIG_DIR, Target},
+    target::{CONFIG_DIR, Target, brings_config},
 };
 use crate::{
-    decide::Strategy,
-    dockerd::{CommandLine, Image, Setting, remove_flags},
+    decide::{DockerdPlan, Strategy},
+    dockerd::{CommandLine, Image, Setting, Settings, remove_flags, starts_with_runner},
     pod::{Container, ContainerRef, Str},
     policy::values::{ImageRef, Mtu},
     reason::Reason,
+    recognise::DockerHost,
 };
 
 /// dockerd's data-root where nothing sets another one.
 const DATA_ROOT: &str = "/var/lib/docker";
+/// The variables by which a client speaks TLS to a dockerd.
+const TLS_VARIABLES: [&str; 3] = ["DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_TLS"];
 const WAIT_IN_SECONDS: &str = "RUNNER_WAIT_FOR_DOCKER_IN_SECONDS";
 /// The variable that makes each generation of ARC's runner wait until docker answers, and the
 /// seconds for which its image waits without it.
@@ -79,17 +82,18 @@ pub(super) fn in_runner(builder: &mut Builder<'_, '_>, at: ContainerRef) {
     let Some(container) = builder.container(at) else {
         return;
     };
-    if container.env_value("DOCKERD_IN_RUNNER") == Some("true") {
-        runner_variables(builder, at);
+    if starts_with_runner(container) {
+        runner_variables(builder, at, container);
     } else {
         builder.note(Reason::ImageNotStock(Setting::All.into()));
     }
     note_sidecar_settings(builder);
     if Image::parse(container.image.as_deref().unwrap_or_default()).is_rootless() {
         builder.note(Reason::Rootless(Setting::CacheVolume.into()));
-    } else {
-        data_root::inject(builder, at, DATA_ROOT);
+    } else if data_root::inject(builder, at, DATA_ROOT) == DataRoot::Temporary {
+        data_root::warn_of_eviction(builder);
     }
+    resources::note_cpu_limit(builder, container);
 }
 
 /// Notes the settings of the profile that reach only a dockerd in a container of its own.
@@ -123,8 +127,17 @@ fn note_sidecar_settings(builder: &mut Builder<'_, '_>) {
 }
 
 /// Sets the variables that ARC's entrypoint reads.
-fn runner_variables(builder: &mut Builder<'_, '_>, at: ContainerRef) {
+fn runner_variables(builder: &mut Builder<'_, '_>, at: ContainerRef, container: &Container<'_>) {
     let dind = &builder.plan.profile.dind;
+    if brings_config(builder, container) {
+        let mtu = matches!(dind.mtu, Some(Mtu::Bytes(_))).then_some(Setting::Mtu);
+        let mirrors = (!dind.registry_mirrors.is_empty()).then_some(Setting::RegistryMirrors);
+        let left_out: Vec<Setting> = mirrors.into_iter().chain(mtu).collect();
+        if !left_out.is_empty() {
+            builder.note(Reason::OwnDaemonConfig(Settings(left_out)));
+        }
+        return;
+    }
     if let Some(Mtu::Bytes(mtu)) = dind.mtu {
         builder.env(at, "MTU", mtu.to_string());
     }
@@ -141,13 +154,21 @@ fn runner_variables(builder: &mut Builder<'_, '_>, at: ContainerRef) {
     }
 }
 
-/// Removes a dockerd sidecar that a host socket replaces; nothing may wait for it.
+/// Removes a dockerd sidecar that a host socket replaces; nothing may wait for it or look for it.
 pub(super) fn remove(builder: &mut Builder<'_, '_>, at: ContainerRef) {
+    for client in &builder.plan.clients {
+        for variable in TLS_VARIABLES {
+            clear_env(builder, *client, variable);
+        }
+    }
     if builder.plan.strategy != Strategy::DockerSocket {
         for client in &builder.plan.clients {
             let Some(container) = builder.container(*client) else {
                 continue;
             };
+            if DockerHost::of(container, builder.pod) == DockerHost::Pod {
+                clear_env(builder, *client, "DOCKER_HOST");
+            }
             if container.env_var(WAIT_IN_SECONDS).is_some() {
                 builder.set_env(*client, WAIT_IN_SECONDS, "0");
             }
@@ -157,6 +178,14 @@ pub(super) fn remove(builder: &mut Builder<'_, '_>, at: ContainerRef) {
         }
     }
     builder.remove_container(at);
+}
+
+/// Empties a variable that the container has: the docker client takes an empty one as none.
+fn clear_env(builder: &mut Builder<'_, '_>, at: ContainerRef, name: &'static str) {
+    let container = builder.container(at);
+    if container.is_some_and(|container| container.env_var(name).is_some()) {
+        builder.set_env(at, name, "");
+    }
 }
 
 /// Replaces a stock image by the profile's. Returns the image that runs in the end.
@@ -220,6 +249,16 @@ fn data_root_path<'p>(line: &CommandLine<'p>) -> Option<&'p str> {
     }
     let root = line.values("data-root").last().copied()?;
     (root.starts_with('/') && !root.contains("$(") && !root.contains(':')).then_some(root)
+}
+
+/// Returns whether a dockerd starts with the pod, so that the runner can wait for it. One that a job starts never
+/// answers before.
+pub(super) fn starts_before_the_runner(builder: &Builder<'_, '_>) -> bool {
+    match builder.plan.dockerd {
+        DockerdPlan::Sidecar(_) | DockerdPlan::Add => true,
+        DockerdPlan::InRunner(at) => builder.container(at).is_some_and(starts_with_runner),
+        DockerdPlan::Absent | DockerdPlan::Hidden | DockerdPlan::Remove(_) => false,
+    }
 }
 
 /// Makes the runner wait until docker answers, where its image can.

@@ -1,6 +1,6 @@
 //! A claim that the pod leases for dockerd's data-root.
 
-use super::builder::Builder;
+use super::{builder::Builder, data_root::changes_group};
 use crate::{
     cache::claims::{LEASE, LeaseResult},
     dockerd::Setting,
@@ -12,6 +12,10 @@ use crate::{
 /// why. To be called only when the volume will be used: the call is what asks for a claim.
 pub(super) fn source<'a>(builder: &mut Builder<'_, 'a>) -> Option<VolumeSource<'a>> {
     builder.plan.profile.dind.cache.claim_pool()?;
+    if changes_group(builder) {
+        builder.note(Reason::FsGroup);
+        return None;
+    }
     if builder.pod.metadata.label(LEASE).is_some() {
         // No matter who wrote the label, it would hide a lease of ours.
         builder.note(Reason::PodSets(Setting::Label(LEASE)));

@@ -21,6 +21,8 @@ mod startup_probe;
 mod target;
 
 use builder::Builder;
+pub use buildkitd::{ADDRESS as BUILDKITD_ADDRESS, BUILDKITD};
+pub(crate) use docker_socket::client_path as docker_socket_path;
 
 use crate::{
     decide::{DockerdPlan, Plan, Strategy},
@@ -60,12 +62,10 @@ pub fn inject<'a>(pod: &Pod<'a>, plan: &Plan<'a>) -> Injections<'a> {
         DockerdPlan::InRunner(at) => dind::in_runner(&mut builder, at),
         DockerdPlan::Add => sidecar::add_dockerd(&mut builder),
         DockerdPlan::Remove(at) => dind::remove(&mut builder, at),
+        DockerdPlan::Hidden => builder.note(Reason::DockerdHidden),
         DockerdPlan::Absent => {}
     }
-    if matches!(
-        plan.dockerd,
-        DockerdPlan::Sidecar(_) | DockerdPlan::InRunner(_) | DockerdPlan::Add
-    ) {
+    if dind::starts_before_the_runner(&builder) {
         dind::wait_for_docker(&mut builder);
     }
     buildkit::inject(&mut builder);

@@ -117,7 +117,7 @@ fn data_root<'a>(builder: &mut Builder<'_, 'a>) -> (DataRoot, Option<VolumeMount
         return (DataRoot::Temporary, None);
     };
     let volume = builder.new_volume(data_root::VOLUME, &source);
-    data_root::warn_of_sharing(builder, &cache);
+    data_root::warn_of_sharing(builder, &cache, &source);
     let mount = VolumeMount::whole(volume, "/var/lib/docker");
     (DataRoot::of(&source), Some(mount))
 }

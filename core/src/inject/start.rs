@@ -3,7 +3,13 @@
 
 use std::borrow::Cow;
 
-use super::{builder::Builder, buildkitd_config, data_root::DataRoot, settings, target::Target};
+use super::{
+    builder::Builder,
+    buildkitd_config,
+    data_root::{self, DataRoot},
+    settings,
+    target::Target,
+};
 use crate::{
     dockerd::{KeptRoot, MtuScope, Setting, Slots, StartOptions, StartScript, StartWrapper},
     k8s::quantity::Quantity,
@@ -68,6 +74,9 @@ pub(super) fn options<'a>(
         }
         DataRoot::OfThePod => None,
     };
+    if root == DataRoot::Temporary && options.kept_root.is_none() {
+        data_root::warn_of_eviction(builder);
+    }
     options.containerd_first = dind.start_containerd
         && !pod_sets(builder, target, Setting::Containerd)
         && !pod_sets(builder, target, Setting::DataRoot)

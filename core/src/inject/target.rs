@@ -1,14 +1,20 @@
 //! A dockerd that gets settings: one that the pod brings, or one that is added.
 
+use std::borrow::Cow;
+
 use super::{DAEMON_JSON, builder::Builder};
 use crate::{
-    dockerd::{CommandLine, Image, Settings},
+    dockerd::{CommandLine, Image, Settings, words},
     pod::{Container, ContainerRef, is_within},
     reason::Reason,
 };
 
 /// The directory of daemon.json.
 pub(super) const CONFIG_DIR: &str = "/etc/docker";
+/// The directories of daemon.json, as scripts name them: of a rootless dockerd, below its home.
+const CONFIG_DIRS: [&str; 2] = [CONFIG_DIR, ".config/docker"];
+/// The home directory in docker's rootless image.
+const ROOTLESS_HOME: &str = "/home/rootless";
 
 /// What is known of the dockerd.
 pub(super) struct Target<'t> {
@@ -36,7 +42,7 @@ impl<'t> Target<'t> {
         image: &'t str,
     ) -> Self {
         let line = CommandLine::of(container);
-        let has_own_config = line.sets("config-file") || mounts_config(builder, container);
+        let has_own_config = line.sets("config-file") || brings_config(builder, container);
         Self {
             container: Some((at, container)),
             line,
@@ -92,11 +98,65 @@ impl<'t> Target<'t> {
     }
 }
 
-/// Returns whether the container mounts something of its own where daemon.json is.
-fn mounts_config(builder: &Builder<'_, '_>, container: &Container<'_>) -> bool {
+/// Returns whether the container has a daemon.json of its own: mounted, or written by a script.
+pub(super) fn brings_config(builder: &Builder<'_, '_>, container: &Container<'_>) -> bool {
     let is_ours = builder.pod.metadata.annotation(DAEMON_JSON).is_some();
-    !is_ours
-        && container.mounts().iter().any(|mount| {
-            is_within(&mount.mount_path, CONFIG_DIR) || is_within(CONFIG_DIR, &mount.mount_path)
+    let file = config_file(container);
+    let mut mounts = container.mounts().iter();
+    !is_ours && mounts.any(|mount| is_within(&file, &mount.mount_path))
+        || words(container).into_iter().any(names_config)
+}
+
+/// Returns the path of the daemon.json that this dockerd reads.
+fn config_file(container: &Container<'_>) -> Cow<'static, str> {
+    let image = container.image.as_deref().unwrap_or_default();
+    if !Image::parse(image).is_rootless() {
+        return Cow::Borrowed("/etc/docker/daemon.json");
+    }
+    let dir = match container.env_value("XDG_CONFIG_HOME") {
+        Some(dir) => dir.to_owned(),
+        None => format!(
+            "{}/.config",
+            container.env_value("HOME").unwrap_or(ROOTLESS_HOME)
+        ),
+    };
+    Cow::Owned(format!("{dir}/docker/daemon.json"))
+}
+
+/// Returns whether a script names daemon.json, or its directory as a whole. Other files of the directory, such as
+/// the certificates of registries, are no daemon.json.
+fn names_config(script: &str) -> bool {
+    let names_whole = |dir: &str| {
+        let rests = script
+            .match_indices(dir)
+            .filter_map(|(at, _)| script.get(at + dir.len()..));
+        rests.into_iter().any(|rest| {
+            let rest = rest.strip_prefix('/').unwrap_or(rest);
+            !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c))
         })
+    };
+    script.contains("daemon.json") || CONFIG_DIRS.iter().any(|dir| names_whole(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_brings_a_configuration_if_it_names_the_file_or_its_directory() {
+        for (script, expected) in [
+            ("echo '{}' > /etc/docker/daemon.json && dockerd", true),
+            ("cp /conf/* /etc/docker/; dockerd", true),
+            ("cp -r /conf /etc/docker && dockerd", true),
+            ("cd \"$HOME/.config/docker\" && jq . x > y", true),
+            (
+                "mkdir -p /etc/docker/certs.d/reg && cp ca.crt /etc/docker/certs.d/reg/",
+                false,
+            ),
+            ("mkdir -p /etc/docker-extra; dockerd", false),
+            ("dockerd --mtu=1400", false),
+        ] {
+            assert_eq!(names_config(script), expected, "{script}");
+        }
+    }
 }

@@ -37,6 +37,20 @@ impl Quantity {
         }
     }
 
+    /// Returns the sum of two quantities of bytes, in mebibytes where it is a whole number of them.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        const NANO: i128 = 1_000_000_000;
+        let nano = self.nano.saturating_add(other.nano);
+        let bytes = nano / NANO;
+        let text = if bytes % (1 << 20) == 0 {
+            format!("{}Mi", bytes >> 20)
+        } else {
+            bytes.to_string()
+        };
+        Self { text, nano }
+    }
+
     /// Returns the text as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

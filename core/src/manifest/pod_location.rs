@@ -8,6 +8,8 @@ use super::kinds::{AddedLabels, Kind};
 
 /// The JSON pointer of the annotation that says what was decided about a pod.
 const STATUS_POINTER: &str = "/metadata/annotations/slipway.io~1status";
+/// The JSON pointers of the number of pods: of a scale set, of a Job, and of everything else.
+const REPLICAS: [&str; 3] = ["/spec/maxRunners", "/spec/parallelism", "/spec/replicas"];
 const PATCHED: &str = "Slipway has changed it already, and what it added counts as the pod's own here: explain the template \
      of the pod to see what the next one gets";
 
@@ -26,6 +28,8 @@ pub struct PodLocation {
     pub pod: String,
     /// True for a pod that is not in the document, but that a controller would create from it.
     pub rendered: bool,
+    /// How many such pods the resource asks for at most, where it says so.
+    pub replicas: Option<u64>,
     /// What people should know about this pod besides the decision.
     pub caveat: Option<&'static str>,
     /// The labels that the controller adds.
@@ -48,6 +52,9 @@ impl PodLocation {
             owner: owner.to_owned(),
             pod: owner.to_owned(),
             rendered: false,
+            replicas: REPLICAS
+                .iter()
+                .find_map(|pointer| resource.pointer(pointer)?.as_u64()),
             caveat: None,
             added_labels: Vec::new(),
         }

@@ -33,6 +33,13 @@ pub struct Container<'a> {
     /// `resources`.
     #[serde(borrow)]
     pub resources: Option<Resources<'a>>,
+    /// `tty`: with a terminal, a shell waits for input.
+    pub tty: Option<bool>,
+    /// `stdin`: with an input, a shell waits for it.
+    pub stdin: Option<bool>,
+    /// `lifecycle`.
+    #[serde(borrow)]
+    pub lifecycle: Option<Lifecycle<'a>>,
     /// `securityContext`.
     pub security_context: Option<ContainerSecurityContext>,
     /// `startupProbe`.
@@ -88,6 +95,31 @@ impl<'a> Container<'a> {
     }
 }
 
+/// Parts of a container's `lifecycle`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle<'a> {
+    /// `postStart`.
+    #[serde(borrow)]
+    pub post_start: Option<Handler<'a>>,
+}
+
+/// A handler of a container's `lifecycle`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Handler<'a> {
+    /// `exec`.
+    #[serde(borrow)]
+    pub exec: Option<ExecAction<'a>>,
+}
+
+/// A command that the kubelet runs in the container.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ExecAction<'a> {
+    /// `command`.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, ARGUMENTS>")]
+    pub command: List<Str<'a>>,
+}
+
 /// An entry of `env`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct EnvVar<'a> {
@@ -132,14 +164,6 @@ pub struct Probe<'a> {
     pub timeout_seconds: Option<i64>,
     /// `failureThreshold`.
     pub failure_threshold: Option<i64>,
-}
-
-/// A command that a probe runs.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct ExecAction<'a> {
-    /// `command`.
-    #[serde(borrow, default, deserialize_with = "list::<_, _, ARGUMENTS>")]
-    pub command: List<Str<'a>>,
 }
 
 /// Parts of a container's `securityContext`.

@@ -16,7 +16,8 @@ mod spec;
 use serde::Deserialize;
 
 pub use container::{
-    Container, ContainerSecurityContext, EnvVar, ExecAction, Probe, Resources, VolumeMount,
+    Container, ContainerSecurityContext, EnvVar, ExecAction, Handler, Lifecycle, Probe, Resources,
+    VolumeMount,
 };
 pub use json::{Map, Scalar, Str};
 pub use metadata::{Metadata, OwnerReference};
@@ -24,9 +25,14 @@ pub use path::{canonical_path, is_same_path, is_within};
 pub use scheduling::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration,
 };
-pub use spec::{ClaimSource, HostPath, Os, PodSecurityContext, Spec, Volume};
+pub use spec::{ClaimSource, HostAlias, HostPath, Os, PodSecurityContext, Spec, Volume};
 
 use crate::k8s::names::MAX_SUBDOMAIN;
+
+/// The labels of a node's operating system.
+const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
+/// A label that only Windows nodes have.
+const WINDOWS_BUILD: &str = "node.kubernetes.io/windows-build";
 
 /// A list that may be absent or `null`.
 pub type List<T> = Option<Vec<T>>;
@@ -120,16 +126,17 @@ impl<'a> Pod<'a> {
     /// Returns whether the pod says that it runs on Windows.
     #[must_use]
     pub fn is_windows(&self) -> bool {
-        let selects = |key| {
-            self.spec
-                .node_selector
-                .as_ref()
-                .and_then(|selector| selector.get(key))
-                .is_some_and(|os| *os == "windows")
-        };
+        let selector = self.spec.node_selector.as_ref();
+        let selected = |key| selector.and_then(|selector| selector.get(key));
+        let affinity = self.spec.affinity.as_ref();
+        let node_affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+        let required = node_affinity.and_then(|affinity| affinity.required.as_ref());
         self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
-            || selects("kubernetes.io/os")
-            || selects("beta.kubernetes.io/os")
+            || OS_LABELS
+                .iter()
+                .any(|key| selected(key).is_some_and(|os| *os == "windows"))
+            || selected(WINDOWS_BUILD).is_some()
+            || required.is_some_and(NodeSelector::requires_windows)
     }
 }
 
@@ -158,6 +165,7 @@ mod tests {
         for spec in [
             r#"{"spec":{"os":{"name":"windows"}}}"#,
             r#"{"spec":{"nodeSelector":{"kubernetes.io/os":"windows"}}}"#,
+            r#"{"spec":{"nodeSelector":{"node.kubernetes.io/windows-build":"10.0.20348"}}}"#,
         ] {
             assert!(Pod::parse(spec.as_bytes()).unwrap().is_windows(), "{spec}");
         }
@@ -166,5 +174,48 @@ mod tests {
                 .unwrap()
                 .is_windows()
         );
+    }
+
+    #[test]
+    fn windows_pods_are_known_by_a_required_affinity_of_every_term() {
+        let windows = r#"{"key":"kubernetes.io/os","operator":"In","values":["windows"]}"#;
+        let no_linux = r#"{"key":"kubernetes.io/os","operator":"NotIn","values":["linux"]}"#;
+        let any = r#"{"key":"kubernetes.io/os","operator":"In","values":["windows","linux"]}"#;
+        let pool = r#"{"key":"pool","operator":"In","values":["windows"]}"#;
+        for (terms, expected) in [
+            (vec![windows], true),
+            (vec![no_linux], true),
+            (vec![windows, windows], true),
+            (vec![windows, pool], false),
+            (vec![any], false),
+            (vec![], false),
+        ] {
+            let terms: Vec<String> = terms
+                .iter()
+                .map(|term| format!(r#"{{"matchExpressions":[{pool},{term}]}}"#))
+                .collect();
+            let pod = format!(
+                r#"{{"spec":{{"affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{}]}}}}}}}}}}"#,
+                terms.join(",")
+            );
+            let is_windows = Pod::parse(pod.as_bytes()).unwrap().is_windows();
+            assert_eq!(is_windows, expected, "{pod}");
+        }
+    }
+
+    #[test]
+    fn pod_level_resources_count_only_with_cpu_or_memory() {
+        for (resources, expected) in [
+            ("{}", false),
+            ("null", false),
+            (r#"{"requests":{},"limits":null}"#, false),
+            (r#"{"limits":{"hugepages-2Mi":"2Mi"}}"#, false),
+            (r#"{"limits":{"memory":"1Gi"}}"#, true),
+            (r#"{"requests":{"cpu":"1"}}"#, true),
+        ] {
+            let pod = format!(r#"{{"spec":{{"resources":{resources}}}}}"#);
+            let pod = Pod::parse(pod.as_bytes()).unwrap();
+            assert_eq!(pod.spec.has_pod_level_resources(), expected, "{resources}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    List,
+    List, OS_LABELS, WINDOWS_BUILD,
     json::{Str, list},
     size_limits::CONSTRAINTS,
 };
@@ -34,6 +34,18 @@ pub struct NodeSelector<'a> {
     pub node_selector_terms: List<NodeSelectorTerm<'a>>,
 }
 
+impl NodeSelector<'_> {
+    /// Returns whether every term admits Windows nodes only.
+    pub(super) fn requires_windows(&self) -> bool {
+        let terms = self.node_selector_terms.as_deref().unwrap_or_default();
+        let is_for_windows = |term: &NodeSelectorTerm<'_>| {
+            let mut expressions = term.match_expressions.iter().flatten();
+            expressions.any(NodeSelectorRequirement::requires_windows)
+        };
+        !terms.is_empty() && terms.iter().all(is_for_windows)
+    }
+}
+
 /// A term of a node selector. All of its expressions and fields must match; an empty term matches
 /// nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -59,6 +71,24 @@ pub struct NodeSelectorRequirement<'a> {
     /// The values; one integer for `Gt` and `Lt`.
     #[serde(borrow, default, deserialize_with = "list::<_, _, CONSTRAINTS>")]
     pub values: List<Str<'a>>,
+}
+
+impl NodeSelectorRequirement<'_> {
+    fn requires_windows(&self) -> bool {
+        let mut values = self.values.iter().flatten();
+        if !OS_LABELS.iter().any(|label| self.key == *label) {
+            return self.key == WINDOWS_BUILD
+                && matches!(self.operator.as_str(), "In" | "Exists" | "Gt" | "Lt");
+        }
+        match self.operator.as_str() {
+            "In" => {
+                let mut values = values.peekable();
+                values.peek().is_some() && values.all(|os| *os == "windows")
+            }
+            "NotIn" => values.any(|os| *os == "linux"),
+            _ => false,
+        }
+    }
 }
 
 /// A toleration. An empty key with `Exists` tolerates everything; an empty effect means all effects.

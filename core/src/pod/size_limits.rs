@@ -5,7 +5,7 @@
 //! takes no more memory than a few times the request. A pod beyond a limit is left alone, so that no
 //! work on it uses up the deadline.
 
-use super::{Container, Map, NodeSelectorTerm, Pod};
+use super::{Container, Map, NodeSelectorTerm, Pod, Resources};
 
 /// `containers` and `initContainers` together.
 pub(super) const CONTAINERS: usize = 128;
@@ -38,7 +38,17 @@ impl Pod<'_> {
             || metadata.annotations.as_ref().map_or(0, Map::len) > ENTRIES
             || metadata.owner_references.as_ref().map_or(0, Vec::len) > ENTRIES
             || groups.map_or(0, Vec::len) > ENTRIES
+            || self.has_many_host_names()
+            || self.spec.resources.iter().any(has_many_resources)
             || containers().any(is_crowded)
+    }
+
+    fn has_many_host_names(&self) -> bool {
+        let aliases = self.spec.host_aliases.as_deref().unwrap_or_default();
+        let names = aliases
+            .iter()
+            .map(|alias| alias.hostnames.as_ref().map_or(0, Vec::len));
+        aliases.len() + names.sum::<usize>() > ENTRIES
     }
 
     fn scheduling_constraints(&self) -> usize {
@@ -67,13 +77,22 @@ fn constraints(term: &NodeSelectorTerm<'_>) -> usize {
 }
 
 fn is_crowded(container: &Container<'_>) -> bool {
-    let resources = container.resources.iter();
-    let mut resources = resources.flat_map(|r| [&r.requests, &r.limits]).flatten();
+    let lifecycle = container.lifecycle.as_ref();
+    let post_start = lifecycle.and_then(|lifecycle| lifecycle.post_start.as_ref());
+    let exec = post_start.and_then(|handler| handler.exec.as_ref());
     container.env.as_ref().map_or(0, Vec::len) > VARIABLES
         || container.mounts().len() > MOUNTS
         || container.command.as_ref().map_or(0, Vec::len) > ARGUMENTS
         || container.args.as_ref().map_or(0, Vec::len) > ARGUMENTS
-        || resources.any(|resources| resources.len() > ENTRIES)
+        || exec.is_some_and(|exec| exec.command.as_ref().map_or(0, Vec::len) > ARGUMENTS)
+        || container.resources.iter().any(has_many_resources)
+}
+
+fn has_many_resources(resources: &Resources<'_>) -> bool {
+    let mut all = [&resources.requests, &resources.limits]
+        .into_iter()
+        .flatten();
+    all.any(|resources| resources.len() > ENTRIES)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    Container, List,
+    Container, List, Resources,
     json::{Map, Str, list},
     scheduling::{Affinity, Toleration},
     size_limits::{CONSTRAINTS, CONTAINERS, ENTRIES, VOLUMES},
@@ -34,12 +34,17 @@ pub struct Spec<'a> {
     /// `schedulerName`.
     #[serde(borrow)]
     pub scheduler_name: Option<Str<'a>>,
-    /// `resources` of the pod as a whole (Kubernetes 1.34 and later). Only its presence matters.
-    pub resources: Option<IgnoredAny>,
+    /// `resources` of the pod as a whole (Kubernetes 1.34 and later).
+    #[serde(borrow)]
+    pub resources: Option<Resources<'a>>,
+    /// `hostAliases`: names that containers resolve without DNS.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, ENTRIES>")]
+    pub host_aliases: List<HostAlias<'a>>,
     /// `hostUsers`: `false` puts the pod into a user namespace of its own.
     pub host_users: Option<bool>,
     /// `securityContext`.
-    pub security_context: Option<PodSecurityContext>,
+    #[serde(borrow)]
+    pub security_context: Option<PodSecurityContext<'a>>,
     /// `containers`.
     #[serde(borrow, default, deserialize_with = "list::<_, _, CONTAINERS>")]
     pub containers: List<Container<'a>>,
@@ -49,6 +54,30 @@ pub struct Spec<'a> {
     /// `volumes`.
     #[serde(borrow, default, deserialize_with = "list::<_, _, VOLUMES>")]
     pub volumes: List<Volume<'a>>,
+}
+
+impl Spec<'_> {
+    /// Returns whether the pod as a whole has a request or limit of CPU or memory. An empty object, which
+    /// GitLab Runner always sends, is none.
+    #[must_use]
+    pub fn has_pod_level_resources(&self) -> bool {
+        let Some(Resources { requests, limits }) = &self.resources else {
+            return false;
+        };
+        let mut quantities = [requests, limits].into_iter().flatten();
+        quantities.any(|named| ["cpu", "memory"].iter().any(|key| named.get(key).is_some()))
+    }
+}
+
+/// An item of `spec.hostAliases`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct HostAlias<'a> {
+    /// The address.
+    #[serde(borrow, default)]
+    pub ip: Str<'a>,
+    /// Its names.
+    #[serde(borrow, default, deserialize_with = "list::<_, _, ENTRIES>")]
+    pub hostnames: List<Str<'a>>,
 }
 
 /// `spec.os`.
@@ -62,9 +91,14 @@ pub struct Os<'a> {
 /// Parts of `spec.securityContext`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PodSecurityContext {
+pub struct PodSecurityContext<'a> {
     /// `runAsUser`: the uid of containers that name none.
     pub run_as_user: Option<i64>,
+    /// `fsGroup`: the kubelet gives the files of volumes to this group.
+    pub fs_group: Option<i64>,
+    /// `fsGroupChangePolicy`: `Always` (the default) or `OnRootMismatch`.
+    #[serde(borrow)]
+    pub fs_group_change_policy: Option<Str<'a>>,
     /// `supplementalGroups`.
     #[serde(default, deserialize_with = "list::<_, _, ENTRIES>")]
     pub supplemental_groups: List<i64>,

@@ -19,6 +19,10 @@ use crate::k8s::{
 /// default's value.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the policy file"
+)]
 pub struct Profile {
     /// The build path to prepare: `auto` takes the fastest safe one.
     pub strategy: StrategyChoice,
@@ -28,6 +32,8 @@ pub struct Profile {
     pub when_no_nodes: WhenNoNodes,
     /// Whether host sockets, hostPath volumes and privileged containers may be injected at all.
     pub host_access: bool,
+    /// Whether host sockets may be injected; `false` keeps node slots.
+    pub host_sockets: bool,
     /// Whether a namespace may select this profile with the label `slipway.io/profile`; `false`
     /// keeps it for the namespaces that the policy file lists.
     pub selectable: bool,
@@ -52,6 +58,7 @@ impl Default for Profile {
             when_mixed: WhenMixed::Dind,
             when_no_nodes: WhenNoNodes::Dind,
             host_access: true,
+            host_sockets: true,
             selectable: true,
             replace_dockerd: false,
             overwrite: Overwrite::Never,
@@ -346,8 +353,10 @@ impl ResourceSettings {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Buildkit {
-    /// Variables of the runner container: the docker client reads them, dockerd does not.
-    pub env: BTreeMap<String, String>,
+    /// Variables of the runner container: the docker client reads them, dockerd does not. By default,
+    /// `DOCKER_BUILDKIT` is left out where the client may have no buildx.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub env: ClientEnv,
     /// A directory for `--cache-to`/`--cache-from type=local` on the runner container.
     pub local_cache: LocalCache,
     /// Garbage collection of dockerd's builder.
@@ -356,12 +365,54 @@ pub struct Buildkit {
 
 impl Default for Buildkit {
     fn default() -> Self {
-        let env = [("DOCKER_BUILDKIT", "1"), ("BUILDKIT_PROGRESS", "plain")];
         Self {
-            env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            env: ClientEnv::default(),
             local_cache: LocalCache::None {},
             gc: BuilderGc::default(),
         }
+    }
+}
+
+/// Variables of the containers in which jobs run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct ClientEnv {
+    variables: BTreeMap<String, String>,
+    /// Whether the policy names them, rather than the built-in default.
+    #[serde(skip)]
+    is_named: bool,
+}
+
+impl ClientEnv {
+    /// Returns the variables.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// Returns whether the policy names the variables.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.is_named
+    }
+}
+
+impl Default for ClientEnv {
+    fn default() -> Self {
+        let env = [("DOCKER_BUILDKIT", "1"), ("BUILDKIT_PROGRESS", "plain")];
+        Self {
+            variables: env.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            is_named: false,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientEnv {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            variables: BTreeMap::deserialize(deserializer)?,
+            is_named: true,
+        })
     }
 }
 

@@ -61,6 +61,12 @@ fn yes() -> bool {
 }
 
 impl Recogniser {
+    /// Returns whether jobs may run in a container of any name.
+    pub(crate) fn any_container(&self) -> bool {
+        let any = Glob::new("*");
+        self.runner_containers.contains(&any)
+    }
+
     /// Iterates over the built-in systems, switched on or off as they are by default.
     pub fn built_in() -> impl Iterator<Item = Self> {
         BUILT_IN.iter().map(BuiltIn::to_recogniser)

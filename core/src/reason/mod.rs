@@ -10,7 +10,7 @@ pub use details::{AddedDaemon, Clamp, PoolFailure};
 
 use crate::{
     dockerd::{Setting, Settings},
-    k8s::namespace::PodSecurity,
+    k8s::{namespace::PodSecurity, quantity::Quantity},
     nodes::{Restriction, RuntimeKind, RuntimeSummary},
 };
 
@@ -74,6 +74,17 @@ pub enum Reason {
     /// The pod's dockerd sidecar is removed.
     #[error("the host socket replaces the pod's dockerd (replaceDockerd)")]
     DockerdReplaced,
+    /// The pod's dockerd cannot be taken out.
+    #[error(
+        "its dockerd stays: jobs or other containers depend on it in ways that no patch reaches (replaceDockerd)"
+    )]
+    DockerdNeeded,
+    /// The pod has its own buildkitd.
+    #[error("the pod has its own buildkitd, so its jobs build there")]
+    PodBringsBuildkitd,
+    /// A buildkitd is added without a host socket.
+    #[error("buildkitd is added without a host socket (hostSockets: false)")]
+    BuildkitdAlone,
     /// A dockerd sidecar is added.
     #[error("the pod has no dockerd, so one is added (dind.inject: ifMissing)")]
     DockerdAdded,
@@ -102,6 +113,9 @@ pub enum Reason {
     /// The profile does not allow host access.
     #[error("the profile does not allow host access (hostAccess: false)")]
     HostAccessOff,
+    /// The profile gives no host sockets.
+    #[error("the profile gives no host sockets (hostSockets: false)")]
+    HostSocketsOff,
     /// The namespace's Pod Security level forbids host access.
     #[error("the namespace enforces Pod Security level {0}")]
     PodSecurity(PodSecurity),
@@ -154,6 +168,29 @@ pub enum Reason {
     },
 
     // What was left out, or changed on the way.
+    /// It cannot be told which container runs the pod's dockerd.
+    #[error(
+        "dockerd's settings: not set, it cannot be told which container runs dockerd; name it in slipway.io/dockerd-container"
+    )]
+    DockerdHidden,
+    /// A client variable could break a docker client without buildx.
+    #[error(
+        "{0}: not set, the client may have no buildx; name it in buildkit.env to set it everywhere"
+    )]
+    BuildxUnknown(Setting),
+    /// The kubelet would change the group of all files in the claim.
+    #[error(
+        "cache volume: the claim is left out, because the kubelet would change the group of every layer in it (fsGroup); set fsGroupChangePolicy: OnRootMismatch"
+    )]
+    FsGroup,
+    /// The kubelet evicts the pod when its files exceed the limit.
+    #[error(
+        "cache volume: images and layers count towards the pod's ephemeral-storage limit of {0}, beyond which it is evicted"
+    )]
+    EphemeralStorageLimit(Quantity),
+    /// The dockerd container has a CPU limit.
+    #[error("limits.cpu: builds run within dockerd's limit of {0}; a low one slows them down")]
+    CpuLimit(Quantity),
     /// The pod sets it itself, and its value stays.
     #[error("{0}: the pod's own value is kept")]
     PodSets(Setting),
@@ -274,6 +311,7 @@ impl Reason {
                 | Self::PodAskRefused(_)
                 | Self::CommandUnreadable(_)
                 | Self::ClaimMayBeShared(_)
+                | Self::FsGroup
                 | Self::AnnotationsFull(_)
                 | Self::DockerTooOld(_)
                 | Self::QuotaDemands { .. }

@@ -3,15 +3,19 @@
 //! How each CI system's pods look is data: `policy::Recogniser` holds the built-in systems and those that a
 //! policy adds.
 
+mod address;
+mod jobs;
 mod marks;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    dockerd::runs_dockerd,
+    dockerd::{may_run_dockerd, runs_dockerd, starts_with_runner},
     pod::{Container, ContainerRef, Pod},
     policy::{Recogniser, values::Glob},
 };
+pub use address::DockerHost;
+use jobs::{are_entered, waits};
 use marks::is_marked;
 
 /// Annotation that names the container in which jobs run.
@@ -20,7 +24,7 @@ pub const RUNNER_CONTAINER: &str = "slipway.io/runner-container";
 pub const DOCKERD_CONTAINER: &str = "slipway.io/dockerd-container";
 
 /// How the names of containers that Slipway adds begin. No jobs run in them.
-const OWN_CONTAINERS: &str = "slipway-";
+pub(crate) const OWN_CONTAINERS: &str = "slipway-";
 
 /// The name of the system if annotations name the containers.
 const BY_ANNOTATION: &str = "annotation";
@@ -37,6 +41,8 @@ pub struct RunnerPod<'r> {
     /// Whether more than one container has the name of a dockerd. If the first were taken out, the next would take
     /// its place.
     pub has_more_dockerds: bool,
+    /// Whether jobs run commands in any container of the pod, so also in that of dockerd.
+    pub jobs_enter_containers: bool,
     /// Whether jobs run in pods of their own (ARC's `containerMode: kubernetes`).
     pub kubernetes_mode: bool,
 }
@@ -48,8 +54,10 @@ pub enum Dockerd {
     Absent,
     /// In a container of its own.
     Sidecar(ContainerRef),
-    /// In the runner container, started by its entrypoint.
+    /// In the runner container, started by its entrypoint, a hook or the job.
     InRunner(ContainerRef),
+    /// In the pod, but which container starts it cannot be told.
+    Hidden,
 }
 
 /// Recognises a runner pod by its annotations or else by the first of the `recognisers` that matches.
@@ -73,59 +81,81 @@ fn by_annotation<'r>(pod: &Pod<'_>) -> Option<RunnerPod<'r>> {
         .annotation(DOCKERD_CONTAINER)
         .and_then(named)
         .map(|(place, _)| place);
+    let dockerd = match dockerd {
+        Some(place) if place == client => Dockerd::InRunner(place),
+        Some(place) => Dockerd::Sidecar(place),
+        None => find_dockerd(pod, &[client], &[]),
+    };
     Some(RunnerPod {
         system: BY_ANNOTATION,
         clients: vec![client],
-        dockerd: match dockerd {
-            Some(place) if place == client => Dockerd::InRunner(place),
-            Some(place) => Dockerd::Sidecar(place),
-            None => find_dockerd(pod, &[client], &[]),
-        },
+        dockerd,
         has_more_dockerds: false,
-        kubernetes_mode: is_kubernetes_mode(pod, &[client]),
+        jobs_enter_containers: false,
+        kubernetes_mode: is_kubernetes_mode(pod, &[client], dockerd),
     })
 }
 
 /// Finds the containers by the names that the recogniser knows.
 fn by_name<'r>(pod: &Pod<'_>, recogniser: &'r Recogniser) -> Option<RunnerPod<'r>> {
-    let any = |globs: &[Glob], name: &str| globs.iter().any(|glob| glob.matches(name));
-    // GitLab calls its dockerd `svc-0`, Jenkins lets users choose its name: a container that runs dockerd is not
-    // the runner, whatever its name.
-    let is_dockerd =
-        |c: &Container<'_>| any(&recogniser.dockerd_containers, &c.name) || runs_dockerd(c);
-    let matching = |with_helpers: bool| -> Vec<ContainerRef> {
-        pod.long_lived()
-            .filter(|(_, c)| !c.name.starts_with(OWN_CONTAINERS))
-            .filter(|(_, c)| !is_dockerd(c) && any(&recogniser.runner_containers, &c.name))
-            .filter(|(_, c)| with_helpers || !any(&recogniser.helper_containers, &c.name))
-            .map(|(place, _)| place)
-            .collect()
-    };
-    let mut clients = matching(false);
-    if clients.is_empty() {
-        clients = matching(true);
-    }
+    let clients = find_clients(pod, recogniser);
     if clients.is_empty() {
         return None;
     }
     let named = pod.long_lived().filter(|(place, c)| {
-        !clients.contains(place) && any(&recogniser.dockerd_containers, &c.name)
+        !clients.contains(place) && any_matches(&recogniser.dockerd_containers, &c.name)
     });
+    let dockerd = find_dockerd(pod, &clients, &recogniser.dockerd_containers);
     Some(RunnerPod {
         system: &recogniser.name,
         has_more_dockerds: named.count() > 1,
-        dockerd: find_dockerd(pod, &clients, &recogniser.dockerd_containers),
-        kubernetes_mode: is_kubernetes_mode(pod, &clients),
+        dockerd,
+        jobs_enter_containers: are_entered(&recogniser.name),
+        kubernetes_mode: is_kubernetes_mode(pod, &clients, dockerd),
         clients,
     })
 }
 
-/// Finds dockerd: in a client, else in another container by its name, else by its image or command.
+fn any_matches(globs: &[Glob], name: &str) -> bool {
+    globs.iter().any(|glob| glob.matches(name))
+}
+
+/// Finds the containers in which jobs run, by the names that the recogniser knows.
+fn find_clients(pod: &Pod<'_>, recogniser: &Recogniser) -> Vec<ContainerRef> {
+    let is_helper = |c: &Container<'_>| any_matches(&recogniser.helper_containers, &c.name);
+    let matching = |accepts: &dyn Fn(&Container<'_>) -> bool| -> Vec<ContainerRef> {
+        pod.long_lived()
+            .filter(|(_, c)| !c.name.starts_with(OWN_CONTAINERS))
+            .filter(|(_, c)| !any_matches(&recogniser.dockerd_containers, &c.name))
+            .filter(|(_, c)| any_matches(&recogniser.runner_containers, &c.name) && accepts(c))
+            .map(|(place, _)| place)
+            .collect()
+    };
+    // GitLab calls its dockerd `svc-0`, Jenkins lets users choose its name: a container that runs dockerd is not
+    // the runner, whatever its name, unless there is no other.
+    let is_client = |c: &Container<'_>| !is_helper(c) && !runs_dockerd(c);
+    let waiting = |c: &Container<'_>| is_client(c) && waits(c);
+    let helper = |c: &Container<'_>| is_helper(c) && !runs_dockerd(c);
+    let by_own_name = |c: &Container<'_>| !is_helper(c) && !recogniser.any_container();
+    let choices: &[&dyn Fn(&Container<'_>) -> bool] = if are_entered(&recogniser.name) {
+        // The other containers are services.
+        &[&waiting, &helper, &is_client]
+    } else {
+        &[&is_client, &helper, &by_own_name]
+    };
+    let mut found = choices.iter().map(|accepts| matching(accepts));
+    found
+        .find(|clients| !clients.is_empty())
+        .unwrap_or_default()
+}
+
+/// Finds dockerd: in a client, else in another container by its name, else by its image or command, else by the
+/// signs of one.
 fn find_dockerd(pod: &Pod<'_>, clients: &[ContainerRef], names: &[Glob]) -> Dockerd {
-    let in_runner = clients.iter().copied().find(|place| {
-        pod.container(*place)
-            .is_some_and(|c| c.env_value("DOCKERD_IN_RUNNER") == Some("true"))
-    });
+    let in_runner = clients
+        .iter()
+        .copied()
+        .find(|place| pod.container(*place).is_some_and(starts_with_runner));
     if let Some(place) = in_runner {
         return Dockerd::InRunner(place);
     }
@@ -136,13 +166,36 @@ fn find_dockerd(pod: &Pod<'_>, clients: &[ContainerRef], names: &[Glob]) -> Dock
     let by_name = others().find(|(_, c)| names.iter().any(|glob| glob.matches(&c.name)));
     by_name
         .or_else(|| others().find(|(_, c)| runs_dockerd(c)))
-        .map_or(Dockerd::Absent, |(place, _)| Dockerd::Sidecar(place))
+        .map_or_else(
+            || find_signs(pod, clients),
+            |(place, _)| Dockerd::Sidecar(place),
+        )
 }
 
-/// Returns whether jobs run in pods of their own, which ARC's container hooks start.
-fn is_kubernetes_mode(pod: &Pod<'_>, clients: &[ContainerRef]) -> bool {
-    clients.iter().any(|place| {
-        pod.container(*place)
-            .is_some_and(|c| c.env_var("ACTIONS_RUNNER_CONTAINER_HOOKS").is_some())
-    })
+/// Finds a dockerd of which there are only signs. It can be told where it runs if one container alone has them.
+fn find_signs(pod: &Pod<'_>, clients: &[ContainerRef]) -> Dockerd {
+    let mut signs = pod.long_lived().filter(|(_, c)| may_run_dockerd(c));
+    match (signs.next(), signs.next()) {
+        (Some((place, _)), None) if clients.contains(&place) => Dockerd::InRunner(place),
+        (Some((place, _)), None) => Dockerd::Sidecar(place),
+        (Some(_), Some(_)) => Dockerd::Hidden,
+        (None, _) => {
+            let mut all = pod.long_lived();
+            if all.any(|(_, c)| DockerHost::of(c, pod) == DockerHost::Pod) {
+                Dockerd::Hidden
+            } else {
+                Dockerd::Absent
+            }
+        }
+    }
+}
+
+/// Returns whether jobs run in pods of their own, which ARC's container hooks start. Beside a dockerd, the hooks
+/// start containers.
+fn is_kubernetes_mode(pod: &Pod<'_>, clients: &[ContainerRef], dockerd: Dockerd) -> bool {
+    dockerd == Dockerd::Absent
+        && clients.iter().any(|place| {
+            pod.container(*place)
+                .is_some_and(|c| c.env_var("ACTIONS_RUNNER_CONTAINER_HOOKS").is_some())
+        })
 }

@@ -13,3 +13,4 @@ mod golden;
 
 mod authorisation;
 mod properties;
+mod sockets;

@@ -18,12 +18,12 @@ use slipway_core::{
 
 /// Everything that a decision depends on.
 #[derive(Debug, Clone)]
-struct World {
-    pod: Value,
-    policy: Value,
-    nodes: Vec<Value>,
-    level: Option<&'static str>,
-    limits: Vec<Value>,
+pub(super) struct World {
+    pub pod: Value,
+    pub policy: Value,
+    pub nodes: Vec<Value>,
+    pub level: Option<&'static str>,
+    pub limits: Vec<Value>,
 }
 
 impl World {
@@ -60,7 +60,7 @@ impl World {
         })
     }
 
-    fn patch(&self, pod: &Value) -> json_patch::Patch {
+    pub fn patch(&self, pod: &Value) -> json_patch::Patch {
         let text = pod.to_string();
         self.with(|cluster| {
             evaluate(&Pod::parse(text.as_bytes()).unwrap(), "ci", cluster)
@@ -70,7 +70,7 @@ impl World {
         })
     }
 
-    fn patched(&self) -> Value {
+    pub fn patched(&self) -> Value {
         let mut patched = self.pod.clone();
         json_patch::patch(&mut patched, &self.patch(&self.pod)).unwrap();
         patched
@@ -373,12 +373,12 @@ fn survives(before: &Value, after: &Value) -> bool {
     }
 }
 
-fn all_containers(pod: &Value) -> Vec<Value> {
+pub(super) fn all_containers(pod: &Value) -> Vec<Value> {
     let list = |key: &str| pod["spec"][key].as_array().cloned().unwrap_or_default();
     [list("initContainers"), list("containers")].concat()
 }
 
-fn texts(list: &Value, key: &str) -> Vec<String> {
+pub(super) fn texts(list: &Value, key: &str) -> Vec<String> {
     let items = list.as_array().into_iter().flatten();
     items
         .filter_map(|i| i[key].as_str().map(str::to_owned))

@@ -1,6 +1,7 @@
 //! `slipway check`: says whether Slipway would work in a cluster, and whether it does.
 
 mod rules;
+mod sockets;
 mod summary;
 mod survey;
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use slipway_core::nodes::Snapshot;
 
-use super::{rules::enabled, survey::Survey};
+use super::{rules::enabled, sockets::sockets, survey::Survey};
 
 /// Summarises a survey in a line for each part of the cluster.
 pub(super) fn summary(survey: &Survey) -> Map<String, Value> {
@@ -48,6 +48,7 @@ pub(super) fn summary(survey: &Survey) -> Map<String, Value> {
         ("nodes", nodes),
         ("namespaces", namespaces),
         ("policy", policy),
+        ("sockets", sockets(survey)),
         ("webhook", webhook),
     ]
     .into_iter()

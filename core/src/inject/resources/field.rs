@@ -98,16 +98,19 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Returns what the container has; `None` also for an invalid quantity.
+/// Returns what the container has; `None` also for an invalid quantity. A limit without a request is also the
+/// request: the API server fills it in before it asks us, and a manifest is decided alike.
 pub(super) fn present(
     container: &Container<'_>,
     kind: ResourceKind,
     resource: &str,
 ) -> Option<Quantity> {
     let resources = container.resources.as_ref()?;
-    let quantities = match kind {
-        ResourceKind::Requests => resources.requests.as_ref(),
-        ResourceKind::Limits => resources.limits.as_ref(),
+    let request = resources.requests.as_ref().and_then(|r| r.get(resource));
+    let limit = resources.limits.as_ref().and_then(|l| l.get(resource));
+    let quantity = match kind {
+        ResourceKind::Requests => request.or(limit),
+        ResourceKind::Limits => limit,
     };
-    quantities?.get(resource)?.as_str().parse().ok()
+    quantity?.as_str().parse().ok()
 }

@@ -22,13 +22,28 @@ use crate::{
         resource_field::{ResourceField, ResourceKind},
     },
     patch::Resources,
-    pod::{Container, ContainerRef},
+    pod::{Container, ContainerRef, Pod},
     policy::ResourceSettings,
     reason::{Clamp, Reason},
 };
 
 /// The requests and limits of an init container that runs `chmod` once.
 const INIT_CONTAINER: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "32Mi")];
+
+/// Returns the sum of the ephemeral-storage limits of the pod's containers, beyond which the kubelet evicts it.
+pub(super) fn ephemeral_storage_limit(pod: &Pod<'_>) -> Option<Quantity> {
+    let of_containers = pod.long_lived().map(|(_, container)| container);
+    let limits =
+        of_containers.filter_map(|c| present(c, ResourceKind::Limits, "ephemeral-storage"));
+    limits.reduce(|sum, limit| sum.plus(&limit))
+}
+
+/// Notes a CPU limit of the container in which dockerd builds, where the pod sets it.
+pub(super) fn note_cpu_limit(builder: &mut Builder<'_, '_>, container: &Container<'_>) {
+    if let Some(limit) = present(container, ResourceKind::Limits, "cpu") {
+        builder.note(Reason::CpuLimit(limit));
+    }
+}
 
 /// Sets the requests and limits of the dockerd container.
 pub(super) fn dockerd(builder: &mut Builder<'_, '_>, at: ContainerRef) {
@@ -37,11 +52,15 @@ pub(super) fn dockerd(builder: &mut Builder<'_, '_>, at: ContainerRef) {
         return;
     };
     if has_pod_level_resources(builder) {
+        note_cpu_limit(builder, container);
         return;
     }
     let resources = settings.requests.keys().chain(settings.limits.keys());
     for resource in resources.collect::<BTreeSet<_>>() {
         dockerd_resource(builder, at, container, resource);
+    }
+    if !builder.changes_to(at).limits.contains_key("cpu") {
+        note_cpu_limit(builder, container);
     }
 }
 
@@ -129,7 +148,7 @@ fn fits_pod(
 /// Returns whether the pod has pod-level resources, within which its containers must stay. They are
 /// then left alone, with a note.
 fn has_pod_level_resources(builder: &mut Builder<'_, '_>) -> bool {
-    let has_them = builder.pod.spec.resources.is_some();
+    let has_them = builder.pod.spec.has_pod_level_resources();
     if has_them {
         builder.note(Reason::PodLevelResources);
     }

@@ -10,7 +10,7 @@ use crate::{
 pub(super) fn check(path: &KeyPath, profile: &Profile, findings: &mut Findings) {
     let all = [
         ("dind.env", &profile.dind.env),
-        ("buildkit.env", &profile.buildkit.env),
+        ("buildkit.env", profile.buildkit.env.variables()),
     ];
     for (key, variables) in all {
         for name in variables.keys() {

@@ -81,7 +81,7 @@ fn warn_of_settings(path: &KeyPath, profile: &Profile, mut warn: impl FnMut(KeyP
     for (key, variable, message) in INERT_VARIABLES {
         let variables = match key {
             "dind.env" => &profile.dind.env,
-            _ => &profile.buildkit.env,
+            _ => profile.buildkit.env.variables(),
         };
         if variables.contains_key(variable) {
             warn(path.at(key).key(variable), message);

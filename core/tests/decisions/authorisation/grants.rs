@@ -159,7 +159,7 @@ fn roles(world: &World) -> (Vec<String>, Option<String>) {
     };
     let name = |place: ContainerRef| pod.container(place).unwrap().name.to_string();
     let dockerd = match runner.dockerd {
-        Dockerd::Absent => None,
+        Dockerd::Absent | Dockerd::Hidden => None,
         Dockerd::Sidecar(place) | Dockerd::InRunner(place) => Some(name(place)),
     };
     (runner.clients.into_iter().map(name).collect(), dockerd)
