@@ -125,13 +125,24 @@ impl Received {
             self.held.release();
             return;
         }
-        let before = self.bytes.capacity();
-        self.bytes.reserve(data.len());
-        let grown = self.bytes.capacity() - before;
-        if grown > 0 {
-            self.held.grow(grown);
-        }
+        self.make_room(data.len());
         self.bytes.extend_from_slice(data);
+    }
+
+    /// Doubles the room for the body where `more` bytes do not fit, but not beyond what its head announces.
+    fn make_room(&mut self, more: usize) {
+        let (len, before) = (self.bytes.len(), self.bytes.capacity());
+        let needed = len.saturating_add(more);
+        if needed <= before {
+            return;
+        }
+        let doubled = before.saturating_mul(2);
+        let room = match self.announced {
+            0 => doubled,
+            announced => doubled.min(announced),
+        };
+        self.bytes.reserve_exact(room.max(needed) - len);
+        self.held.grow(self.bytes.capacity() - before);
     }
 
     fn is_too_large(&self) -> bool {
