@@ -25,7 +25,7 @@ fn a_slot_that_becomes_read_only_is_skipped() -> Outcome {
     let pod = runner_pod(&json!({"cache": {"type": "nodeSlots", "slots": 2}}));
     // The disk fails or fills up after the slot was checked and before it is marked.
     let rm = "#!/bin/sh\n/bin/rm \"$@\" || exit\nslot=/opt/slipway/slots/slot-0\n\
-              case $* in */private) mount --bind $slot $slot && mount -o remount,bind,ro $slot ;; esac\n";
+              case $* in */probe) mount --bind $slot $slot && mount -o remount,bind,ro $slot ;; esac\n";
     write_program(&machine.tools(Tools::System).join("rm"), rm);
     let dockerd = Container::up(&machine, "pod", &pod, with(Tools::System));
     let log = dockerd.log();
