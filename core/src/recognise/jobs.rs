@@ -2,7 +2,7 @@
 
 use crate::{
     dockerd::{is_program, words},
-    pod::{Container, ContainerRef, Pod},
+    pod::{Container, ContainerRef, Map, Pod},
     policy::Recogniser,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn is_service(
     container: &Container<'_>,
 ) -> bool {
     let is_native = matches!(place, ContainerRef::Init(_)) && recogniser.any_container();
-    let annotations = pod.metadata.annotations.iter().flat_map(|map| map.iter());
+    let annotations = pod.metadata.annotations.iter().flat_map(Map::iter);
     let mut sidecars = annotations.filter(|(key, _)| key.starts_with(BUILDKITE_SIDECAR));
     is_native || sidecars.any(|(_, name)| name.as_str() == container.name.as_str())
 }
