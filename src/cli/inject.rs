@@ -27,8 +27,8 @@ Examples:
 /// Print manifests with their runner pods as the webhook would change them
 ///
 /// It finds pods in Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs,
-/// CronJobs, PodTemplates and Lists, and in the Actions Runner Controllers' AutoscalingRunnerSet, EphemeralRunnerSet,
-/// EphemeralRunner and RunnerSet. A RunnerDeployment or a Runner is not a template of its pods: it is replaced by
+/// CronJobs, PodTemplates and Lists, in KEDA's ScaledJobs, and in the Actions Runner Controllers' AutoscalingRunnerSet,
+/// EphemeralRunnerSet, EphemeralRunner and RunnerSet. A RunnerDeployment or a Runner is not a template of its pods: it is replaced by
 /// the pod that its controller creates from it. Everything else is printed unchanged, byte for byte.
 ///
 /// Standard error gets a line for each pod with what was decided.

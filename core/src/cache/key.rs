@@ -14,14 +14,26 @@ use crate::{k8s::names::is_dns_label, pod::Pod, policy::CacheKeySource};
 pub const CACHE_KEY: &str = "slipway.io/cache-key";
 
 /// Labels that name the runner set of a pod, each with the prefix of its keys. No prefix contains a
-/// `-`, so keys of two systems differ. Jenkins is missing because its label changes with each build.
-const RUNNER_SETS: [(&str, &str); 5] = [
+/// `-`, so keys of two systems differ. Jenkins, Argo Workflows and Bitbucket are missing because their labels
+/// change with each build or runner.
+const RUNNER_SETS: [(&str, &str); 11] = [
     ("actions.github.com/scale-set-name", "arc"),
     ("runner-deployment-name", "deployment"),
     ("runnerset-name", "runnerset"),
     ("project.runner.gitlab.com/id", "gitlab"),
     ("tag.buildkite.com/queue", "buildkite"),
+    ("woodpecker-ci.org/repo-id", "woodpecker"),
+    ("pipelinesascode.tekton.dev/repository", "repository"),
+    ("tekton.dev/task", "task"),
+    ("teamcity-cloud-image", "teamcity"),
+    ("garm/poolID", "garm"),
+    ("scaledjob.keda.sh/name", "scaledjob"),
 ];
+/// The label with which ARC's container hooks name the runner pod of a job pod:
+/// `<scale set>-<letters>-runner-<letters>`.
+const RUNNER_POD: &str = "runner-pod";
+/// The prefix of the keys of job pods of ARC's container hooks.
+const HOOKS: &str = "hooks";
 /// The key of pods that share one cache for the whole namespace. No other key looks like this.
 const WHOLE_NAMESPACE: &str = "all.pods";
 /// The maximum length of the readable part in bytes. With the hash, a key fits into the 63 bytes of
@@ -58,7 +70,13 @@ impl CacheKey {
         }
         let mut sets = RUNNER_SETS
             .iter()
-            .filter_map(|(label, system)| Some((*system, metadata.label(label)?)));
+            .filter_map(|(label, system)| Some((*system, metadata.label(label)?)))
+            .chain(
+                metadata
+                    .label(RUNNER_POD)
+                    .and_then(scale_set_of)
+                    .map(|set| (HOOKS, set)),
+            );
         match sets.find(|(_, set)| !set.is_empty()) {
             Some((system, set)) if is_dns_label(set) && set.len() <= MAX_READABLE => {
                 Self(format!("{system}-{set}"))
@@ -92,6 +110,12 @@ impl CacheKey {
             .fold(0_u64, |hash, byte| (hash << 8) | u64::from(*byte));
         Self(format!("{readable}.{hash:016x}"))
     }
+}
+
+/// Returns the scale set that is in a runner pod's name.
+fn scale_set_of(runner_pod: &str) -> Option<&str> {
+    let (ephemeral_set, _) = runner_pod.rsplit_once("-runner-")?;
+    ephemeral_set.rsplit_once('-').map(|(name, _)| name)
 }
 
 impl fmt::Display for CacheKey {
@@ -134,9 +158,29 @@ mod tests {
                 "deployment-build-7",
                 "runnerset-build-7",
                 "gitlab-build-7",
-                "buildkite-build-7"
+                "buildkite-build-7",
+                "woodpecker-build-7",
+                "repository-build-7",
+                "task-build-7",
+                "teamcity-build-7",
+                "garm-build-7",
+                "scaledjob-build-7"
             ]
         );
+    }
+
+    #[test]
+    fn the_job_pods_of_container_hooks_share_by_the_scale_set_of_their_runner() {
+        let of = |name: &str| {
+            let labels = json!({"labels": {RUNNER_POD: name}});
+            key(&labels, CacheKeySource::RunnerSet)
+        };
+        assert_eq!(
+            of("my-runner-set-7gk4d-runner-x5qzn"),
+            "hooks-my-runner-set"
+        );
+        assert_eq!(of("a-runner-pod"), WHOLE_NAMESPACE);
+        assert_eq!(of("pod"), WHOLE_NAMESPACE);
     }
 
     #[test]

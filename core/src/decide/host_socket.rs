@@ -36,7 +36,11 @@ impl<'a> Choice<'a, '_> {
         let dockerd = self.dockerd_beside(runtime, wanted)?;
         self.host_access()?;
         if !self.profile.host_sockets {
-            return self.without_socket(runtime, dockerd);
+            return self.without_socket(runtime, dockerd, Reason::HostSocketsOff);
+        }
+        if self.cluster.policy.withholds_sockets(self.runner.system) {
+            let reason = Reason::SystemNotNamed(self.runner.system.to_owned());
+            return self.without_socket(runtime, dockerd, reason);
         }
         let socket = self.socket(runtime)?;
         self.builds_here()?;
@@ -61,16 +65,17 @@ impl<'a> Choice<'a, '_> {
         })
     }
 
-    /// Plans a buildkitd on its own, for a profile that gives no host sockets.
+    /// Plans a buildkitd on its own for a pod that gets no host socket, for this reason.
     fn without_socket(
         &mut self,
         runtime: HostRuntime,
         dockerd: DockerdPlan,
+        reason: Reason,
     ) -> Result<Plan<'a>, Refusal> {
         let has_buildkitd = self.profile.containerd.buildkitd.is_some();
         let is_alone = dockerd == DockerdPlan::Absent;
         if runtime != HostRuntime::Containerd || !has_buildkitd || !is_alone {
-            return Err(Reason::HostSocketsOff.into());
+            return Err(reason.into());
         }
         self.builds_here()?;
         self.nodes_admit_host_access()?;
@@ -99,6 +104,8 @@ impl<'a> Choice<'a, '_> {
         let keeps_dockerd = wanted == StrategyChoice::Containerd;
         match self.runner.dockerd {
             Dockerd::Absent => Ok(DockerdPlan::Absent),
+            // Jobs use it from pods of their own.
+            Dockerd::Sidecar(_) if self.runner.clients.is_empty() => Err(Reason::PodBringsDockerd),
             Dockerd::Sidecar(at) if replaces && !self.is_needed(at) && self.is_alone(at) => {
                 Ok(DockerdPlan::Remove(at))
             }

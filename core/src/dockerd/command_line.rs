@@ -3,6 +3,9 @@
 use super::{DOCKERD, StartWrapper, is_program};
 use crate::pod::{Container, Str};
 
+/// The program with which Argo Workflows runs the commands of its pods: `argoexec emissary [FLAG...] -- COMMAND`.
+const ARGO_EXECUTOR: &str = "argoexec";
+
 /// The command line of a container that runs dockerd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandLine<'p> {
@@ -153,7 +156,7 @@ impl<'p> CommandLine<'p> {
     }
 }
 
-/// Returns the words of `command` and `args`, without the start wrapper.
+/// Returns the words of `command` and `args`, without the start wrapper and Argo's executor.
 #[must_use]
 pub fn words<'p>(container: &'p Container<'_>) -> Vec<&'p str> {
     let args = container.args.iter().flatten().map(Str::as_str);
@@ -181,11 +184,23 @@ pub fn remove_flags<'p>(args: &[&'p str], flags: &[&str]) -> Vec<&'p str> {
         .collect()
 }
 
-/// Returns the container's own `command`, without the start wrapper.
+/// Returns the container's own `command`, without the start wrapper and Argo's executor, which run it.
 fn own_command<'p>(container: &'p Container<'_>) -> impl Iterator<Item = &'p str> {
     let command = container.command.as_deref().unwrap_or_default();
     let own = StartWrapper::own_command(command).unwrap_or(command);
-    own.iter().map(Str::as_str)
+    let own = own.iter().map(Str::as_str);
+    let is_executed = own
+        .clone()
+        .next()
+        .is_some_and(|p| is_program(p, &[ARGO_EXECUTOR]));
+    let executor = if is_executed {
+        own.clone()
+            .position(|word| word == "--")
+            .map_or(0, |at| at + 1)
+    } else {
+        0
+    };
+    own.skip(executor)
 }
 
 /// Groups words into flags with their values, and words on their own.

@@ -6,6 +6,8 @@ use crate::pod::{Container, Str, is_within};
 const DATA_ROOT: &str = "/var/lib/docker";
 /// The end of a rootless dockerd's data-root, in the home directory.
 const ROOTLESS_DATA_ROOT: &str = "/.local/share/docker";
+/// How the names of Woodpecker's plugins begin that start a dockerd for a build.
+const WOODPECKER_PLUGIN: &str = "plugin-docker";
 /// The variable that names a script which ARC's runner runs before each job.
 const JOB_HOOK: &str = "ACTIONS_RUNNER_HOOK_JOB_STARTED";
 /// The entrypoints of ARC's runner images with dockerd.
@@ -61,7 +63,8 @@ fn has_dind_image(container: &Container<'_>) -> bool {
     let image = Image::parse(container.image.as_deref().unwrap_or_default());
     let is_client = image.tag.is_some_and(|tag| tag.contains("cli"));
     let starts_daemon = || container.is_privileged() && has_no_command(container);
-    image.names_dind() || image.base == image::DOCKER && !is_client && starts_daemon()
+    let is_plugin = container.is_privileged() && image.base.starts_with(WOODPECKER_PLUGIN);
+    is_plugin || image.names_dind() || image.base == image::DOCKER && !is_client && starts_daemon()
 }
 
 #[cfg(test)]
@@ -85,6 +88,7 @@ mod tests {
             json!({"image": "docker:dind", "command": ["sleep", "1d"]}),
             json!({"image": "docker:28", "securityContext": privileged}),
             json!({"image": "docker@sha256:00", "securityContext": privileged}),
+            json!({"image": "woodpeckerci/plugin-docker-buildx:6", "securityContext": privileged}),
             json!({"command": ["tini", "--", "dockerd", "--mtu=1400"]}),
             json!({"command": ["argoexec", "emissary", "--", "dockerd-entrypoint.sh"]}),
             json!({"command": ["sh", "-c", "nohup dockerd & exec ./run.sh"]}),
@@ -103,6 +107,7 @@ mod tests {
             json!({"image": "docker:28-cli", "securityContext": privileged}),
             json!({"image": "docker:28", "command": ["cat"], "securityContext": privileged}),
             json!({"image": "docker:28"}),
+            json!({"image": "woodpeckerci/plugin-docker-buildx:6"}),
             json!({"image": "maven:3", "command": ["sleep", "1d"]}),
             json!({"env": [{"name": "DOCKER_TLS_CERTDIR", "value": ""}]}),
             json!({"env": [{"name": "DOCKER_IN_DOCKER", "value": "off"}]}),

@@ -19,6 +19,7 @@ pub(super) enum AddedLabels {
     None,
     ScaleSet,
     RunnerSet,
+    ScaledJob,
 }
 
 impl Kind {
@@ -46,7 +47,7 @@ impl Kind {
     }
 }
 
-static KINDS: [Kind; 13] = [
+static KINDS: [Kind; 14] = [
     Kind::new(&[""], "Pod", ""),
     Kind::new(&[""], "PodTemplate", "/template"),
     Kind::new(&[""], "ReplicationController", "/spec/template"),
@@ -56,6 +57,10 @@ static KINDS: [Kind; 13] = [
     Kind::new(&["apps", "extensions"], "ReplicaSet", "/spec/template"),
     Kind::new(&["batch"], "Job", "/spec/template"),
     Kind::new(&["batch"], "CronJob", "/spec/jobTemplate/spec/template"),
+    Kind {
+        added_labels: AddedLabels::ScaledJob,
+        ..Kind::new(&["keda.sh"], "ScaledJob", "/spec/jobTargetRef/template")
+    },
     Kind::scale_set("AutoscalingRunnerSet", "/spec/template"),
     Kind::scale_set("EphemeralRunnerSet", "/spec/ephemeralRunnerSpec"),
     Kind::scale_set("EphemeralRunner", "/spec"),

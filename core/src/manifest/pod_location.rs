@@ -8,8 +8,13 @@ use super::kinds::{AddedLabels, Kind};
 
 /// The JSON pointer of the annotation that says what was decided about a pod.
 const STATUS_POINTER: &str = "/metadata/annotations/slipway.io~1status";
-/// The JSON pointers of the number of pods: of a scale set, of a Job, and of everything else.
-const REPLICAS: [&str; 3] = ["/spec/maxRunners", "/spec/parallelism", "/spec/replicas"];
+/// The JSON pointers of the number of pods: of a scale set, of a Job, of a ScaledJob, and of everything else.
+const REPLICAS: [&str; 4] = [
+    "/spec/maxRunners",
+    "/spec/parallelism",
+    "/spec/maxReplicaCount",
+    "/spec/replicas",
+];
 const PATCHED: &str = "Slipway has changed it already, and what it added counts as the pod's own here: explain the template \
      of the pod to see what the next one gets";
 
@@ -76,6 +81,10 @@ impl PodLocation {
             AddedLabels::None => {
                 let status = resource.pointer(&format!("{}{STATUS_POINTER}", kind.pod));
                 (Vec::new(), status.map(|_| PATCHED))
+            }
+            AddedLabels::ScaledJob => {
+                let label = ("scaledjob.keda.sh/name", location.name.clone());
+                (vec![label], None)
             }
             AddedLabels::ScaleSet => (scale_set_labels(resource, &location.name), None),
             AddedLabels::RunnerSet => {

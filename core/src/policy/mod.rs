@@ -190,6 +190,13 @@ impl Policy {
         &self.recognisers
     }
 
+    /// Returns whether the pods of this system get no host socket, because the policy does not name it.
+    #[must_use]
+    pub(crate) fn withholds_sockets(&self, system: &str) -> bool {
+        let mut recognisers = self.recognisers.iter();
+        recognisers.any(|recogniser| recogniser.name == system && recogniser.withholds_sockets)
+    }
+
     /// Returns the registry mirrors of all profiles.
     #[must_use]
     pub fn registry_mirrors(&self) -> BTreeSet<&MirrorUrl> {

@@ -19,6 +19,9 @@ pub struct Recogniser {
     /// Whether it is looked for.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Whether its pods get no host socket before the policy names the system.
+    #[serde(skip)]
+    pub(crate) withholds_sockets: bool,
     /// Any of these marks makes a pod a runner pod. May be left out to switch a built-in system.
     #[serde(default)]
     pub any_of: Vec<Mark>,
@@ -67,7 +70,7 @@ impl Recogniser {
         self.runner_containers.contains(&any)
     }
 
-    /// Iterates over the built-in systems, switched on or off as they are by default.
+    /// Iterates over the built-in systems.
     pub fn built_in() -> impl Iterator<Item = Self> {
         BUILT_IN.iter().map(BuiltIn::to_recogniser)
     }
@@ -85,6 +88,7 @@ pub(super) fn in_force(own: &[Recogniser]) -> Vec<Recogniser> {
             |built_in| match own.iter().find(|rule| rule.name == built_in.name) {
                 Some(rule) if rule.any_of.is_empty() => Recogniser {
                     enabled: rule.enabled,
+                    withholds_sockets: false,
                     ..built_in.to_recogniser()
                 },
                 Some(rule) => rule.clone(),
@@ -100,7 +104,7 @@ pub(super) fn in_force(own: &[Recogniser]) -> Vec<Recogniser> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Policy;
+    use super::{super::Policy, Recogniser};
 
     fn names(yaml: &str) -> Vec<String> {
         let policy = Policy::parse(yaml).unwrap();
@@ -112,35 +116,35 @@ mod tests {
     }
 
     #[test]
-    fn some_built_in_systems_are_off_by_default() {
-        assert_eq!(
-            names("{}"),
-            [
-                "arc-scale-set",
-                "arc-legacy",
-                "gitlab",
-                "buildkite",
-                "jenkins"
-            ]
-        );
+    fn every_built_in_system_is_on_by_default() {
+        let built_in: Vec<String> = Recogniser::built_in().map(|r| r.name).collect();
+        assert_eq!(names("{}"), built_in);
+    }
+
+    #[test]
+    fn a_system_that_the_policy_names_gets_its_sockets() {
+        let withholds = |yaml: &str| {
+            let policy = Policy::parse(yaml).unwrap();
+            (
+                policy.withholds_sockets("tekton"),
+                policy.withholds_sockets("gitlab"),
+            )
+        };
+        assert_eq!(withholds("{}"), (true, false));
+        assert_eq!(withholds("recognisers: [{name: tekton}]"), (false, false));
+        assert_eq!(withholds("recognisers: [{name: garm}]"), (true, false));
+        let replaced =
+            "recognisers: [{name: tekton, anyOf: [{labels: {a: null}}], runnerContainers: [a]}]";
+        assert_eq!(withholds(replaced), (false, false));
     }
 
     #[test]
     fn a_policy_switches_built_in_systems_and_adds_its_own() {
         let names = names(
-            "recognisers:\n- {name: jenkins, enabled: false}\n- {name: tekton}\n\
+            "recognisers:\n- {name: jenkins, enabled: false}\n\
              - {name: mine, anyOf: [{labels: {ci: null}}], runnerContainers: [main]}\n",
         );
-        assert_eq!(
-            names,
-            [
-                "arc-scale-set",
-                "arc-legacy",
-                "gitlab",
-                "buildkite",
-                "tekton",
-                "mine"
-            ]
-        );
+        assert!(!names.contains(&"jenkins".to_owned()));
+        assert_eq!(names.last().map(String::as_str), Some("mine"));
     }
 }

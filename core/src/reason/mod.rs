@@ -116,6 +116,9 @@ pub enum Reason {
     /// The profile gives no host sockets.
     #[error("the profile gives no host sockets (hostSockets: false)")]
     HostSocketsOff,
+    /// The system is recognised by default, and the policy does not name it.
+    #[error("pods of {0} get no host socket, because the policy does not name it (recognisers)")]
+    SystemNotNamed(String),
     /// The namespace's Pod Security level forbids host access.
     #[error("the namespace enforces Pod Security level {0}")]
     PodSecurity(PodSecurity),

@@ -1,12 +1,19 @@
-//! What a container waits for: commands that jobs send into it, or requests that it serves.
+//! Whether a container runs jobs: it may wait for commands, or for requests that it serves.
 
 use crate::{
     dockerd::{is_program, words},
-    pod::Container,
+    pod::{Container, ContainerRef, Map, Pod},
+    policy::Recogniser,
 };
 
 /// Systems whose jobs run commands in any container of the pod, by its name.
 const ENTERED: [&str; 1] = ["jenkins"];
+/// Systems that run the services of a job in pods of their own.
+const WITH_SERVICE_PODS: [&str; 1] = ["woodpecker"];
+/// The variable of the containers to which Buildkite's agent gives work.
+const BUILDKITE_CONTAINER: &str = "BUILDKITE_CONTAINER_ID";
+/// How annotations begin that name Buildkite's sidecars; a number follows.
+const BUILDKITE_SIDECAR: &str = "buildkite.com/sidecar-";
 /// Programs that do nothing until they are stopped.
 const WAITERS: [&str; 5] = ["cat", "sleep", "tail", "pause", "infinity"];
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "busybox"];
@@ -16,6 +23,31 @@ const WRAPPERS: [&str; 4] = ["tini", "dumb-init", "env", "--"];
 /// Returns whether jobs of this system run commands in any container of their pod.
 pub(super) fn are_entered(system: &str) -> bool {
     ENTERED.contains(&system)
+}
+
+/// Returns whether services of this system's jobs, dockerd among them, are pods of their own.
+pub(super) fn have_service_pods(system: &str) -> bool {
+    WITH_SERVICE_PODS.contains(&system)
+}
+
+/// Returns whether the container serves the jobs in others: Buildkite names its sidecars in annotations. Where jobs
+/// run in containers of any name, none runs in a native sidecar.
+pub(super) fn is_service(
+    pod: &Pod<'_>,
+    recogniser: &Recogniser,
+    place: ContainerRef,
+    container: &Container<'_>,
+) -> bool {
+    let is_native = matches!(place, ContainerRef::Init(_)) && recogniser.any_container();
+    let annotations = pod.metadata.annotations.iter().flat_map(Map::iter);
+    let mut sidecars = annotations.filter(|(key, _)| key.starts_with(BUILDKITE_SIDECAR));
+    is_native || sidecars.any(|(_, name)| name.as_str() == container.name.as_str())
+}
+
+/// Returns whether Buildkite's agent gives the container work. In a pod that has such containers, the others are
+/// sidecars, such as those that a service mesh adds.
+pub(super) fn gets_commands(container: &Container<'_>) -> bool {
+    container.env_var(BUILDKITE_CONTAINER).is_some()
 }
 
 /// Returns whether the container waits for commands: a terminal, a shell, or a program that does nothing. A

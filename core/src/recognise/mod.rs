@@ -15,7 +15,7 @@ use crate::{
     policy::{Recogniser, values::Glob},
 };
 pub use address::DockerHost;
-use jobs::{are_entered, waits};
+use jobs::{are_entered, gets_commands, have_service_pods, is_service, waits};
 use marks::is_marked;
 
 /// Annotation that names the container in which jobs run.
@@ -34,7 +34,8 @@ const BY_ANNOTATION: &str = "annotation";
 pub struct RunnerPod<'r> {
     /// The CI system.
     pub system: &'r str,
-    /// The containers in which jobs run: the clients of docker and BuildKit. Never empty.
+    /// The containers in which jobs run: the clients of docker and BuildKit. Empty only in a pod that serves a
+    /// dockerd to the pods of jobs.
     pub clients: Vec<ContainerRef>,
     /// Where dockerd runs.
     pub dockerd: Dockerd,
@@ -99,13 +100,14 @@ fn by_annotation<'r>(pod: &Pod<'_>) -> Option<RunnerPod<'r>> {
 /// Finds the containers by the names that the recogniser knows.
 fn by_name<'r>(pod: &Pod<'_>, recogniser: &'r Recogniser) -> Option<RunnerPod<'r>> {
     let clients = find_clients(pod, recogniser);
-    if clients.is_empty() {
-        return None;
-    }
     let named = pod.long_lived().filter(|(place, c)| {
         !clients.contains(place) && any_matches(&recogniser.dockerd_containers, &c.name)
     });
     let dockerd = find_dockerd(pod, &clients, &recogniser.dockerd_containers);
+    let serves = matches!(dockerd, Dockerd::Sidecar(_)) && have_service_pods(&recogniser.name);
+    if clients.is_empty() && !serves {
+        return None;
+    }
     Some(RunnerPod {
         system: &recogniser.name,
         has_more_dockerds: named.count() > 1,
@@ -126,6 +128,7 @@ fn find_clients(pod: &Pod<'_>, recogniser: &Recogniser) -> Vec<ContainerRef> {
     let matching = |accepts: &dyn Fn(&Container<'_>) -> bool| -> Vec<ContainerRef> {
         pod.long_lived()
             .filter(|(_, c)| !c.name.starts_with(OWN_CONTAINERS))
+            .filter(|(place, c)| !is_service(pod, recogniser, *place, c))
             .filter(|(_, c)| !any_matches(&recogniser.dockerd_containers, &c.name))
             .filter(|(_, c)| any_matches(&recogniser.runner_containers, &c.name) && accepts(c))
             .map(|(place, _)| place)
@@ -135,13 +138,14 @@ fn find_clients(pod: &Pod<'_>, recogniser: &Recogniser) -> Vec<ContainerRef> {
     // the runner, whatever its name, unless there is no other.
     let is_client = |c: &Container<'_>| !is_helper(c) && !runs_dockerd(c);
     let waiting = |c: &Container<'_>| is_client(c) && waits(c);
+    let commanded = |c: &Container<'_>| is_client(c) && gets_commands(c);
     let helper = |c: &Container<'_>| is_helper(c) && !runs_dockerd(c);
     let by_own_name = |c: &Container<'_>| !is_helper(c) && !recogniser.any_container();
     let choices: &[&dyn Fn(&Container<'_>) -> bool] = if are_entered(&recogniser.name) {
         // The other containers are services.
         &[&waiting, &helper, &is_client]
     } else {
-        &[&is_client, &helper, &by_own_name]
+        &[&commanded, &is_client, &helper, &by_own_name]
     };
     let mut found = choices.iter().map(|accepts| matching(accepts));
     found

@@ -56,6 +56,96 @@ fn a_native_sidecar_is_dockerd_and_a_plain_init_container_is_not() {
 }
 
 #[test]
+fn jobs_of_buildkite_run_in_all_containers_but_its_own_and_sidecars() {
+    let labels = json!({"buildkite.com/job-uuid": "a"});
+    let containers =
+        json!([{"name": "build"}, {"name": "db"}, {"name": "agent"}, {"name": "checkout"}]);
+    let mut pod = pod(labels, containers);
+    pod["metadata"]["annotations"] = json!({"buildkite.com/sidecar-0": "db"});
+    pod["spec"]["initContainers"] = json!([{"name": "cache", "restartPolicy": "Always"}]);
+    assert_eq!(recognised(&pod, "{}").unwrap().1, 1);
+    pod["metadata"]["annotations"] = json!({});
+    assert_eq!(recognised(&pod, "{}").unwrap().1, 2);
+    for container in [0, 3] {
+        pod["spec"]["containers"][container]["env"] = json!([{"name": "BUILDKITE_CONTAINER_ID"}]);
+    }
+    assert_eq!(recognised(&pod, "{}").unwrap().1, 1);
+}
+
+#[test]
+fn a_dockerd_may_serve_the_jobs_of_other_pods() {
+    let dockerd = || json!([{"name": "wp-01", "image": "docker:28-dind"}]);
+    let woodpecker = pod(json!({"woodpecker-ci.org/repo-id": "7"}), dockerd());
+    assert_eq!(
+        recognised(&woodpecker, "{}").unwrap(),
+        (
+            "woodpecker".to_owned(),
+            0,
+            Dockerd::Sidecar(ContainerRef::Container(0)),
+            false
+        )
+    );
+    let teamcity = pod(json!({"teamcity-agent": ""}), dockerd());
+    assert_eq!(recognised(&teamcity, "{}"), None);
+}
+
+#[test]
+fn the_runners_of_gitea_and_forgejo_are_known_by_their_image() {
+    for (image, expected) in [
+        ("docker.gitea.com/act_runner:0.2.13", true),
+        ("gitea/act_runner", true),
+        ("registry.example:5000/mirror/act_runner@sha256:00", true),
+        ("code.forgejo.org/forgejo/runner:6.3.1", true),
+        ("docker:28-dind", false),
+        ("forgejo/forgejo:11", false),
+    ] {
+        let pod = pod(json!({}), json!([{"name": "a", "image": image}]));
+        let system = recognised(&pod, "{}").map(|(system, ..)| system);
+        assert_eq!(system.is_some(), expected, "{image}: {system:?}");
+    }
+}
+
+#[test]
+fn an_azure_agent_has_its_url_and_a_pool_or_a_token() {
+    for (names, expected) in [
+        (vec!["AZP_URL", "AZP_POOL"], true),
+        (vec!["AZP_TOKEN", "AZP_URL"], true),
+        (vec!["AZP_URL"], false),
+        (vec!["AZP_POOL", "AZP_TOKEN"], false),
+    ] {
+        let env: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let pod = pod(json!({}), json!([{"name": "a", "env": env}]));
+        assert_eq!(recognised(&pod, "{}").is_some(), expected, "{names:?}");
+    }
+}
+
+#[test]
+fn argo_runs_the_commands_of_its_pods_behind_its_executor() {
+    let executor = [
+        "/var/run/argo/argoexec",
+        "emissary",
+        "--loglevel",
+        "info",
+        "--",
+    ];
+    let behind = |command: &'static str| [&executor[..], &[command]].concat();
+    let containers = json!([
+        {"name": "wait", "command": ["argoexec", "wait"]},
+        {"name": "main", "image": "docker:28-cli", "command": behind("sh")},
+        {"name": "dind", "image": "docker:28-dind", "command": behind("dockerd-entrypoint.sh")}]);
+    let pod = pod(json!({"workflows.argoproj.io/workflow": "a"}), containers);
+    assert_eq!(
+        recognised(&pod, "{}").unwrap(),
+        (
+            "argo-workflows".to_owned(),
+            1,
+            Dockerd::Sidecar(ContainerRef::Container(2)),
+            false
+        )
+    );
+}
+
+#[test]
 fn legacy_pods_have_dockerd_in_a_sidecar_in_the_runner_or_nowhere() {
     let labels = json!({"actions-runner": ""});
     let sidecar = pod(

@@ -144,8 +144,7 @@ fn a_disabled_system_is_not_in_the_condition() -> Outcome {
     helm::needed()?;
     let text = |policy: Value| Condition::of(&policy).text;
     assert!(text(json!({})).contains("jenkins/label"));
-    let off =
-        text(json!({"recognisers": [{"name": "jenkins", "enabled": false}, {"name": "tekton"}]}));
+    let off = text(json!({"recognisers": [{"name": "jenkins", "enabled": false}]}));
     assert!(!off.contains("jenkins") && off.contains("tekton.dev/taskRun"));
     let replaced = text(
         json!({"recognisers": [{"name": "jenkins", "runnerContainers": ["*"], "anyOf": [{"labels": {"mine": null}}]}]}),

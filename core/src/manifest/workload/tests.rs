@@ -43,6 +43,11 @@ fn pods_are_found_in_every_kind_of_workload() {
         ("batch/v1", "Job", "/spec/template"),
         ("batch/v1", "CronJob", "/spec/jobTemplate/spec/template"),
         (
+            "keda.sh/v1alpha1",
+            "ScaledJob",
+            "/spec/jobTargetRef/template",
+        ),
+        (
             "actions.github.com/v1alpha1",
             "AutoscalingRunnerSet",
             "/spec/template",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum CacheKeySource {
     /// Nothing: all pods of a namespace share.
     Namespace,
-    /// The scale set, runner deployment, GitLab project or Buildkite queue of the pod.
+    /// The scale set, runner deployment, GitLab project, Buildkite queue or other runner set of the pod.
     RunnerSet,
     /// A label of the pod.
     Label,

@@ -6,7 +6,7 @@ use crate::policy::values::Glob;
 /// A built-in recogniser, as a constant. A field that an entry leaves out is that of [`BuiltIn::EMPTY`].
 pub(super) struct BuiltIn {
     pub(super) name: &'static str,
-    enabled: bool,
+    withholds_sockets: bool,
     any_of: &'static [Look],
     none_of: &'static [Look],
     runner: &'static [&'static str],
@@ -18,6 +18,8 @@ pub(super) struct BuiltIn {
 enum Look {
     /// All of these labels.
     Labels(&'static [(&'static str, Value)]),
+    /// All of these variables, each of some container.
+    Variables(&'static [&'static str]),
     /// A container with an image like this one.
     Image(&'static str),
 }
@@ -28,11 +30,11 @@ enum Value {
     Is(&'static str),
 }
 
-use Look::{Image, Labels};
+use Look::{Image, Labels, Variables};
 use Value::{Any, Is};
 
 /// The systems, in the order in which they are tried.
-pub(super) const BUILT_IN: [BuiltIn; 8] = [
+pub(super) const BUILT_IN: [BuiltIn; 14] = [
     BuiltIn {
         name: "arc-scale-set",
         any_of: &[
@@ -75,7 +77,7 @@ pub(super) const BUILT_IN: [BuiltIn; 8] = [
     BuiltIn {
         name: "buildkite",
         any_of: &[Labels(&[("buildkite.com/job-uuid", Any)])],
-        runner: &["container-*"],
+        runner: &["*"],
         helpers: &["agent", "checkout"],
         ..BuiltIn::EMPTY
     },
@@ -91,24 +93,77 @@ pub(super) const BUILT_IN: [BuiltIn; 8] = [
     },
     BuiltIn {
         name: "woodpecker",
-        enabled: false,
-        any_of: &[Labels(&[("woodpecker-ci.org/repo-id", Any)])],
+        withholds_sockets: true,
+        any_of: &[
+            Labels(&[("woodpecker-ci.org/repo-id", Any)]),
+            Labels(&[("woodpecker-ci.org/step", Any)]),
+        ],
         runner: &["*"],
         ..BuiltIn::EMPTY
     },
     BuiltIn {
         name: "tekton",
-        enabled: false,
+        withholds_sockets: true,
         any_of: &[Labels(&[("tekton.dev/taskRun", Any)])],
         runner: &["step-*"],
         ..BuiltIn::EMPTY
     },
     BuiltIn {
         name: "act-runner",
-        enabled: false,
-        any_of: &[Image("*gitea/act_runner:*")],
-        runner: &["runner", "act-runner"],
-        dockerd: &["daemon"],
+        withholds_sockets: true,
+        any_of: &[Image("*act_runner*"), Image("*forgejo/runner*")],
+        runner: &["*"],
+        dockerd: &["daemon", "dind"],
+        ..BuiltIn::EMPTY
+    },
+    // The pods that ARC's container hooks start for jobs, and for steps with an image of their own.
+    BuiltIn {
+        name: "arc-hooks",
+        withholds_sockets: true,
+        any_of: &[Labels(&[("runner-pod", Any)])],
+        runner: &["job"],
+        ..BuiltIn::EMPTY
+    },
+    BuiltIn {
+        name: "azure-devops",
+        withholds_sockets: true,
+        any_of: &[
+            Variables(&["AZP_URL", "AZP_POOL"]),
+            Variables(&["AZP_URL", "AZP_TOKEN"]),
+        ],
+        runner: &["*"],
+        ..BuiltIn::EMPTY
+    },
+    BuiltIn {
+        name: "argo-workflows",
+        withholds_sockets: true,
+        any_of: &[Labels(&[("workflows.argoproj.io/workflow", Any)])],
+        runner: &["main"],
+        ..BuiltIn::EMPTY
+    },
+    BuiltIn {
+        name: "teamcity",
+        withholds_sockets: true,
+        any_of: &[Labels(&[("teamcity-agent", Any)])],
+        runner: &["*"],
+        ..BuiltIn::EMPTY
+    },
+    BuiltIn {
+        name: "garm",
+        withholds_sockets: true,
+        any_of: &[Labels(&[("garm/poolID", Any)])],
+        runner: &["runner"],
+        ..BuiltIn::EMPTY
+    },
+    BuiltIn {
+        name: "bitbucket",
+        withholds_sockets: true,
+        any_of: &[
+            Labels(&[("runnerUuid", Any)]),
+            Image("*bitbucket-pipelines-runner*"),
+        ],
+        runner: &["*"],
+        dockerd: &["docker-in-docker"],
         ..BuiltIn::EMPTY
     },
 ];
@@ -116,7 +171,7 @@ pub(super) const BUILT_IN: [BuiltIn; 8] = [
 impl BuiltIn {
     const EMPTY: Self = Self {
         name: "",
-        enabled: true,
+        withholds_sockets: false,
         any_of: &[],
         none_of: &[],
         runner: &[],
@@ -129,7 +184,8 @@ impl BuiltIn {
         let marks = |looks: &[Look]| looks.iter().map(Look::to_mark).collect();
         Recogniser {
             name: self.name.to_owned(),
-            enabled: self.enabled,
+            enabled: true,
+            withholds_sockets: self.withholds_sockets,
             any_of: marks(self.any_of),
             none_of: marks(self.none_of),
             runner_containers: globs(self.runner),
@@ -146,6 +202,13 @@ impl Look {
                 labels: labels
                     .iter()
                     .map(|(key, value)| ((*key).to_owned(), value.to_option()))
+                    .collect(),
+                ..Mark::default()
+            },
+            Self::Variables(names) => Mark {
+                env: names
+                    .iter()
+                    .map(|name| ((*name).to_owned(), None))
                     .collect(),
                 ..Mark::default()
             },
