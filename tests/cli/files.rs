@@ -123,7 +123,7 @@ fn several_files_become_one_stream() {
 fn each_pod_gets_a_line_with_its_decision_and_assumptions_are_printed_once() {
     let ran = run(&["inject", "-f", RUNNER, "-f", UNTOUCHED]);
     assert!(ran.err.contains("examples/pods/scale-set-dind.yaml: Pod ci/build-7gk4d-runner-x5qzn: dind (profile default): "), "{}", ran.err);
-    assert!(ran.err.contains("examples/pods/nginx.yaml: Pod ci/web-7c5ddbdf54-9xv2l: left alone: it is not a runner pod"), "{}", ran.err);
+    assert!(ran.err.contains("examples/pods/nginx.yaml: Pod ci/web-7c5ddbdf54-9xv2l: left alone: no recogniser in the policy matches the pod"), "{}", ran.err);
     assert_eq!(ran.err.matches("--nodes: deciding").count(), 1);
     assert_eq!(ran.err.matches("--namespaces: every").count(), 1);
 }
