@@ -44,7 +44,7 @@ name: {{ .name | quote }}
 namespace: {{ default $context.Release.Namespace .namespace | quote }}
 {{- end }}
 labels:
-  {{- mergeOverwrite (include "slipway.labels" $context | fromYaml) (default dict .labels) | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "slipway.labels" $context | fromYaml) (default dict .labels) | include "slipway.withoutNulls" | nindent 2 }}
 {{- with mergeOverwrite (dict) $context.Values.commonAnnotations (default dict .annotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -215,7 +215,8 @@ fn a_null_whose_default_is_gone_is_still_no_value() -> Outcome {
         "    memory: 64Mi\n",
     );
     let values = json!({"resources": {"limits": null}, "nodeSelector": {"pool": null},
-        "slotsSweeper": {"enabled": true, "nodeSelector": {"pool": null}}});
+        "slotsSweeper": {"enabled": true, "nodeSelector": {"pool": null}},
+        "metrics": {"dashboard": {"enabled": true, "labels": {"folder": null}}}});
     let text = template_as(&chart, RELEASE, NAMESPACE, &values).unwrap();
     let objects = Objects::new(parse_stream(&text));
     let of_os = json!({"kubernetes.io/os": "linux"});
@@ -227,6 +228,9 @@ fn a_null_whose_default_is_gone_is_still_no_value() -> Outcome {
         assert_eq!(pod["nodeSelector"], of_os);
     }
     assert_eq!(sweeper["nodeSelector"], of_os);
+    for map in objects.all("ConfigMap") {
+        assert_eq!(map["metadata"]["labels"].get("folder"), None);
+    }
     Ok(())
 }
 
