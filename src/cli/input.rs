@@ -51,13 +51,21 @@ impl InputArgs {
         paths.map(|path| TextFile::read(path)).collect()
     }
 
-    /// Parses the documents of the manifests.
+    /// Parses the documents of the manifests. It is an error if they have none: the command that should have
+    /// written them failed.
     pub(super) fn items<'s>(&self, files: &'s [TextFile]) -> Result<Vec<Item<'s>>, BadInput> {
         let mut items = Vec::new();
         for TextFile { name, text } in files {
             let bad = |error| BadInput(format!("{name}: {error}"));
             let namespace = self.namespace.as_deref();
             items.extend(Item::read_all(name, text, namespace).map_err(bad)?);
+        }
+        if items.iter().all(|item| item.content.is_none()) {
+            let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+            let names = names.join(", ");
+            return Err(BadInput(format!(
+                "{names}: expected a Kubernetes resource, found nothing"
+            )));
         }
         Ok(items)
     }

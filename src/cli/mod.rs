@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod client;
 mod cluster;
+mod completion;
 mod explain;
 mod inject;
 mod input;
@@ -18,6 +19,7 @@ mod queries;
 mod serve;
 #[cfg(target_os = "linux")]
 mod slots;
+mod version;
 
 use std::{
     io::{self, Write},
@@ -44,7 +46,7 @@ Exit codes:
 ///
 /// Slipway is a mutating admission webhook. `serve` runs it. `inject` and `explain` show what it would do to a
 /// manifest, with a cluster or without; `nodes`, `check` and `cache` inspect a cluster; `policy` checks the
-/// policy file; `slots` cleans up on a node.
+/// policy file; `slots` cleans up on a node; `completion` and `version` are for the shell.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version, after_long_help = EXIT_CODES)]
 pub struct Cli {
@@ -65,6 +67,8 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(subcommand)]
     Slots(slots::SlotsCommand),
+    Completion(completion::CompletionArgs),
+    Version(version::VersionArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -96,6 +100,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::start(&args)?,
         #[cfg(target_os = "linux")]
         Command::Slots(command) => slots::run(&command)?,
+        Command::Completion(args) => completion::run(&args)?,
+        Command::Version(args) => version::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use tracing::{error, info};
 use super::{
     EXIT_CODES,
     serve::{
-        log::{self, LogFormat},
+        log::{self, LogFormat, LogLevel},
         positive, stop_signal,
     },
 };
@@ -65,19 +65,20 @@ pub(super) struct SweepArgs {
     #[arg(long, env = "SLIPWAY_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 
-    /// The log level: error, warn, info (one line for each slot that is deleted), debug or trace.
+    /// The log level; info has a line for each slot that is deleted
     #[arg(
         long,
         env = "SLIPWAY_LOG_LEVEL",
         value_name = "LEVEL",
-        default_value = "info"
+        default_value = "info",
+        ignore_case = true
     )]
-    log_level: String,
+    log_level: LogLevel,
 }
 
 pub(super) fn run(command: &SlotsCommand) -> anyhow::Result<()> {
     let SlotsCommand::Sweep(args) = command;
-    log::start(&args.log_level, args.log_format)?;
+    log::start(args.log_level, args.log_format);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

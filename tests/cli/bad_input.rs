@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::program::{BAD_INPUT, RUNNER, file, run};
+use crate::program::{BAD_INPUT, RUNNER, file, run, run_with_stdin};
 
 #[test]
 fn errors_in_the_input_name_the_line_and_column() {
@@ -64,6 +64,35 @@ fn errors_in_the_input_name_the_line_and_column() {
             assert_eq!(ran.code, BAD_INPUT, "{name}: {}", ran.err);
             assert!(ran.err.contains(said), "{name}: {}", ran.err);
             assert_eq!(ran.out, "", "{name}");
+        }
+    }
+}
+
+#[test]
+fn input_without_a_resource_is_an_error() {
+    for text in ["", "\n", "# only a comment\n---\n---\n"] {
+        let path = file("empty.yaml", text);
+        for command in ["inject", "explain"] {
+            let ran = run_with_stdin(&[command, "-f", "-"], text);
+            assert_eq!(ran.code, BAD_INPUT, "{text:?}");
+            let said = "<stdin>: expected a Kubernetes resource, found nothing";
+            assert!(ran.err.contains(said), "{}", ran.err);
+            assert_eq!(ran.out, "");
+            assert_eq!(run(&[command, "-f", &path]).code, BAD_INPUT);
+            assert_eq!(run(&[command, "-f", &path, "-f", RUNNER]).code, 0);
+        }
+    }
+}
+
+#[test]
+fn an_unknown_log_level_is_refused() {
+    for command in [&["serve"][..], &["slots", "sweep"]] {
+        for level in ["verbose", "off", "slipway=debug", ""] {
+            let level = format!("--log-level={level}");
+            let ran = run(&[command, &[&level]].concat());
+            assert_eq!(ran.code, BAD_INPUT, "{level}: {}", ran.err);
+            let said = "[possible values: error, warn, info, debug, trace]";
+            assert!(ran.err.contains(said), "{level}: {}", ran.err);
         }
     }
 }

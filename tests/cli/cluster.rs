@@ -298,3 +298,27 @@ async fn files_replace_what_may_not_be_read_from_the_cluster() {
     assert!(out.contains("Pod ci/build-x5qzn"), "{out}");
     fs::remove_file(path).unwrap();
 }
+
+#[tokio::test]
+async fn the_version_in_the_cluster_is_that_of_the_chart() {
+    let server = healthy();
+    let (code, out, err) = run(&server, &["version", "-o", "json"]).await;
+    assert_eq!(code, 0, "{err}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["cluster"], Value::Null);
+    assert!(err.contains("has no label"), "{err}");
+    server.set(
+        "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/slipway",
+        json!({"metadata": {"labels": {"app.kubernetes.io/version": "0.9.1"}}}),
+    );
+    let (code, out, err) = run(&server, &["version", "-o", "json"]).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["cluster"], "0.9.1");
+    assert_eq!(report["client"], env!("CARGO_PKG_VERSION"));
+    let other = ["version", "--webhook-configuration=other"];
+    let (code, out, err) = run(&server, &other).await;
+    assert_eq!(code, 0);
+    assert!(out.ends_with("cluster  unavailable\n"), "{out}");
+    assert!(err.contains("Slipway is not installed"), "{err}");
+}

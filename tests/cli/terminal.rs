@@ -46,6 +46,8 @@ fn help_and_version_are_printed() {
         &["inject", "--help"],
         &["explain", "--help"],
         &["policy", "check", "--help"],
+        &["completion", "--help"],
+        &["version", "--help"],
     ] {
         let ran = run(args);
         assert_eq!(ran.code, 0);
@@ -53,4 +55,31 @@ fn help_and_version_are_printed() {
         assert!(args.len() == 1 || ran.out.contains("Examples:"), "{args:?}");
     }
     assert_eq!(run(&["inject"]).code, BAD_INPUT);
+}
+
+#[test]
+fn shells_complete_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(&["completion", shell]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+        for word in ["inject", "explain", "log-level", "completion"] {
+            assert!(ran.out.contains(word), "{shell}: {word}");
+        }
+    }
+    assert_eq!(run(&["completion", "tcsh"]).code, BAD_INPUT);
+}
+
+#[test]
+fn the_clients_version_needs_no_cluster() {
+    let version = env!("CARGO_PKG_VERSION");
+    let ran = run(&["version", "--client", "--kubeconfig", "no/such.yaml"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(ran.out, format!("client  {version}\n"));
+    let ran = run(&["version", "--kubeconfig", "no/such.yaml"]);
+    assert_eq!(ran.code, 0);
+    assert_eq!(
+        ran.out,
+        format!("client   {version}\ncluster  unavailable\n")
+    );
+    assert!(ran.err.contains("no/such.yaml"), "{}", ran.err);
 }

@@ -15,15 +15,20 @@
 {{- end -}}
 
 {{- define "slipway.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "slipway.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "slipway.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: webhook
+{{- end -}}
+
+{{/* The program's version as labels and image tags may have it: without `+`, and short enough. */}}
+{{- define "slipway.appVersion" -}}
+{{- .Chart.AppVersion | replace "+" "_" | trunc 63 | trimAll "-_." -}}
 {{- end -}}
 
 {{- define "slipway.labels" -}}
 {{- $own := dict
-  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
-  "app.kubernetes.io/version" .Chart.AppVersion
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_.")
+  "app.kubernetes.io/version" (include "slipway.appVersion" .)
   "app.kubernetes.io/managed-by" .Release.Service
   "app.kubernetes.io/part-of" "slipway" -}}
 {{- $selector := include "slipway.selectorLabels" . | fromYaml -}}
@@ -34,12 +39,12 @@ app.kubernetes.io/component: webhook
      Optional: `namespaced: false`, `namespace`, `labels` and `annotations`. */}}
 {{- define "slipway.metadata" -}}
 {{- $context := .context -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 {{- if ne (toString .namespaced) "false" }}
-namespace: {{ default $context.Release.Namespace .namespace }}
+namespace: {{ default $context.Release.Namespace .namespace | quote }}
 {{- end }}
 labels:
-  {{- mergeOverwrite (include "slipway.labels" $context | fromYaml) (default dict .labels) | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "slipway.labels" $context | fromYaml) (default dict .labels) | include "slipway.withoutNulls" | nindent 2 }}
 {{- with mergeOverwrite (dict) $context.Values.commonAnnotations (default dict .annotations) }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -51,7 +56,7 @@ annotations:
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{ .repository }}:{{ default (include "slipway.appVersion" $) .tag }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -95,22 +100,30 @@ capabilities:
 
 {{- define "slipway.podSecurity" -}}
 runAsNonRoot: true
+{{- if not .Values.openshift }}
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
 {{/* The pod's security context merged with the one in the values; null removes a field. */}}
 {{- define "slipway.podSecurityContext" -}}
-{{- $context := mergeOverwrite (include "slipway.podSecurity" . | fromYaml) .Values.podSecurityContext -}}
-{{- range $key, $value := $context -}}
+{{- mergeOverwrite (include "slipway.podSecurity" . | fromYaml) .Values.podSecurityContext | include "slipway.withoutNulls" -}}
+{{- end -}}
+
+{{/* A map without the keys that are null: helm removes only nulls that replace a default of the chart, and with
+     --reuse-values it no longer knows the default. */}}
+{{- define "slipway.withoutNulls" -}}
+{{- $map := . -}}
+{{- range $key, $value := . -}}
 {{- if kindIs "invalid" $value -}}
-{{- $context = omit $context $key -}}
+{{- $map = omit $map $key -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $context -}}
+{{- toYaml $map -}}
 {{- end -}}
 
 {{- define "slipway.policyConfigMap" -}}
@@ -119,6 +132,26 @@ seccompProfile:
 
 {{/* Checks that the schema cannot express. */}}
 {{- define "slipway.validate" -}}
+{{- $fullname := include "slipway.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $fullname) -}}
+{{- fail (printf "the release `%s` would have objects named `%s`, which a Service cannot be called (lower-case letters, digits and `-`; first a letter): choose another release name, or set fullnameOverride" .Release.Name $fullname) -}}
+{{- end -}}
+{{- $own := include "slipway.args" . | fromYamlArray -}}
+{{- range .Values.extraArgs -}}
+{{- $flag := regexFind "^--[a-z-]+" . -}}
+{{- range ternary list $own (has $flag (list "" "--metrics-host")) -}}
+{{- if eq $flag (regexFind "^--[a-z-]+" .) -}}
+{{- fail (printf "extraArgs: the chart sets %s itself, and the program takes it once: use the value for it" $flag) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $profile, $keys := default dict .Values.policy.profiles -}}
+{{- range default list (dig "dind" "registryMirrors" list (default dict $keys)) -}}
+{{- if not (has (urlParse .).path (list "" "/")) -}}
+{{- fail (printf "policy.profiles.%s.dind.registryMirrors: `%s` is not a valid registry mirror: it must not have a path (dockerd before version 28 refuses to start)" $profile .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.certificates -}}
 {{- if and (eq .mode "provided") (not (and .provided.secretName .provided.caBundle)) -}}
 {{- fail "certificates.mode `provided` needs certificates.provided.secretName and certificates.provided.caBundle" -}}

@@ -2,9 +2,11 @@
 {{- define "slipway.args" -}}
 {{- $fullname := include "slipway.fullname" . -}}
 {{- $mode := .Values.certificates.mode -}}
+{{- $address := .Values.listenAddress -}}
+{{- if and (contains ":" $address) (not (hasPrefix "[" $address)) -}}{{- $address = printf "[%s]" $address -}}{{- end -}}
 - serve
-- --listen={{ .Values.listenAddress }}:{{ .Values.ports.webhook }}
-- --metrics-listen={{ .Values.listenAddress }}:{{ .Values.ports.metrics }}
+- --listen={{ $address }}:{{ .Values.ports.webhook }}
+- --metrics-listen={{ $address }}:{{ .Values.ports.metrics }}
 - --policy=/etc/slipway/policy/policy.yaml
 - --probe-mirrors={{ .Values.probeMirrors }}
 - --status-page={{ .Values.statusPage.enabled }}
@@ -32,7 +34,7 @@
 {{- define "slipway.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
+  {{- include "slipway.withoutNulls" . | nindent 2 }}
 {{- end }}
 {{- with .Values.tolerations }}
 tolerations:

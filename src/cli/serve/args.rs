@@ -4,7 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{in_cluster::InClusterArgs, log::LogFormat, standalone::StandaloneArgs};
+use super::{
+    in_cluster::InClusterArgs,
+    log::{LogFormat, LogLevel},
+    standalone::StandaloneArgs,
+};
 use crate::server::duration;
 
 /// Arguments of `slipway serve`.
@@ -114,14 +118,15 @@ pub(in crate::cli) struct ServeArgs {
     #[arg(long, env = "SLIPWAY_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// The log level: error, warn, info (one line for each decision), debug or trace.
+    /// The log level; info has a line for each decision
     #[arg(
         long,
         env = "SLIPWAY_LOG_LEVEL",
         value_name = "LEVEL",
-        default_value = "info"
+        default_value = "info",
+        ignore_case = true
     )]
-    pub log_level: String,
+    pub log_level: LogLevel,
 
     /// The number of threads that answer requests [default: one for each CPU]
     #[arg(long, env = "SLIPWAY_WORKERS", value_name = "COUNT", value_parser = count)]

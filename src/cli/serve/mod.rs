@@ -92,7 +92,7 @@ pub fn start(args: &ServeArgs) -> anyhow::Result<()> {
         .context("failed to start worker threads")?;
     // Fails only when a provider is installed already.
     let _ = aws_lc_rs::default_provider().install_default();
-    log::start(&args.log_level, args.log_format)?;
+    log::start(args.log_level, args.log_format);
     if args.standalone {
         runtime.block_on(standalone::run(args))
     } else {

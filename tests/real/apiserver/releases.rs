@@ -104,10 +104,40 @@ async fn an_uninstall_leaves_only_what_the_documents_say() -> Outcome {
     Ok(())
 }
 
+async fn reused_values_keep_what_openshift_needs_and_removed_limits() -> Outcome {
+    let place = Place::by_helm("reused").await?;
+    let pod = async || {
+        let path = "/apis/apps/v1/namespaces/slipway-system/deployments/slipway";
+        place.api.get(path).await.ok()["spec"]["template"]["spec"].clone()
+    };
+    let mut values = Place::values();
+    values["openshift"] = json!(true);
+    values["resources"] = json!({"limits": null});
+    let upgrade = ["upgrade", "slipway", "charts/slipway", "--values=-"];
+    let helm = |arguments: &[&str], values| place.release.helm(&place.cluster, arguments, values);
+    assert_eq!(helm(&upgrade, values), None);
+    let upgraded = pod().await;
+    for again in [
+        "--reuse-values",
+        "--reuse-values",
+        "--reset-then-reuse-values",
+    ] {
+        let arguments = [&upgrade[..], &[again]].concat();
+        assert_eq!(helm(&arguments, json!({})), None, "{again}");
+        let pod = pod().await;
+        assert_eq!(pod["securityContext"].get("runAsUser"), None, "{again}");
+        let resources = &pod["containers"][0]["resources"];
+        assert_eq!(resources.get("limits"), None, "{again}");
+        assert_eq!(pod, upgraded, "{again}");
+    }
+    Ok(())
+}
+
 /// Lists the tests of this module.
 pub fn tests() -> Vec<Test> {
     tests![
         upgrades_and_syncs_keep_the_ca_and_lose_no_request,
+        reused_values_keep_what_openshift_needs_and_removed_limits,
         an_uninstall_leaves_only_what_the_documents_say,
     ]
 }

@@ -55,6 +55,8 @@ fn the_policy_schema_matches_the_source() {
     let mut definitions = definitions;
     move_references(&mut policy);
     move_references(&mut definitions);
+    // The chart itself refuses a path, with the reason instead of a pattern.
+    definitions["HubMirror"] = definitions["MirrorUrl"].clone();
     schema["properties"]["policy"] = policy;
     schema["definitions"] = definitions;
     is_fresh(SCHEMA, &format!("{schema:#}\n"));

@@ -1,6 +1,7 @@
 //! Runs helm.
 
 use std::{
+    fs,
     io::Write as _,
     process::{Command, Output, Stdio},
 };
@@ -14,6 +15,8 @@ use slipway_testkit::{
 
 use super::objects::{Objects, parse_stream};
 
+/// The chart, as helm finds it in the workspace.
+pub const CHART: &str = "charts/slipway";
 pub const NAMESPACE: &str = "slipway-system";
 pub const RELEASE: &str = "slipway";
 
@@ -49,15 +52,44 @@ fn text(bytes: Vec<u8>) -> String {
 
 /// Renders the manifests of a release with these values. The error is helm's message.
 pub fn template(values: &Value, more: &[&str]) -> Result<String, String> {
-    let mut arguments = vec!["template", RELEASE, "charts/slipway"];
+    let mut arguments = vec!["template", RELEASE, CHART];
     arguments.extend(["--namespace", NAMESPACE, "--values", "-"]);
     arguments.extend(more);
-    let output = helm(&arguments, &values.to_string());
+    rendered(helm(&arguments, &values.to_string()))
+}
+
+/// Renders the manifests of a chart as this release in this namespace. The error is helm's message.
+pub fn template_as(
+    chart: &str,
+    release: &str,
+    namespace: &str,
+    values: &Value,
+) -> Result<String, String> {
+    let arguments = ["template", release, chart, "--namespace", namespace];
+    let arguments = [&arguments[..], &["--values", "-"]].concat();
+    rendered(helm(&arguments, &values.to_string()))
+}
+
+fn rendered(output: Output) -> Result<String, String> {
     if output.status.success() {
         Ok(text(output.stdout))
     } else {
         Err(text(output.stderr))
     }
+}
+
+/// Copies the chart with all of `from` in one of its files replaced, and returns its path.
+pub fn altered(name: &str, file: &str, from: &str, to: &str) -> String {
+    let copy = scratch().join(name);
+    let _ = fs::remove_dir_all(&copy);
+    let mut command = Command::new("cp");
+    command.arg("-R").arg(root().join(CHART)).arg(&copy);
+    assert!(command.status().unwrap().success());
+    let path = copy.join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{file}");
+    fs::write(path, text.replace(from, to)).unwrap();
+    copy.to_str().unwrap().to_owned()
 }
 
 /// Renders the objects of a release with these values.

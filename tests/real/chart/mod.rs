@@ -4,6 +4,7 @@
 //! `SLIPWAY_BLESS=1 cargo test --test real chart` rewrites the parts that are generated from the source:
 //! the recognisers and the policy's schema.
 
+mod edges;
 mod expression;
 mod generated;
 mod guards;
@@ -20,6 +21,7 @@ use slipway_testkit::harness::Test;
 /// Lists the tests of all modules.
 pub fn tests() -> Vec<Test> {
     [
+        edges::tests(),
         expression::tests(),
         generated::tests(),
         guards::tests(),

@@ -130,7 +130,7 @@ static STAND_INS: LazyLock<PathBuf> = LazyLock::new(|| {
     put(
         "slipway",
         &format!(
-            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*|\" slots \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
+            "case \" $* \" in *\" - \"*) /bin/cat >/dev/null ;; esac\ncase \" $* \" in\n*\" - \"*|*[A-Z][A-Z][A-Z]*|{readers}|\" nodes \"*|\" check \"*|\" cache \"*|\" serve \"*|\" slots \"*|\" version \"*) exec {slipway} \"$@\" --help ;;\n*) exec {slipway} \"$@\" ;;\nesac",
             slipway = env!("CARGO_BIN_EXE_slipway"),
         ),
     );
