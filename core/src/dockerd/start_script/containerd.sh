@@ -24,7 +24,8 @@ END
     tries=250
     until [ -S "$containerd" ]; do
         tries=$((tries - 1))
-        [ "$tries" -gt 0 ] && [ -e "/proc/$keeper/exe" ] && sleep 0.02 || { stop_containerd; return 1; }
+        if [ "$tries" -eq 0 ] || [ ! -e "/proc/$keeper/exe" ]; then stop_containerd; return 1; fi
+        sleep 0.02
     done
 }
 

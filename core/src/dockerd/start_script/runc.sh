@@ -36,7 +36,10 @@ take_state() {
     state=$states/$key/state
     [ "$starts" -eq 1 ] || { mv "$states/$key" "$states/crashed-$now" && log 'it crashed on its state: set aside'; }
     if [ -d "$state" ]; then found=warm; else found=cold; fi
-    [ ! -L "$states/$key" ] && [ ! -L "$state" ] && mkdir -p "$state" && touch "$states/$key" || { release; return 1; }
+    if [ -L "$states/$key" ] || [ -L "$state" ] || ! mkdir -p "$state" || ! touch "$states/$key"; then
+        release
+        return 1
+    fi
     log "$found"
 } 2>/dev/null
 
@@ -56,7 +59,7 @@ if [ "$command" = delete ] && [ -e "$bin/held/$id" ]; then
 fi
 spec=$bundle/config.json
 mount='{"destination":"/var/lib/buildkit","type":"bind","source":"[^"]*/volumes/buildx_buildkit_[^"/]*_state/_data"'
-[ "$command" = create ] && grep -q "$mount" "$spec" 2>/dev/null || exec "$real" "$@"
+if [ "$command" != create ] || ! grep -q "$mount" "$spec" 2>/dev/null; then exec "$real" "$@"; fi
 
 # After a crash on a fresh state, nothing is changed any more.
 count_starts
