@@ -109,6 +109,14 @@ mod tests {
                 json!({"name": "a", "image": "x", "command": ["/sbin/tini", "--", "dockerd"]}),
                 true,
             ),
+            (
+                json!({"name": "a", "command": ["/var/run/argo/argoexec", "emissary", "--loglevel", "info", "--", "dockerd"]}),
+                true,
+            ),
+            (
+                json!({"name": "a", "image": "docker:dind", "command": ["argoexec", "emissary", "--", "sleep", "1d"]}),
+                false,
+            ),
             (json!({"name": "a"}), false),
         ] {
             assert_eq!(runs(&container), expected, "{container}");
