@@ -79,6 +79,7 @@ fn a_healthy_cluster_has_no_problems_and_a_summary() {
             "nodes": "1: 1 with containerd",
             "namespaces": "1 of 1 have opted in: ci",
             "policy": "built-in; profiles: default",
+            "sockets": "runner pods without a dockerd would get one in ci (containerd)",
             "webhook": "slipway; replicas: 2 ready",
         })
     );
