@@ -21,7 +21,9 @@ const BEFORE_SHUTDOWN: usize = 200;
 /// The API server's client retries such a request at another replica.
 fn was_not_accepted(error: &hyper::Error) -> bool {
     let says = format!("{error:?}");
-    error.is_canceled() || says.contains("NO_ERROR") || says.contains("REFUSED_STREAM")
+    // The last is what h2 says of a request that still waits to be sent when the connection ends.
+    let not_accepted = ["NO_ERROR", "REFUSED_STREAM", "broken pipe"];
+    error.is_canceled() || not_accepted.iter().any(|reason| says.contains(reason))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
