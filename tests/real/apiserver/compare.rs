@@ -41,6 +41,8 @@ fn all_tokens(mounts: &[Value]) -> bool {
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        // An empty text is left out where the field is, as with a variable's value.
+        Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,
