@@ -16,7 +16,9 @@ impl Choice<'_, '_> {
     pub(super) fn builds_here(&self) -> Result<(), Reason> {
         let names_buildkitd = |client: &Container<'_>| {
             let variable = client.env_var(BUILDKIT_HOST);
-            variable.is_some_and(|variable| !self.is_added_buildkitd(variable.value.as_deref()))
+            variable.is_some_and(|variable| {
+                !variable.is_empty() && !self.is_added_buildkitd(variable.value.as_deref())
+            })
         };
         let names_dockerd =
             |client: &Container<'_>| DockerHost::of(client, self.pod) == DockerHost::Elsewhere;

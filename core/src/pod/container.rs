@@ -1,6 +1,6 @@
 //! The parts of a container.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     List, is_same_path,
@@ -126,9 +126,20 @@ pub struct EnvVar<'a> {
     /// The variable's name.
     #[serde(borrow)]
     pub name: Str<'a>,
-    /// Its literal value; absent with `valueFrom`.
+    /// Its literal value; absent with `valueFrom`, and where it is empty: the API server leaves an empty one out.
     #[serde(borrow)]
     pub value: Option<Str<'a>>,
+    /// `valueFrom`, if there is one.
+    #[serde(rename = "valueFrom")]
+    pub value_from: Option<IgnoredAny>,
+}
+
+impl EnvVar<'_> {
+    /// Returns whether the variable is empty, however that is written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.value_from.is_none() && self.value.as_deref().is_none_or(str::is_empty)
+    }
 }
 
 /// An entry of `volumeMounts`.

@@ -22,15 +22,14 @@ impl DockerHost {
         let Some(variable) = container.env_var("DOCKER_HOST") else {
             return Self::Unset;
         };
+        if variable.is_empty() {
+            return Self::Unset;
+        }
         let Some(address) = variable.value.as_deref() else {
             return Self::Elsewhere;
         };
         let Some((scheme, rest)) = address.split_once("://") else {
-            return if address.is_empty() {
-                Self::Unset
-            } else {
-                Self::of_host(host(address), pod)
-            };
+            return Self::of_host(host(address), pod);
         };
         match scheme {
             "unix" | "fd" | "npipe" => Self::File,
