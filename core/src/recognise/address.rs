@@ -72,6 +72,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_variable_without_a_value_is_empty_unless_it_comes_from_elsewhere() {
+        for (variable, host) in [
+            (r#"{"name": "DOCKER_HOST"}"#, DockerHost::Unset),
+            (
+                r#"{"name": "DOCKER_HOST", "valueFrom": {"secretKeyRef": {}}}"#,
+                DockerHost::Elsewhere,
+            ),
+        ] {
+            let container = format!(r#"{{"name": "runner", "env": [{variable}]}}"#);
+            let container: Container<'_> = serde_json::from_str(&container).unwrap();
+            let pod = Pod::default();
+            assert_eq!(DockerHost::of(&container, &pod), host, "{variable}");
+        }
+    }
+
+    #[test]
     fn an_address_is_in_the_pod_or_elsewhere() {
         use DockerHost::{Elsewhere, File, Pod as InPod, Unset};
         for (address, expected) in [
