@@ -43,6 +43,10 @@ pub const TESTS: &[Test] = &[
         a_container_that_is_not_created_does_not_keep_the_state,
     ),
     (
+        "without_a_place_for_the_wrapper_nothing_is_removed",
+        without_a_place_for_the_wrapper_nothing_is_removed,
+    ),
+    (
         "a_wrapper_that_does_not_run_is_taken_away",
         a_wrapper_that_does_not_run_is_taken_away,
     ),
@@ -270,6 +274,19 @@ fn a_container_that_is_not_created_does_not_keep_the_state(sandbox: &Sandbox) {
     pod.builder("second", "v1");
     let (_, log) = pod.run_kept("CODE=7 create first; create second");
     assert!(log.contains("second: warm"), "{log}");
+}
+
+fn without_a_place_for_the_wrapper_nothing_is_removed(sandbox: &Sandbox) {
+    let pod = Pod::new(sandbox);
+    sandbox.stub("mktemp", "exit 1");
+    let removed = sandbox.path("removed");
+    sandbox.stub("rm", &format!("echo \"$@\" >>{}", removed.display()));
+    let (out, log) = pod.run_kept("runc state x");
+    assert!(
+        out.ends_with("state x\n") && log.contains("stay cold"),
+        "{out}{log}"
+    );
+    assert!(!removed.exists(), "{log}");
 }
 
 fn a_wrapper_that_does_not_run_is_taken_away(sandbox: &Sandbox) {

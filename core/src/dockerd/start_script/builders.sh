@@ -37,5 +37,5 @@ add_builders() {
     [ -n "$bin" ] && mkdir "$bin/locks" "$bin/held" "$bin/starts" && write_config >"$bin/buildkitd.toml" &&
         write_runtime && [ "$("$bin/runc" --version 2>&1)" = "$("$real" --version 2>&1)" ] && return
     log 'the runtime wrapper does not run here: the builders of jobs stay cold'
-    rm -f "$bin/runc"
+    [ -z "$bin" ] || rm -f "$bin/runc"
 }

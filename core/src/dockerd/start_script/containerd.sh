@@ -40,7 +40,11 @@ keep_containerd() {
     done
 }
 
-stop_containerd() { { kill "$keeper"; wait "$keeper"; } 2>/dev/null; }
+# Stops the containerd of a data-root that is not used after all, if one was started.
+stop_containerd() {
+    [ -z "$keeper" ] || { kill "$keeper"; wait "$keeper"; } 2>/dev/null
+    keeper=''
+}
 
 add_containerd() {
     if start_containerd /var/lib/docker; then

@@ -10,7 +10,7 @@ log() { echo "slipway-start: $*" >&2; }
 
 # The kept data-root, and where this script keeps its notes; see kept.sh.
 root='' own='' flags=''
-slots=0 budget=0 # only: kept
+slots=0 budget=0 keeper='' # only: kept
 needed=containerd root_flag=--data-root # only: slots
 builders='' bin='' # only: builders
 network_mtu='' # only: mtu
@@ -35,7 +35,7 @@ find_runtime 2>/dev/null # only: builders
 add_slot # only: slots
 add_claim # only: claim
 add_builders # only: builders
-[ -z "$root" ] || flags="$flags --containerd=$containerd" # only: kept
+if [ -n "$root" ]; then flags="$flags --containerd=$containerd"; else stop_containerd; fi # only: kept
 [ -n "$root" ] || add_containerd # only: containerd
 run_beside "$@" # only: kept
 # shellcheck disable=SC2086 # flags, without spaces
